@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The one make file of virtgate. It is not recursive: every directory lists its parts in module.mk (see
+# scripts/README.md), configure's answers come from $(BUILD)/config.mk, and scripts/*.mk hold the rules.
+#
+#   make BUILD=dir                 another build directory (each has its own configuration)
+#   make CONFIGURE_FLAGS='...'     options for configure; remembered in the build directory
+#   make V=1                       show the commands
+
+BUILD    ?= build
+SHELL    := /bin/sh
+MAKEFLAGS += --no-builtin-rules --no-builtin-variables
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc)        # "make -j1" still means one
+endif
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+Q := $(if $(V),,@)
+
+# What each directory adds to.
+LIBRARIES     :=
+PROGRAMS      :=
+UNIT_TESTS    :=
+FUZZERS       :=
+TESTS_SCRIPTS :=
+GENERATED     :=
+
+# Goals that need no configuration, and goals that install what they miss before anything is configured.
+GOALS      := $(or $(MAKECMDGOALS),all)
+CONFIGURED := $(filter-out help deps clean layering lint dist,$(GOALS))
+DEPS_SETS  := $(sort $(if $(filter deps check% bench,$(GOALS)),build test) $(if $(filter demo,$(GOALS)),build demo) \
+              $(if $(filter fuzz,$(GOALS)),build fuzz))
+
+MODULES := $(filter-out build/% $(BUILD)/%,$(wildcard */module.mk */*/module.mk */*/*/module.mk))
+include $(MODULES)
+ifneq ($(CONFIGURED),)
+include scripts/configure.mk
+include $(BUILD)/config.mk
+include scripts/build.mk
+include scripts/install.mk
+endif
+
+.PHONY: help deps all demo check check-unit check-system check-hostile check-sanitizers fuzz bench lint layering \
+        install dist clean FORCE
+
+help: ## list the targets
+	@echo 'Targets of make:'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(sort Makefile $(MODULES) $(wildcard scripts/*.mk))
+
+deps: ## install the Debian packages that the build and the tests need
+	@scripts/deps build test
+
+all: $(PROGRAMS:%=$(BUILD)/%) $(LIBRARIES:%=$(BUILD)/lib/lib%.a) ## build every program (first configures when needed)
+
+demo: all ## show virtgate at work, on this machine, without touching its configuration
+	@VIRTGATE_BUILD='$(abspath $(BUILD))' scripts/demo
+
+# Suites are named kind:name; tests/run knows the kinds, runs them with a time limit and counts the results.
+UNIT_SUITES    := $(UNIT_TESTS:%=unit:%) $(FUZZERS:%=replay:%) $(TESTS_SCRIPTS:%=script:%)
+SYSTEM_SUITES  := $(if $(wildcard tests/system/test_*.py),pytest:tests/system)
+HOSTILE_SUITES := $(if $(wildcard tests/hostile/test_*.py),pytest:tests/hostile)
+RUN_SUITES      = @/usr/bin/python3 -B tests/run --build '$(BUILD)'
+test-programs  := $(UNIT_TESTS:%=$(BUILD)/%) $(FUZZERS:%=$(BUILD)/replay-%)
+
+check: all $(test-programs) ## build, then run every test; the last line counts them
+	$(RUN_SUITES) $(UNIT_SUITES) $(SYSTEM_SUITES) $(HOSTILE_SUITES)
+
+check-unit: all $(test-programs) ## unit tests, script tests and the replay of the fuzz corpora
+	$(RUN_SUITES) $(UNIT_SUITES)
+
+check-system: all ## virtgate's daemons against real libvirt clients and daemons
+	$(RUN_SUITES) $(SYSTEM_SUITES)
+
+check-hostile: all ## virtgate's daemons against malicious clients and broken processes
+	$(RUN_SUITES) $(HOSTILE_SUITES)
+
+# The same tests in a second build directory with AddressSanitizer and UndefinedBehaviorSanitizer.
+check-sanitizers: ## unit, replay and system tests under AddressSanitizer and UBSan
+	$(Q)$(MAKE) --no-print-directory BUILD='$(BUILD)/sanitize' CONFIGURE_FLAGS='--enable-sanitizers $(if $(CI),--enable-werror)' check-sanitized
+check-sanitized: all $(test-programs)
+	$(RUN_SUITES) $(UNIT_SUITES) $(SYSTEM_SUITES)
+
+FUZZ_SECONDS ?= 30
+fuzz: ## run every fuzzer for FUZZ_SECONDS (30) with clang's libFuzzer
+	$(Q)$(MAKE) --no-print-directory BUILD='$(BUILD)/fuzz' CXX=clang++ CONFIGURE_FLAGS=--enable-fuzzing fuzz-run
+fuzz-run: $(FUZZERS:%=$(BUILD)/%)
+	$(Q)scripts/fuzz '$(BUILD)' $(FUZZ_SECONDS) $(FUZZERS)
+
+bench: all ## measure latency and throughput
+	@VIRTGATE_BUILD='$(abspath $(BUILD))' tests/bench/run
+
+lint: ## formatting, clang-tidy, shellcheck and the house rules (LINT=all: every file, not only changed ones)
+	@BUILD='$(BUILD)' scripts/lint $(LINT)
+
+layering: ## check who includes whom, and where external libraries are used
+	@/usr/bin/python3 -B scripts/layering
+
+dist: ## write a reproducible source archive to build/packages
+	@scripts/dist build/packages
+
+clean: ## remove the build directory
+	@if [ -e '$(BUILD)/configure' ]; then rm -rf -- '$(BUILD)'; fi

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# From the lists in module.mk to libraries, programs, unit tests and fuzzers.
+
+# obj/ mirrors the source tree; generated sources are $(BUILD)/gen/... and have their objects in obj/gen/...
+objects  = $(patsubst %.cc,$(BUILD)/obj/%.o,$(patsubst $(BUILD)/%,%,$($(1)_SOURCES)))
+archives = $($(1)_LIBRARIES:%=$(BUILD)/lib/lib%.a)
+packages = $(foreach p,$(sort $($(1)_PACKAGES) $(foreach l,$($(1)_LIBRARIES),$($(l)_PACKAGES)) $(2)),$($(p)_LIBS))
+
+ALL_CPPFLAGS := -I. -I$(BUILD)/gen -I$(BUILD) $(HARDEN_CPPFLAGS) $(PACKAGE_CFLAGS) $(CPPFLAGS)
+ALL_CXXFLAGS := -std=c++20 $(WARN_CXXFLAGS) $(HARDEN_CXXFLAGS) $(SANITIZE_FLAGS) $(CXXFLAGS)
+ALL_LDFLAGS  := $(HARDEN_LDFLAGS) $(SANITIZE_FLAGS) $(LDFLAGS)
+COMPILE = $(CXX) $(ALL_CPPFLAGS) $(ALL_CXXFLAGS) -MMD -MP -c -o $@ $<
+LINK    = $(CXX) $(ALL_CXXFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$+)
+
+# Other flags or another compiler mean other objects: everything depends on this file, written only when it differs.
+flags-file := $(BUILD)/flags
+flags-now  := $(strip $(CXX) $(ALL_CPPFLAGS) $(ALL_CXXFLAGS) $(ALL_LDFLAGS))
+ifneq ($(if $(VERSION),$(flags-now)),$(if $(VERSION),$(strip $(file < $(flags-file)))))
+$(file > $(flags-file),$(flags-now))
+endif
+
+$(BUILD)/obj/%.o: %.cc $(flags-file)
+	@mkdir -p $(@D)
+	@echo '  CXX       $<'
+	$(Q)$(COMPILE)
+
+$(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.cc $(flags-file)
+	@mkdir -p $(@D)
+	@echo '  CXX       $<'
+	$(Q)$(COMPILE)
+
+define library
+$(BUILD)/lib/lib$(1).a: $$(call objects,$(1))
+	@mkdir -p $$(@D)
+	@echo '  AR        $$@'
+	$$(Q)rm -f $$@ && $$(AR) rcs $$@ $$^
+endef
+
+# program: name, the name whose variables it uses, more packages, more flags for the linker
+define program
+$(BUILD)/$(1): $$(call objects,$(2)) $$(call archives,$(2)) $$(flags-file)
+	@echo '  LINK      $$@'
+	$$(Q)$$(LINK) $(4) $$(call packages,$(2),FMT $(3))
+endef
+
+# replay: the fuzzer's sources with an ordinary main() that feeds it files
+define replay
+$(BUILD)/replay-$(1): $(BUILD)/obj/tests/fuzz/replay.o
+$(call program,replay-$(1),$(1))
+endef
+
+$(foreach l,$(LIBRARIES),$(eval $(call library,$(l))))
+$(foreach p,$(PROGRAMS) xdrgen,$(if $($(p)_SOURCES),$(eval $(call program,$(p),$(p)))))
+$(foreach t,$(UNIT_TESTS),$(eval $(call program,$(t),$(t),CRITERION)))
+$(foreach f,$(FUZZERS),$(eval $(call program,$(f),$(f),,$(FUZZ_LDFLAGS)))$(eval $(call replay,$(f))))
+
+# Generated code. xdrgen writes to a directory of its own; only what differs is moved to gen/, so that a rebuilt
+# xdrgen with the same output rebuilds nothing. proto/module.mk may set proto_X_FILES, XDRGEN_SUFFIXES, XDRGEN_FLAGS.
+proto_X_FILES   ?= $(wildcard proto/*.x)
+XDRGEN_SUFFIXES ?= .h .cc .schema
+x-names   := $(if $(xdrgen_SOURCES),$(basename $(notdir $(proto_X_FILES))))
+x-outputs := $(foreach n,$(x-names),$(XDRGEN_SUFFIXES:%=$(BUILD)/gen/proto/$(n)%))
+GENERATED += $(x-outputs)
+
+$(BUILD)/gen/stamp/%: proto/%.x $(BUILD)/xdrgen
+	@echo '  XDRGEN    $<'
+	@rm -rf $@.d && mkdir -p $@.d $(BUILD)/gen/proto
+	$(Q)$(BUILD)/xdrgen $(XDRGEN_FLAGS) --out $@.d $<
+	@for f in $@.d/*; do to='$(BUILD)/gen/proto/'"$${f##*/}"; cmp -s "$$f" "$$to" || mv "$$f" "$$to"; done
+	@rm -rf $@.d && touch $@
+$(foreach n,$(x-names),$(eval $(XDRGEN_SUFFIXES:%=$(BUILD)/gen/proto/$(n)%): $(BUILD)/gen/stamp/$(n) ;))
+
+# Every object waits for the generated headers, except those of which xdrgen itself is made.
+parts-of-all := $(LIBRARIES) $(PROGRAMS) $(UNIT_TESTS) $(FUZZERS)
+tool-objects := $(foreach p,xdrgen $(xdrgen_LIBRARIES),$(call objects,$(p)))
+all-objects  := $(sort $(foreach p,$(parts-of-all),$(call objects,$(p))) $(BUILD)/obj/tests/fuzz/replay.o)
+$(filter-out $(tool-objects),$(all-objects)): | $(GENERATED)
+
+-include $(patsubst %.o,%.d,$(all-objects) $(tool-objects))

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Tests of the tools that judge the others.
+TESTS_SCRIPTS += tests/tools/test_layering tests/tools/test_run

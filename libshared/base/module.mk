@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+LIBRARIES += base
+base_SOURCES := libshared/base/bytes.cc libshared/base/clock.cc libshared/base/fd.cc libshared/base/log.cc \
+                libshared/base/result.cc
+
+UNIT_TESTS += test-base
+test-base_SOURCES := tests/unit/base.cc
+test-base_LIBRARIES := base

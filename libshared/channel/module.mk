@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+LIBRARIES += channel
+channel_SOURCES := libshared/channel/packet.cc

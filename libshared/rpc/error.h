@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// error - RPC errors as libvirt's clients expect them.
+//
+// Source: the numbers are libvirt's public error codes and domains; a client shows the text and may act on the code
+//         (3 means "not supported by this server", for example).
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "libshared/rpc/header.h"
+
+namespace virtgate::rpc {
+
+// Codes and domains that our own processes use.
+inline constexpr int k_code_internal = 1;
+inline constexpr int k_code_no_support = 3;
+inline constexpr int k_code_invalid_argument = 8;
+inline constexpr int k_code_operation_failed = 9;
+inline constexpr int k_code_operation_denied = 29;
+inline constexpr int k_code_rpc = 39;
+inline constexpr int k_code_auth_failed = 45;
+inline constexpr int k_code_operation_invalid = 55;
+inline constexpr int k_code_access_denied = 88;
+
+inline constexpr int k_domain_rpc = 7;
+inline constexpr int k_domain_access = 55;
+
+// The payload of an error reply: `text` as the message and as the detail, level "error".
+[[nodiscard]] ByteVector make_error_payload(int code, std::string_view text, int domain = k_domain_rpc);
+
+// A whole frame: the error reply to `call`.
+[[nodiscard]] ByteVector make_error_reply(const Header& call, int code, std::string_view text,
+                                          int domain = k_domain_rpc);
+
+// The error frame that ends the stream which `stream` (program, procedure, serial) names.
+[[nodiscard]] ByteVector make_stream_error(const Header& stream, int code, std::string_view text,
+                                           int domain = k_domain_rpc);
+
+// The message of an error payload, for logs; "unreadable error" if it is not one. Not escaped.
+[[nodiscard]] std::string read_error_text(ByteView payload);
+
+}  // namespace virtgate::rpc

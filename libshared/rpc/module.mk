@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+LIBRARIES += rpc
+rpc_SOURCES := libshared/rpc/control.cc libshared/rpc/cutter.cc libshared/rpc/error.cc libshared/rpc/header.cc
+
+UNIT_TESTS += test-rpc
+test-rpc_SOURCES := tests/unit/rpc.cc
+test-rpc_LIBRARIES := rpc channel loop base
+test-rpc_PACKAGES := EVENT

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// base - tests of escaping, descriptors, logging and the fake clock.
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "libshared/base/bytes.h"
+#include "libshared/base/clock.h"
+#include "libshared/base/fd.h"
+#include "libshared/base/log.h"
+
+using namespace virtgate;
+using namespace std::string_literals;
+
+Test(escape, leaves_plain_text_and_utf8_alone) {
+    cr_assert_eq(escape("CN=Zoë,O=Acme & Söhne"), "CN=Zoë,O=Acme & Söhne");
+}
+
+Test(escape, makes_control_bytes_quotes_and_broken_utf8_visible) {
+    cr_assert_eq(escape("a\nb\x1b[31m\"\\\x7f"), "a\\x0ab\\x1b[31m\\x22\\x5c\\x7f");
+    cr_assert_eq(escape("\xff\xc0\x80"), "\\xff\\xc0\\x80");
+    cr_assert_eq(escape("\xc2\x9b" "31m"), "\\xc2\\x9b31m");           // a C1 control character
+    cr_assert_eq(escape("\xed\xa0\x80"), "\\xed\\xa0\\x80");          // a surrogate
+    cr_assert_eq(escape("\xe2\x82"), "\\xe2\\x82");                    // cut off
+    cr_assert_eq(escape("nul\0here"s), "nul\\x00here");
+}
+
+Test(escape, cuts_long_text) { cr_assert_eq(escape(std::string(1000, 'x'), 10), "xxxxxxxxxx..."); }
+
+Test(unique_fd, closes_once_and_moves) {
+    int raw = -1;
+    {
+        UniqueFd fd{dup(0)};
+        raw = fd.get();
+        UniqueFd other = std::move(fd);
+        cr_assert(!fd);  // NOLINT(bugprone-use-after-move)
+        cr_assert_eq(other.get(), raw);
+        cr_assert_geq(fcntl(raw, F_GETFD), 0);
+    }
+    cr_assert_eq(fcntl(raw, F_GETFD), -1);
+}
+
+Test(memfd, cannot_be_changed) {
+    const auto fd = make_sealed_memfd("test", "abc", 3);
+    cr_assert(fd.has_value());
+    char text[4] = {};
+    cr_assert_eq(read(fd->get(), text, 3), 3);
+    cr_assert_str_eq(text, "abc");
+    cr_assert_eq(write(fd->get(), "x", 1), -1);
+    cr_assert_eq(ftruncate(fd->get(), 0), -1);
+    cr_assert_eq(mmap(nullptr, 3, PROT_READ | PROT_WRITE, MAP_SHARED, fd->get(), 0), MAP_FAILED);
+}
+
+namespace {
+std::string g_line;
+Level g_level;
+}  // namespace
+
+Test(log, is_one_line_with_its_subject_whatever_it_says) {
+    set_log_sink([](Level level, std::string_view line) noexcept {
+        g_level = level;
+        g_line = line;
+    });
+    Log{"session 3"}.info("hello {}", "a\nb");
+    cr_assert_eq(g_line, "session 3: hello a?b");
+    cr_assert(g_level == Level::info);
+    g_line.clear();
+    Log{}.debug("not told by default");
+    cr_assert(g_line.empty());
+    Log{}.error("{}", std::string(10000, 'x'));
+    cr_assert_leq(g_line.size(), 2100);
+}
+
+Test(result, says_whose_fault_it_was) {
+    const Done system = system_fault(ENOENT, "cannot open it");
+    cr_assert(system.error().fault == Fault::system);
+    cr_assert_eq(system.error().text, "cannot open it: No such file or directory");
+    const Done peer = wrap(Error{Fault::peer, 0, "too long"}, "reading");
+    cr_assert(peer.error().fault == Fault::peer);
+    cr_assert_eq(peer.error().text, "reading: too long");
+}
+
+Test(panic, ends_the_process, .signal = SIGABRT) { require(false, "this test's bug"); }
+
+Test(clock, fake_time_only_moves_when_told) {
+    FakeClock clock;
+    const Instant before = clock.now();
+    clock.advance(Milliseconds{1500});
+    cr_assert_eq((clock.now() - before) / Milliseconds{1}, 1500);
+}

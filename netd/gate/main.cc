@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// virtgate-gate - faces the network: TLS, frames, and nothing else.
+//
+// Two threads: this one has the front (whoever is not let in yet) and the channels to our other processes; the other
+// one has the sessions. They share a mailbox and a counter.
+//
+// Trust:  started by virtgate-netd alone, with the descriptors of libshared/fdmap.h. All client input is hostile.
+#include <malloc.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "libshared/fdmap.h"
+#include "libshared/spawn/self.h"
+#include "netd/gate/parent.h"
+#include "netd/gate/sessions.h"
+#include "proto/config.h"
+
+namespace virtgate::netd::gate {
+
+namespace {
+
+// Handshakes give way to sessions: who is in is served before who wants in.
+constexpr int k_front_niceness = 10;
+// One arena for each thread is enough, and memory that large calls needed goes back to the system.
+constexpr int k_trim_threshold = 1 << 20;
+
+Settings settings_of(const proto::config::GateConfig& config) {
+    return {.handshake = Milliseconds{config.limits.handshake},
+            .authentication = Milliseconds{config.limits.authentication},
+            .partial_frame = Milliseconds{config.limits.partial_frame},
+            .keepalive_interval = Milliseconds{config.keepalive.interval},
+            .keepalive_count = config.keepalive.count,
+            .calls_in_flight = config.limits.calls_in_flight,
+            .connections = config.limits.connections};
+}
+
+int serve(const proto::config::GateConfig& config) {
+    const Settings settings = settings_of(config);
+    Signer signer;
+    auto credentials = Credentials::make(config.certificate, config.authorities, config.priority, signer);
+    if (!credentials) {
+        Log{}.error("{}", credentials.error().text);
+        return EX_CONFIG;
+    }
+
+    std::atomic<std::size_t> live{0};
+    const auto session_loop = loop::make_event_loop();
+    Sessions sessions(*session_loop, settings, live);
+    std::thread session_thread([&session_loop] { session_loop->run(); });
+    // After the sessions' thread was made: it would inherit the priority.
+    static_cast<void>(setpriority(PRIO_PROCESS, 0, k_front_niceness));
+
+    const auto front_loop = loop::make_event_loop();
+    Front front(*front_loop, settings, **credentials, fdmap::k_gate_tls_listener, live, sessions.arrivals());
+    Parent parent(*front_loop, UniqueFd{fdmap::k_control}, front, signer, live);
+    front_loop->run();
+    // What is left ends with the process: sessions that a lost supervisor leaves behind are cut like by a crash.
+    _exit(EX_OK);
+}
+
+}  // namespace
+
+}  // namespace virtgate::netd::gate
+
+int main() {
+    using namespace virtgate;
+    mallopt(M_TRIM_THRESHOLD, netd::gate::k_trim_threshold);
+    mallopt(M_ARENA_MAX, 2);
+    if (const auto closed = spawn::close_to_others(); !closed) {
+        Log{}.error("{}", closed.error().text);
+        return EX_OSERR;
+    }
+    const auto config = spawn::read_config<proto::config::GateConfig>(fdmap::k_config);
+    if (!config) {
+        Log{}.error("{}", config.error().text);
+        return EX_USAGE;
+    }
+    set_log_level(static_cast<Level>(config->log_level));
+    return netd::gate::serve(*config);
+}

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+LIBRARIES += gate gate_tls
+gate_SOURCES := netd/gate/arrival.cc netd/gate/door.cc netd/gate/front.cc netd/gate/keepalive.cc netd/gate/ledger.cc \
+                netd/gate/parent.cc netd/gate/rights.cc netd/gate/session.cc netd/gate/session_input.cc \
+                netd/gate/session_output.cc netd/gate/sessions.cc netd/gate/vet.cc
+gate_tls_SOURCES := netd/gate/tls/connection.cc netd/gate/tls/credentials.cc netd/gate/tls/signer.cc \
+                    netd/gate/tls/transcript.cc
+
+PROGRAMS += virtgate-gate
+virtgate-gate_SOURCES := netd/gate/main.cc
+virtgate-gate_LIBRARIES := gate gate_tls spawn rpc channel proto xdr loop base
+virtgate-gate_PACKAGES := GNUTLS EVENT
+
+UNIT_TESTS += test-gate
+test-gate_SOURCES := tests/unit/gate.cc
+test-gate_LIBRARIES := gate gate_tls rpc channel proto xdr loop base
+test-gate_PACKAGES := GNUTLS EVENT

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// session - one admitted client: its TLS connection on one side, its session descriptor on the other.
+//
+//   client ══ TLS ══▶ cutter ─▶ vet ─▶ packets ══ session fd ══▶ worker
+//   client ◀══ TLS ══ frames ◀─ vet ◀─ cutter ◀══ session fd ══ worker
+//
+// What the gate answers itself (keepalive, AUTH_*, the features of the transport, refusals) is put between the
+// frames of the worker. Backpressure is the kernel's: when one side does not take more, the other side is not read.
+//
+// Trust:  hostile input from both sides: the client may be anybody, the worker may have been taken over.
+// Limits: settings.h. Memory of an idle session is this object and GnuTLS's.
+// Owns:   the connection and the session descriptor. Closing that descriptor ends the session at the worker.
+#pragma once
+
+#include <memory>
+
+#include "libshared/base/log.h"
+#include "libshared/loop/loop.h"
+#include "libshared/rpc/cutter.h"
+#include "netd/gate/keepalive.h"
+#include "netd/gate/ledger.h"
+#include "netd/gate/rights.h"
+#include "netd/gate/settings.h"
+#include "netd/gate/tls/connection.h"
+#include "netd/gate/vet.h"
+
+namespace virtgate::netd::gate {
+
+// A client that doorman has let in, on its way to the session loop.
+struct Admitted {
+    std::unique_ptr<TlsConnection> connection;
+    UniqueFd worker;  // the gate's end of the session
+    std::uint64_t session = 0;
+    std::string identity;
+    std::string source;
+    proto::who::Ceiling ceiling;
+};
+
+// Network clients cannot pass descriptors.
+inline constexpr bool k_fds_allowed = false;
+
+class Session {
+   public:
+    // `ended` is called once, from the loop, when the session is over; it may destroy the session.
+    Session(loop::Loop& loop, const Settings& settings, Admitted admitted, loop::Target<Session&> ended);
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+
+   private:
+    // serving → farewell (the worker is gone: last words, nothing is read any more) → over
+    enum class State : unsigned char { serving, farewell, over };
+
+    void on_client(loop::Want ready) noexcept;
+    void on_worker(loop::Want ready) noexcept;
+    void on_keepalive() noexcept;
+    void on_deadline() noexcept;
+
+    // session.cc
+    void end_turn() noexcept;
+    void update_wants() noexcept;
+    [[nodiscard]] bool must_pause() const noexcept;
+    void pause(ByteView rest);
+    void resume();
+    void start_keepalive();
+    void note_partial_frame();
+    void worker_gone(std::string_view why);
+    void client_gone(std::string_view why) noexcept;
+    void worker_broke_rules(std::string_view what);
+    void client_broke_rules(std::string_view what) noexcept;
+    void log_end(std::string_view why) const noexcept;
+
+    // session_input.cc: client → worker
+    void read_client();
+    void take_input(MutableBytes in);
+    void take_cut(const rpc::Cut& cut);
+    void take_header(const rpc::Cut& cut);
+    void take_frame(const rpc::Cut& cut);
+    void take_call(const rpc::Cut& cut);
+    void judge_partial();
+    bool answer_here(const rpc::Header& call, ByteView payload);
+    void refuse(const rpc::Header& call, const Ruling& ruling);
+    void pass_to_worker(MutableBytes bytes);
+    void flush_worker_run();
+    void send_to_worker(ByteView packet);
+    void flush_to_worker();
+
+    // session_output.cc: worker → client
+    void read_worker();
+    void take_answers(MutableBytes in);
+    void take_answer_cut(const rpc::Cut& cut);
+    void settle(const rpc::Header& header);
+    void pass_to_client(MutableBytes bytes);
+    void flush_client_run();
+    void send_to_client(ByteView bytes);
+    // Sends a frame of our own, between two frames of the worker.
+    void insert(ByteView frame);
+    void drain_output();
+
+    loop::Loop& loop_;
+    const Settings& settings_;
+    loop::Target<Session&> ended_;
+    Log log_;
+    State state_ = State::serving;
+    std::unique_ptr<TlsConnection> client_;
+    UniqueFd worker_;
+    Rights rights_;
+    Ledger ledger_;
+    Keepalive keepalive_;
+    Instant began_;
+
+    rpc::Cutter from_client_{rpc::k_request_max};
+    rpc::Cutter from_worker_{rpc::k_frame_max};
+    const proto::ProcedureInfo* calling_ = nullptr;  // of the call that from_client_ is collecting
+    std::size_t judged_ = 0;      // bytes of a partial call that were found good so far
+    ByteVector parked_;           // input that was read and not looked at yet, while paused
+    ByteVector to_worker_;        // vetted bytes that the worker's socket did not take yet
+    ByteVector to_client_;        // bytes that wait behind those in the connection
+    ByteVector inserted_;         // own frames that wait for the end of a worker's frame
+    MutableBytes worker_run_{};   // adjacent vetted bytes of this turn, to leave as one packet
+    MutableBytes client_run_{};   // the same in the other direction
+    std::uint64_t refused_ = 0;
+    bool paused_ = false;
+    bool frame_open_ = false;     // the client has got a part of a frame
+    Instant partial_since_{};     // when the client's partial frame began or last moved; epoch if there is none
+
+    std::unique_ptr<loop::Watch> client_watch_, worker_watch_;
+    std::unique_ptr<loop::Timer> keepalive_timer_, deadline_timer_;
+};
+
+}  // namespace virtgate::netd::gate

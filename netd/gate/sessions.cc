@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// sessions - the loop of the clients that were let in.
+#include "netd/gate/sessions.h"
+
+namespace virtgate::netd::gate {
+
+Sessions::Sessions(loop::Loop& loop, const Settings& settings, std::atomic<std::size_t>& live)
+    : loop_(loop), settings_(settings), live_(live), arrivals_(loop, loop::to<&Sessions::on_arrivals>(*this)) {}
+
+void Sessions::on_arrivals() noexcept {
+    for (Admitted& admitted : arrivals_.take()) {
+        auto session = std::make_unique<Session>(loop_, settings_, std::move(admitted),
+                                                 loop::to<&Sessions::on_ended>(*this));
+        Session* key = session.get();
+        sessions_.emplace(key, std::move(session));
+    }
+}
+
+void Sessions::on_ended(Session& session) noexcept {
+    sessions_.erase(&session);
+    --live_;
+}
+
+}  // namespace virtgate::netd::gate

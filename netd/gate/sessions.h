@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// sessions - the loop of the clients that were let in.
+//
+// Owns:   the sessions of this gate, and the thread's loop.
+#pragma once
+
+#include <atomic>
+#include <unordered_map>
+
+#include "libshared/loop/mailbox.h"
+#include "netd/gate/session.h"
+
+namespace virtgate::netd::gate {
+
+class Sessions {
+   public:
+    // `live` is shared with Front.
+    Sessions(loop::Loop& loop, const Settings& settings, std::atomic<std::size_t>& live);
+
+    // Where Front puts those who were let in, from its own thread.
+    [[nodiscard]] loop::Mailbox<Admitted>& arrivals() noexcept { return arrivals_; }
+
+   private:
+    void on_arrivals() noexcept;
+    void on_ended(Session& session) noexcept;
+
+    loop::Loop& loop_;
+    const Settings& settings_;
+    std::atomic<std::size_t>& live_;
+    loop::Mailbox<Admitted> arrivals_;
+    std::unordered_map<Session*, std::unique_ptr<Session>> sessions_;
+};
+
+}  // namespace virtgate::netd::gate

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// document - read a daemon's settings from a TOML file, and complain about everything in it that is wrong.
+//
+//     auto document = Document::load("/etc/virtgate/netd.toml");
+//     Section tls = document->root().section("tls");
+//     settings.port = tls.integer("port", 16514, 0, 65535);
+//     if (auto done = document->finish(); !done) …          // all complaints, one per line
+//
+// A wrong value is noted and the default is returned, so that a reader asks for everything in a row and one run
+// reports all mistakes. A key that nobody asked for is a mistake too; the complaint names the nearest known key.
+//
+// Trust:  the file is the administrator's: complaints quote it (escaped), and go to the administrator.
+// Owns:   the parsed file; a Section must not outlive its Document, nor be used after finish().
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+
+#include "libshared/base/clock.h"
+#include "libshared/config/tree.h"
+
+namespace virtgate::config {
+
+class Document;
+
+// A table of the file, or the absence of one (then every setting has its default).
+class Section {
+   public:
+    // The value of `key`, or `fallback` if the key is absent or its value is refused.
+    [[nodiscard]] std::string text(std::string_view key, std::string_view fallback);
+    [[nodiscard]] std::int64_t integer(std::string_view key, std::int64_t fallback, std::int64_t min, std::int64_t max);
+    [[nodiscard]] bool boolean(std::string_view key, bool fallback);
+    // A time in seconds, whole or decimal (0.5).
+    [[nodiscard]] Milliseconds seconds(std::string_view key, Milliseconds fallback, Milliseconds min, Milliseconds max);
+    // A list of texts; empty if absent.
+    [[nodiscard]] std::vector<std::string> texts(std::string_view key);
+    // [key], and each [[key]].
+    [[nodiscard]] Section section(std::string_view key);
+    [[nodiscard]] std::vector<Section> sections(std::string_view key);
+
+    // True if the file has `key` here. Does not count as asking for it.
+    [[nodiscard]] bool has(std::string_view key) const noexcept;
+    // Complains about the value of `key` (or about this section, if the key is absent) in the caller's words.
+    void refuse(std::string_view key, std::string_view text);
+
+   private:
+    friend class Document;
+    Section(Document& document, const Table* table, Place place, std::string name)
+        : document_(&document), table_(table), place_(place), name_(std::move(name)) {}
+    [[nodiscard]] const Node* ask(std::string_view key);
+    void refuse_type(std::string_view key, const Node& node, std::string_view wanted);
+
+    Document* document_;
+    const Table* table_;  // null: absent
+    Place place_;
+    std::string name_;  // "tls"; empty for the root
+};
+
+class Document {
+   public:
+    // Reads the file `path`. Error: system's fault, if it cannot be read or is not TOML.
+    [[nodiscard]] static Result<std::unique_ptr<Document>> load(const std::string& path);
+    // The same from `text`; `file` is its name in complaints.
+    [[nodiscard]] static Result<std::unique_ptr<Document>> parse(std::string_view text, std::string file);
+
+    [[nodiscard]] Section root();
+    // Success if there is nothing to complain about. Error: system's fault; the complaints in the order of the
+    // file, separated by newlines.
+    [[nodiscard]] Done finish();
+
+   private:
+    friend class Section;
+    Document(Table table, std::string file) : table_(std::move(table)), file_(std::move(file)) {}
+    void complain(Place place, std::string_view text);
+
+    // What was asked of one table.
+    struct Asked {
+        std::string name;
+        std::set<std::string, std::less<>> keys;
+    };
+    Table table_;
+    std::string file_;
+    std::map<const Table*, Asked> asked_;
+    std::multimap<std::pair<std::uint32_t, std::uint32_t>, std::string> complaints_;
+};
+
+}  // namespace virtgate::config

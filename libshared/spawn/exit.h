@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// exit - how a child process ended, and the exit statuses that our own programs use.
+#pragma once
+
+#include <string>
+
+namespace virtgate::spawn {
+
+// Exit statuses of every program here (a part of sysexits(3)).
+inline constexpr int k_exit_usage = 64;   // the command line is wrong
+inline constexpr int k_exit_system = 71;  // the machine is in the way
+inline constexpr int k_exit_config = 78;  // the configuration is wrong
+
+struct Exit {
+    bool by_signal = false;
+    int number = 0;  // the exit status, or the signal
+
+    [[nodiscard]] bool success() const noexcept { return !by_signal && number == 0; }
+};
+
+// In words: "ended", "ended with status 78 (configuration error)", "was killed by SIGKILL",
+// "was killed by SIGSYS (sandbox violation)".
+[[nodiscard]] std::string describe(const Exit& exit);
+
+}  // namespace virtgate::spawn

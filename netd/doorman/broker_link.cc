@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// broker_link - doorman's connection to the broker, which opens sessions.
+#include "netd/doorman/broker_link.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "libshared/rpc/error.h"
+#include "proto/codec.h"
+
+namespace virtgate::netd::doorman {
+
+namespace broker = proto::broker;
+
+namespace {
+
+constexpr Milliseconds k_sweep{1'000};
+
+rpc::Header make_call(std::uint32_t serial) noexcept {
+    return {.program = broker::k_program,
+            .version = broker::k_version,
+            .procedure = static_cast<std::uint32_t>(broker::Procedure::open_session),
+            .type = rpc::Type::call,
+            .serial = serial,
+            .status = rpc::Status::ok};
+}
+
+}  // namespace
+
+BrokerLink::BrokerLink(loop::Loop& loop, std::string path)
+    : loop_(loop),
+      path_(std::move(path)),
+      retry_timer_(loop.timer(loop::to<&BrokerLink::on_retry>(*this))),
+      sweep_timer_(loop.timer(loop::to<&BrokerLink::on_sweep>(*this))) {}
+
+Done BrokerLink::ask_open_session(const proto::who::Who& who, std::uint64_t ticket, OnAnswer answer) {
+    if (questions_.size() >= k_waiting_max)
+        return system_fault(0, "too many clients wait for the broker");
+    auto payload = proto::encode(who, rpc::Control::k_payload_max);
+    if (!payload)
+        return system_fault(0, fmt::format("a client cannot be described to the broker: {}", to_text(payload.error())));
+    while (questions_.contains(++serial_)) {
+    }
+    questions_.emplace(serial_, Question{answer, ticket, std::move(*payload), loop_.clock().now()});
+    if (!sweep_timer_->running())
+        sweep_timer_->start(k_sweep);
+    if (control_)
+        send_waiting();
+    else if (!retry_timer_->running())
+        retry_timer_->start(Milliseconds{0});  // from the loop, so that no answer comes from within this call
+    return {};
+}
+
+void BrokerLink::forget(const void* asker) noexcept {
+    // The places stay until the answers come, so that a gate that comes and goes cannot ask without a bound.
+    for (auto& [serial, question] : questions_)
+        if (question.answer.object == asker)
+            question.answer = {};
+}
+
+UniqueFd BrokerLink::try_connect() const noexcept {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path_.size() >= sizeof address.sun_path) {
+        errno = ENAMETOOLONG;
+        return {};
+    }
+    std::memcpy(address.sun_path, path_.data(), path_.size());
+    UniqueFd socket{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+    // A UNIX socket connects at once or not at all; EAGAIN means that the broker's queue is full.
+    if (!socket || ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
+        return {};
+    return socket;
+}
+
+void BrokerLink::connect() noexcept {
+    UniqueFd socket = try_connect();
+    if (!socket) {
+        if (retry_ == k_retry_min)
+            log_.error("cannot connect to {}: {}; clients wait", path_, std::strerror(errno));
+        retry_timer_->start(retry_);
+        retry_ = std::min(2 * retry_, k_retry_max);
+        return;
+    }
+    log_.info("connected to {}", path_);
+    retry_ = k_retry_min;
+    control_ = std::make_unique<rpc::Control>(loop_, std::move(socket), 1, loop::to<&BrokerLink::on_message>(*this),
+                                              loop::to<&BrokerLink::on_closed>(*this));
+    send_waiting();
+}
+
+void BrokerLink::send_waiting() noexcept {
+    for (auto& [serial, question] : questions_) {
+        if (question.payload.empty())
+            continue;
+        // A channel that is closed or full: the rest waits for the next connection or the next answer.
+        if (!control_->send(make_call(serial), question.payload))
+            return;
+        question.payload = ByteVector{};
+    }
+}
+
+void BrokerLink::on_message(rpc::Control::Message& message) noexcept {
+    const auto at = questions_.find(message.header.serial);
+    const bool is_reply = message.header == rpc::reply_to(make_call(message.header.serial)) ||
+                          message.header == rpc::reply_to(make_call(message.header.serial), rpc::Status::error);
+    if (!is_reply || at == questions_.end() || !at->second.payload.empty())
+        return log_.error("the broker sent something that is no answer");
+    const Question question = std::move(at->second);
+    questions_.erase(at);
+    if (message.header.status == rpc::Status::error)
+        answer(question, nullptr, {}, rpc::read_error_text(message.payload));
+    else if (const auto grant = proto::decode<proto::who::SessionGrant>(message.payload); grant && message.fds.count() == 1)
+        answer(question, &*grant, message.fds.take(0), {});
+    else {
+        log_.error("the broker's answer cannot be understood");
+        answer(question, nullptr, {}, "internal error");
+    }
+    if (control_)
+        send_waiting();
+}
+
+void BrokerLink::on_closed(std::string_view why) noexcept {
+    log_.error("the connection is closed: {}", why);
+    control_.reset();
+    std::vector<Question> lost;
+    for (auto at = questions_.begin(); at != questions_.end();) {
+        if (at->second.payload.empty()) {
+            lost.push_back(std::move(at->second));
+            at = questions_.erase(at);
+        } else {
+            ++at;
+        }
+    }
+    if (!questions_.empty())
+        retry_timer_->start(retry_);
+    for (const Question& question : lost)
+        answer(question, nullptr, {}, "the broker has ended");
+}
+
+void BrokerLink::on_retry() noexcept {
+    const bool somebody_waits = std::any_of(questions_.begin(), questions_.end(),
+                                            [](const auto& q) { return !q.second.payload.empty(); });
+    if (!control_ && somebody_waits)
+        connect();
+}
+
+void BrokerLink::on_sweep() noexcept {
+    const Instant now = loop_.clock().now();
+    std::vector<Question> late;
+    for (auto at = questions_.begin(); at != questions_.end();) {
+        if (now - at->second.asked >= k_patience) {
+            late.push_back(std::move(at->second));
+            at = questions_.erase(at);
+        } else {
+            ++at;
+        }
+    }
+    if (!questions_.empty())
+        sweep_timer_->start(k_sweep);
+    for (const Question& question : late)
+        answer(question, nullptr, {}, "the broker does not answer");
+}
+
+void BrokerLink::answer(const Question& question, const proto::who::SessionGrant* grant, UniqueFd session,
+                        std::string_view refusal) noexcept {
+    if (question.answer.object == nullptr)
+        return;  // the session, if there is one, is closed here
+    BrokerAnswer result{question.ticket, grant, std::move(session), refusal};
+    question.answer(result);
+}
+
+}  // namespace virtgate::netd::doorman

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// examine - decide from a gate's proof who the client is, or that nobody knows.
+#include "netd/doorman/examine.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <array>
+
+#include "netd/doorman/handshake.h"
+#include "netd/doorman/x509_names.h"
+#include "netd/doorman/x509_proof.h"
+
+namespace virtgate::netd::doorman {
+
+Result<std::string> normalise_address(std::string_view address) {
+    const std::string plain(address.substr(0, address.find('%')));
+    std::array<char, INET6_ADDRSTRLEN> text;
+    in_addr v4{};
+    in6_addr v6{};
+    if (inet_pton(AF_INET, plain.c_str(), &v4) == 1)
+        return std::string(inet_ntop(AF_INET, &v4, text.data(), text.size()));
+    if (inet_pton(AF_INET6, plain.c_str(), &v6) != 1)
+        return peer_fault("the client's address is not numeric");
+    if (IN6_IS_ADDR_V4MAPPED(&v6))
+        return std::string(inet_ntop(AF_INET, &v6.s6_addr[12], text.data(), text.size()));
+    return std::string(inet_ntop(AF_INET6, &v6, text.data(), text.size()));
+}
+
+Result<Examiner> Examiner::make(std::string_view authorities, std::string_view revoked, std::string_view certificate) {
+    auto loaded = Authorities::load(authorities, revoked);
+    if (!loaded)
+        return tl::unexpected(loaded.error());
+    auto own = first_certificate(certificate);
+    if (!own)
+        return tl::unexpected(own.error());
+    return Examiner(std::move(*loaded), std::move(*own));
+}
+
+Examination Examiner::examine(const proto::door::AdmitArgs& proof, Nonces& nonces) const {
+    Examination result{.who = {}, .presented = "no certificate", .warnings = {}, .verdict = {}};
+    result.verdict = examine_into(proof, nonces, result);
+    return result;
+}
+
+Done Examiner::examine_into(const proto::door::AdmitArgs& proof, Nonces& nonces, Examination& result) const {
+    auto source = normalise_address(proof.source);
+    if (!source)
+        return tl::unexpected(source.error());
+    const auto handshake = read_handshake(proof.transcript);
+    if (!handshake)
+        return tl::unexpected(handshake.error());
+    if (!nonces.spend(handshake->server_random))
+        return peer_fault("the handshake was not made with a nonce of this gate");
+    if (!std::ranges::equal(handshake->server_certificate, certificate_))
+        return peer_fault("the handshake was made with another server's certificate");
+    const auto chain = parse_chain(handshake->client_chain);
+    if (!chain)
+        return tl::unexpected(chain.error());
+    gnutls_x509_crt_t leaf = chain->front().get();
+    result.presented = describe_subject(leaf);
+
+    const auto verify = read_certificate_verify(proof.certificate_verify);
+    if (!verify)
+        return tl::unexpected(verify.error());
+    if (auto done = check_proof(*handshake, *verify, leaf); !done)
+        return done;
+    if (auto done = authorities_.judge(*chain, result.warnings); !done)
+        return done;
+    if (auto done = read_names(leaf, result.who); !done)
+        return done;
+    result.who.method = proto::who::AuthMethod::auth_x509;
+    result.who.source = std::move(*source);
+    result.who.source_port = proof.source_port;
+    result.who.listener = proof.listener;
+    return {};
+}
+
+}  // namespace virtgate::netd::doorman

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// examine - decide from a gate's proof who the client is, or that nobody knows.
+//
+// In this order, cheapest first: the transcript is a full TLS 1.3 handshake; its nonce is one of this gate's, unspent;
+// the server in it was us; the client's signature covers it; the chain is valid (x509.h); its names are unambiguous
+// (x509_names.h).
+//
+// Trust:  nothing in the proof is believed but what the client's signature and the CA's cover. The source address is
+//         the gate's word: a taken-over gate can lie about it.
+#pragma once
+
+#include <string>
+
+#include "netd/doorman/nonces.h"
+#include "netd/doorman/x509.h"
+#include "proto/door.h"
+
+namespace virtgate::netd::doorman {
+
+struct Examination {
+    proto::who::Who who;                // only if `verdict` is success
+    std::string presented;              // for logs, escaped: the subject in one line, or why there is none
+    std::vector<std::string> warnings;  // odd, but allowed
+    Done verdict;                       // error: peer's fault, with the rule that is broken
+};
+
+class Examiner {
+   public:
+    // `authorities` and `revoked`: PEM texts, see Authorities. `certificate`: PEM of the server's own certificate.
+    // Error: system's fault; the configuration is wrong.
+    static Result<Examiner> make(std::string_view authorities, std::string_view revoked, std::string_view certificate);
+
+    // Examines `proof`; spends its nonce of `nonces`.
+    [[nodiscard]] Examination examine(const proto::door::AdmitArgs& proof, Nonces& nonces) const;
+
+   private:
+    Examiner(Authorities authorities, ByteVector certificate)
+        : authorities_(std::move(authorities)), certificate_(std::move(certificate)) {}
+    Done examine_into(const proto::door::AdmitArgs& proof, Nonces& nonces, Examination& result) const;
+
+    Authorities authorities_;
+    ByteVector certificate_;  // the server's own, DER
+};
+
+// `address` in one notation: an IPv4 address that came in through IPv6 as plain IPv4, without a zone.
+// Error: peer's fault, if it is no numeric address.
+Result<std::string> normalise_address(std::string_view address);
+
+}  // namespace virtgate::netd::doorman

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// x509_names - the names in a certificate, as values that a policy can be matched against.
+//
+// A name is never taken apart or put together as text: each attribute is decoded by itself, so a value such as
+// "x,CN=admin" stays the one value that it is.
+//
+// Trust:  the CA decided to sign these names, but a careless CA signs anything: a value that is not UTF-8 (after
+//         decoding), contains NUL or a control character, or is too long is refused, since it could be read in two
+//         ways.
+// Limits: those of proto/who.x.
+#pragma once
+
+#include "netd/doorman/x509.h"
+#include "proto/who.h"
+
+namespace virtgate::netd::doorman {
+
+// Fills what of `who` comes from the certificate: subject, issuer, alternative names, serial, fingerprint and
+// subject_text. Error: peer's fault, with the name that is refused.
+Done read_names(gnutls_x509_crt_t certificate, proto::who::Who& who);
+
+// The subject in one line for a log, escaped; also of a certificate that was refused.
+[[nodiscard]] std::string describe_subject(gnutls_x509_crt_t certificate);
+
+}  // namespace virtgate::netd::doorman

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// virtgate-netd - the network side of virtgate: reads the configuration, opens the listener, supervises the rest.
+//
+// Trust: runs as root or as the user of the unit; reads no byte of a client.
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+
+#include "config.h"
+#include "libshared/spawn/exit.h"
+#include "libshared/spawn/self.h"
+#include "netd/supervisor.h"
+
+namespace {
+
+using namespace virtgate;
+
+// Each complaint of a file is a line of its own.
+void report(const Error& error) {
+    std::string_view rest = error.text;
+    while (!rest.empty()) {
+        const std::size_t end = std::min(rest.find('\n'), rest.size());
+        Log().error("{}", rest.substr(0, end));
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+}
+
+int fail(const Error& error, int status) {
+    report(error);
+    return status;
+}
+
+// Every client of a gate needs two descriptors; children inherit the limit.
+void raise_descriptor_limit() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+            Log().warning("the limit of open descriptors stays low");
+    }
+}
+
+int serve(const std::string& path, bool only_check) {
+    auto settings = netd::read_settings(path);
+    if (!settings)
+        return fail(settings.error(), spawn::k_exit_config);
+    set_log_level(settings->log_level);
+    auto pki = netd::read_pki(*settings);
+    if (!pki)
+        return fail(pki.error(), spawn::k_exit_config);
+    if (const auto key = netd::open_key(*settings); !key)
+        return fail(key.error(), spawn::k_exit_config);
+    if (only_check) {
+        fmt::print("{}: no mistakes found\n", path);
+        return 0;
+    }
+    std::signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
+    if (const auto done = spawn::close_to_others(); !done)
+        return fail(done.error(), spawn::k_exit_system);
+    auto directory = spawn::program_directory();
+    if (!directory)
+        return fail(directory.error(), spawn::k_exit_system);
+    auto listener = netd::open_listener(settings->address, settings->port);
+    if (!listener)
+        return fail(listener.error(), spawn::k_exit_system);
+    const auto loop = loop::make_event_loop();
+    netd::Supervisor supervisor(*loop, path, std::move(*directory), std::move(*settings), std::move(*pki),
+                                std::move(*listener));
+    return supervisor.run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app{"The network side of virtgate.", "virtgate-netd"};
+    std::string path = VIRTGATE_SYSCONFDIR "/netd.toml";
+    bool only_check = false;
+    app.add_option("--config", path, "the configuration file")->type_name("FILE")->capture_default_str();
+    app.add_flag("--check", only_check, "only check the configuration and the files that it names");
+    app.set_version_flag("--version", "virtgate-netd " VIRTGATE_VERSION);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {  // the library's way to say it, for --help too
+        return app.exit(error) == 0 ? 0 : virtgate::spawn::k_exit_usage;
+    }
+    return serve(path, only_check);
+}

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+LIBRARIES += netd
+netd_SOURCES := netd/listener.cc netd/post.cc netd/settings.cc netd/supervisor.cc
+
+PROGRAMS += virtgate-netd
+virtgate-netd_SOURCES := netd/main.cc
+virtgate-netd_LIBRARIES := netd config spawn rpc channel proto xdr loop base
+virtgate-netd_PACKAGES := EVENT TOML

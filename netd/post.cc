@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// post - one child of netd's supervisor: its process and its control channel.
+#include "netd/post.h"
+
+#include "proto/codec.h"
+
+namespace virtgate::netd {
+
+namespace supervise = proto::supervise;
+
+namespace {
+
+std::string make_name(Role role, std::uint32_t index) {
+    switch (role) {
+        case Role::gate: return fmt::format("gate-{}", index);
+        case Role::keeper: return fmt::format("keeper-{}", index);
+        case Role::doorman: return "doorman";
+    }
+    panic("an unknown role");
+}
+
+rpc::Header make_message(supervise::Procedure procedure) noexcept {
+    return {.program = supervise::k_program,
+            .version = supervise::k_version,
+            .procedure = static_cast<std::uint32_t>(procedure),
+            .type = rpc::Type::message,
+            .serial = 0,
+            .status = rpc::Status::ok};
+}
+
+}  // namespace
+
+Post::Post(loop::Loop& loop, PostOwner& owner, Role role, std::uint32_t index)
+    : loop_(loop), owner_(owner), role_(role), index_(index), ward_(loop, *this, make_name(role, index)), log_(ward_.name()) {}
+
+Result<spawn::Launch> Post::plan(spawn::Ward&) {
+    auto launch = owner_.plan(*this);
+    if (launch)
+        launch->control = true;
+    return launch;
+}
+
+void Post::on_started(spawn::Ward&, UniqueFd control) noexcept {
+    control_ = std::make_unique<rpc::Control>(loop_, std::move(control), 0, loop::to<&Post::on_message>(*this),
+                                              loop::to<&Post::on_closed>(*this));
+    owner_.on_up(*this);
+}
+
+void Post::on_ended(spawn::Ward&, const spawn::Exit& exit) noexcept {
+    control_.reset();
+    ready_ = false;
+    owner_.on_down(*this, exit);
+}
+
+void Post::on_message(rpc::Control::Message& message) noexcept {
+    if (message.header != make_message(supervise::Procedure::ready) || !message.payload.empty())
+        return log_.error("it sent something else than READY");
+    if (ready_)
+        return;
+    ready_ = true;
+    owner_.on_ready(*this);
+}
+
+// Its process ends now or in a moment; on_ended() follows from the ward.
+void Post::on_closed(std::string_view why) noexcept {
+    log_.debug("control channel closed: {}", why);
+    control_.reset();
+}
+
+void Post::send(supervise::Procedure procedure, ByteView payload, std::span<const int> fds) noexcept {
+    if (!control_)
+        return;
+    if (const auto sent = control_->send(make_message(procedure), payload, fds); !sent)
+        log_.warning("it cannot be told anything: {}", sent.error().text);
+}
+
+void Post::adopt(supervise::PeerRole role, std::uint32_t index, int channel) noexcept {
+    const auto payload = proto::encode(supervise::AdoptArgs{.role = role, .index = index});
+    require(payload.has_value(), "an index that no gate has");
+    send(supervise::Procedure::adopt, *payload, std::span(&channel, 1));
+}
+
+void Post::drain() noexcept {
+    ward_.set_restart(spawn::Ward::Restart::never);
+    if (!control_)
+        return ward_.stop(Milliseconds{0});  // it has no session, or nobody to drain it for
+    send(supervise::Procedure::drain, {}, {});
+}
+
+}  // namespace virtgate::netd

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// post - one child of netd's supervisor: its process and its control channel.
+//
+// Twins: ADOPT and DRAIN go to the child, READY comes from it (proto/supervise.x).
+//
+// Trust:  the child may be taken over. Anything but READY from it is logged and ignored.
+// Owns:   the process (spawn/ward.h) and the channel.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "libshared/rpc/control.h"
+#include "libshared/spawn/ward.h"
+#include "proto/supervise.h"
+
+namespace virtgate::netd {
+
+enum class Role : unsigned char { gate, keeper, doorman };
+
+class Post;
+
+class PostOwner {
+   public:
+    virtual ~PostOwner() = default;
+    // What to start at `post`.
+    virtual Result<spawn::Launch> plan(Post& post) = 0;
+    // The process runs and hears ADOPT and DRAIN.
+    virtual void on_up(Post& post) noexcept = 0;
+    // It says that it serves.
+    virtual void on_ready(Post& post) noexcept = 0;
+    // It has ended. Unless it was stopped or is draining, it will be started again.
+    virtual void on_down(Post& post, const spawn::Exit& exit) noexcept = 0;
+};
+
+class Post final : private spawn::WardOwner {
+   public:
+    // `index`: which gate it is, or whose keeper; 0 for doorman.
+    Post(loop::Loop& loop, PostOwner& owner, Role role, std::uint32_t index);
+
+    void start() noexcept { ward_.start(); }
+    void stop(Milliseconds patience) noexcept { ward_.stop(patience); }
+    // Hands a channel to the peer `role` number `index` to the child.
+    void adopt(proto::supervise::PeerRole role, std::uint32_t index, int channel) noexcept;
+    // Tells a gate to accept nothing new; it is not started again when it ends.
+    void drain() noexcept;
+
+    [[nodiscard]] Role role() const noexcept { return role_; }
+    [[nodiscard]] std::uint32_t index() const noexcept { return index_; }
+    [[nodiscard]] const std::string& name() const noexcept { return ward_.name(); }
+    [[nodiscard]] bool is_up() const noexcept { return control_ != nullptr; }
+    [[nodiscard]] bool is_ready() const noexcept { return ready_; }
+    [[nodiscard]] bool is_idle() const noexcept { return ward_.is_idle(); }
+
+   private:
+    Result<spawn::Launch> plan(spawn::Ward& ward) override;
+    void on_started(spawn::Ward& ward, UniqueFd control) noexcept override;
+    void on_ended(spawn::Ward& ward, const spawn::Exit& exit) noexcept override;
+    void on_message(rpc::Control::Message& message) noexcept;
+    void on_closed(std::string_view why) noexcept;
+    void send(proto::supervise::Procedure procedure, ByteView payload, std::span<const int> fds) noexcept;
+
+    loop::Loop& loop_;
+    PostOwner& owner_;
+    Role role_;
+    std::uint32_t index_;
+    spawn::Ward ward_;
+    Log log_;
+    std::unique_ptr<rpc::Control> control_;
+    bool ready_ = false;
+};
+
+}  // namespace virtgate::netd

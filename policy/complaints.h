@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// complaints - what is wrong with the policy files, in the form that editors and people know:
+//   10-roles.toml:4:12: error: unknown role "operater" (did you mean "operator"?)
+//
+// All that is wrong is collected, so that one run shows everything.
+//
+// Trust:  the texts quote files that only an administrator can write; they are escaped all the same.
+// Limits: k_lines_max lines are kept, the others only counted.
+// Owns:   the lines.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace virtgate::policy {
+
+// Where something is written. Lines and columns count from 1; line 0 means the file as a whole.
+struct Place {
+    std::string file{};
+    std::uint32_t line = 0;
+    std::uint32_t column = 0;
+};
+
+// A text and where it is written.
+struct Text {
+    std::string text{};
+    Place at{};
+};
+
+class Complaints {
+   public:
+    static constexpr std::size_t k_lines_max = 200;
+
+    void error(const Place& at, std::string_view text) { add(at, "error", text, errors_); }
+    // `line` is a complaint about `file` that somebody else has put into the form above.
+    void ready_error(const std::string& file, std::string line);
+    void warning(const Place& at, std::string_view text) { add(at, "warning", text, warnings_); }
+
+    [[nodiscard]] std::size_t errors() const noexcept { return errors_; }
+
+    struct Line {
+        bool is_error = false;
+        std::string text{};
+    };
+    // In the order of files (as they were first mentioned), lines and columns. No newlines.
+    [[nodiscard]] std::vector<Line> lines() const;
+
+   private:
+    struct Entry {
+        Place at;
+        std::size_t file_order;
+        bool is_error;
+        std::string text;
+    };
+    void add(const Place& at, std::string_view kind, std::string_view text, std::size_t& count);
+    void keep(const Place& at, bool is_error, std::string line);
+    std::vector<Entry> entries_;
+    std::vector<std::string> files_;
+    std::size_t errors_ = 0;
+    std::size_t warnings_ = 0;
+};
+
+// ` (did you mean "x"?)` with the one of `known` that is closest to the misspelt `wrong`; empty if none is close.
+[[nodiscard]] std::string did_you_mean(std::string_view wrong, const std::vector<std::string_view>& known);
+
+}  // namespace virtgate::policy

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# policy is what the broker needs; policy_compiler is what reads files, for the compiler and the tools.
+LIBRARIES += policy policy_compiler
+policy_SOURCES := policy/glob.cc policy/table.cc
+policy_compiler_SOURCES := policy/attributes.cc policy/compiler.cc policy/complaints.cc policy/files.cc \
+                           policy/groups.cc policy/parse.cc policy/resolve.cc
+
+PROGRAMS += virtgate-policy-compile
+virtgate-policy-compile_SOURCES   := policy/compile/main.cc
+virtgate-policy-compile_LIBRARIES := policy_compiler policy config spawn proto xdr base

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// table - the compiled policy: which identity is this client?
+//
+// Pure: what a client presented goes in, a rule with its reason comes out. A condition is compared with one attribute
+// value at a time, so no rule can match across the border of two of them: a CN "x,CN=admin" is not a CN "admin".
+//
+// Trust:  the client's names come from doorman, which took them from a verified certificate; their text is the
+//         client's. The table was made by the policy compiler and is decoded like any input.
+// Limits: time in proportion to rules times the client's attributes.
+// Owns:   the table.
+#pragma once
+
+#include "libshared/base/bytes.h"
+#include "libshared/base/result.h"
+#include "proto/policy.h"
+#include "proto/who.h"
+
+namespace virtgate::policy {
+
+class Table {
+   public:
+    using Rule = proto::policy::IdentityRule;
+
+    // A table that lets nobody in.
+    Table() = default;
+    explicit Table(proto::policy::PolicyTable rules) noexcept : rules_(std::move(rules)) {}
+
+    // The table in the compiler's output. Error: system's fault, with what is wrong with it.
+    [[nodiscard]] static Result<Table> decode(ByteView bytes);
+
+    // The rules that `who` matches. No rule: the client is unknown. Two: it is refused, because the order of rules
+    // means nothing, and so neither can win. They live as long as the table.
+    struct Match {
+        const Rule* rule = nullptr;
+        const Rule* other = nullptr;
+    };
+    [[nodiscard]] Match match(const proto::who::Who& who) const noexcept;
+
+    [[nodiscard]] std::size_t identities() const noexcept { return rules_.identities.size(); }
+
+   private:
+    proto::policy::PolicyTable rules_{};
+};
+
+// True if `who` fulfils all conditions of `rule`.
+[[nodiscard]] bool fulfils(const proto::who::Who& who, const Table::Rule& rule) noexcept;
+
+}  // namespace virtgate::policy

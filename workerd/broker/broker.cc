@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// broker - admits clients: policy, session numbers, workers.
+#include "workerd/broker/broker.h"
+
+#include "libshared/rpc/error.h"
+#include "libshared/spawn/notify.h"
+
+namespace virtgate::workerd::broker {
+
+namespace {
+
+const Log k_log{"broker"};
+
+Crew::Plan make_plan(const Settings& settings, const std::string& programs) {
+    proto::config::WorkerConfig config;
+    config.log_level = static_cast<std::uint32_t>(settings.log_level);
+    config.default_uri = settings.default_uri;
+    config.upstream_timeout = static_cast<std::uint32_t>(settings.upstream_timeout.count());
+    for (const UpstreamRow& row : settings.upstreams)
+        config.upstreams.push_back({.uri = row.uri, .socket = row.socket, .read_only_socket = row.read_only_socket});
+    return {.program = programs + "/virtgate-worker", .user = settings.worker_user, .config = std::move(config)};
+}
+
+// What a client presented, in one line.
+std::string describe(const proto::who::Who& who) {
+    return fmt::format("\"{}\" from {} port {} ({})", escape(who.subject_text, 512), escape(who.source, 64),
+                       who.source_port, escape(who.listener, 32));
+}
+
+void tell(std::string_view state) {
+    if (const auto told = spawn::notify(state); !told)
+        k_log.warning("the service manager cannot be told: {}", told.error().text);
+}
+
+}  // namespace
+
+Broker::Broker(loop::Loop& loop, Settings settings, const std::string& programs, bool check_only)
+    : loop_(loop),
+      settings_(std::move(settings)),
+      check_only_(check_only),
+      policy_(loop, programs, settings_.policy_directories, loop::to<&Broker::on_compiled>(*this)),
+      crew_(loop, make_plan(settings_, programs), loop::to<&Broker::on_crew_stopped>(*this)) {}
+
+void Broker::start() noexcept { policy_.compile(); }
+
+void Broker::reload() noexcept {
+    if (state_ == State::stopping)
+        return;
+    k_log.info("reads the policy again");
+    policy_.compile();
+}
+
+void Broker::on_compiled(bool good) noexcept {
+    if (check_only_ || (!good && state_ == State::compiling)) {
+        // Without any policy nobody could be let in: better not to run than to seem to.
+        status_ = good ? 0 : spawn::k_exit_config;
+        return stop();
+    }
+    if (state_ == State::compiling)
+        open();
+}
+
+void Broker::open() {
+    auto entrance =
+        Entrance::open(loop_, settings_.socket, settings_.socket_group, settings_.allowed_uids, *this);
+    if (!entrance) {
+        k_log.error("{}", entrance.error().text);
+        status_ = spawn::k_exit_system;
+        return stop();
+    }
+    entrance_ = std::move(*entrance);
+    state_ = State::serving;
+    k_log.info("serves {}", settings_.socket);
+    tell("READY=1");
+}
+
+void Broker::stop() noexcept {
+    if (state_ == State::stopping)
+        return;
+    if (state_ == State::serving)
+        tell("STOPPING=1");
+    state_ = State::stopping;
+    entrance_.reset();
+    crew_.stop();
+}
+
+void Broker::on_crew_stopped() noexcept { loop_.stop(); }
+
+tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(const proto::who::Who& who) {
+    const auto match = policy_.table().match(who);
+    if (match.rule == nullptr) {
+        k_log.info("refused {}: no identity of the policy matches", describe(who));
+        return tl::unexpected(Refused{rpc::k_code_access_denied, "access denied: no identity of the policy matches"});
+    }
+    if (match.other != nullptr) {
+        k_log.warning("refused {}: both {} ({}:{}) and {} ({}:{}) match", describe(who), match.rule->name,
+                      escape(match.rule->file), match.rule->line, match.other->name, escape(match.other->file),
+                      match.other->line);
+        return tl::unexpected(
+            Refused{rpc::k_code_access_denied, "access denied: more than one identity of the policy matches"});
+    }
+    const std::uint64_t number = ++last_session_;
+    auto session = crew_.serve(match.rule->name, {.session = number, .client = who, .may = match.rule->may});
+    if (!session) {
+        k_log.error("no session for {} as {}: {}", describe(who), match.rule->name, session.error().text);
+        return tl::unexpected(Refused{rpc::k_code_internal, "no worker can take the session"});
+    }
+    k_log.info("session {}: {} is {} ({}:{})", number, describe(who), match.rule->name, escape(match.rule->file),
+               match.rule->line);
+    return Granted{.grant = {.session = number, .identity = match.rule->name, .may = match.rule->may},
+                   .session = std::move(*session)};
+}
+
+}  // namespace virtgate::workerd::broker

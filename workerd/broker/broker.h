@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// broker - admits clients: policy, session numbers, workers.
+//
+// A client that doorman has authenticated is matched with the policy; if exactly one identity fits, it gets a session
+// with the worker of that identity. What it may do there is decided by that worker.
+//
+//     compiling ── policy good ─▶ serving ── stop() ─▶ stopping ── last child ended ─▶ (the loop stops)
+//         └────── policy bad ─▶ stopping
+//
+// Trust:  doorman is believed about who the client is. No byte of a client comes here but its names.
+// Owns:   everything that the daemon has: policy, crew, entrance.
+#pragma once
+
+#include "workerd/broker/crew.h"
+#include "workerd/broker/entrance.h"
+#include "workerd/broker/policy_source.h"
+#include "workerd/broker/settings.h"
+
+namespace virtgate::workerd::broker {
+
+class Broker final : public Admission {
+   public:
+    // `programs`: the directory of our executables. With `check_only` the loop stops after the first compilation.
+    Broker(loop::Loop& loop, Settings settings, const std::string& programs, bool check_only);
+
+    // Compiles the policy, then serves.
+    void start() noexcept;
+    // Compiles it again; the old one stays in force if that fails.
+    void reload() noexcept;
+    // Ends everything; the loop stops when the last child has ended.
+    void stop() noexcept;
+
+    // For the exit status of the program, after the loop stopped.
+    [[nodiscard]] int status() const noexcept { return status_; }
+
+    tl::expected<Granted, Refused> serve_open_session(const proto::who::Who& who) override;
+
+   private:
+    enum class State : unsigned char { compiling, serving, stopping };
+    void on_compiled(bool good) noexcept;
+    void on_crew_stopped() noexcept;
+    void open();
+
+    loop::Loop& loop_;
+    const Settings settings_;
+    const bool check_only_;
+    State state_ = State::compiling;
+    int status_ = 0;
+    std::uint64_t last_session_ = 0;
+    PolicySource policy_;
+    Crew crew_;
+    std::unique_ptr<Entrance> entrance_;
+};
+
+}  // namespace virtgate::workerd::broker

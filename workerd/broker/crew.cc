@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// crew - the workers: one process for each identity that has sessions.
+#include "workerd/broker/crew.h"
+
+#include <algorithm>
+
+#include "proto/codec.h"
+#include "proto/config.h"
+
+namespace virtgate::workerd::broker {
+
+using proto::work::Procedure;
+
+namespace {
+
+rpc::Header header_of(Procedure procedure, std::uint32_t serial) noexcept {
+    return {.program = proto::work::k_program,
+            .version = proto::work::k_version,
+            .procedure = static_cast<std::uint32_t>(procedure),
+            .type = rpc::Type::message,
+            .serial = serial};
+}
+
+}  // namespace
+
+// One worker: its process, its channel and what it serves.
+class Crew::Hand final : public spawn::WardOwner {
+   public:
+    Hand(Crew& crew, std::string identity)
+        : crew_(crew),
+          identity_(std::move(identity)),
+          log_(fmt::format("worker {}", identity_)),
+          idle_(crew.loop_.timer(loop::to<&Hand::on_idle>(*this))),
+          ward_(crew.loop_, *this, fmt::format("worker-{}", identity_), spawn::Ward::Restart::never) {}
+
+    Result<UniqueFd> serve(const proto::work::ServeArgs& session) {
+        if (sessions_.size() >= k_sessions_max)
+            return system_fault(0, "too many sessions of this identity");
+        if (auto running = make_running(); !running)
+            return tl::unexpected(std::move(running.error()));
+        auto payload = proto::encode(session, rpc::Control::k_payload_max);
+        if (!payload)
+            return system_fault(0, "the client's names do not fit a message");
+        auto pair = make_channel_pair();
+        if (!pair)
+            return tl::unexpected(std::move(pair.error()));
+        const int end = pair->second.get();
+        if (auto sent = control_->send(header_of(Procedure::serve, control_->next_serial()), *payload, {&end, 1}); !sent)
+            return tl::unexpected(std::move(sent.error()));
+        sessions_.insert(session.session);
+        idle_->stop();
+        return std::move(pair->first);
+    }
+
+    void stop() noexcept { ward_.stop(k_stop_patience); }
+    [[nodiscard]] bool is_gone() const noexcept { return ward_.is_idle(); }
+    [[nodiscard]] const std::string& identity() const noexcept { return identity_; }
+    [[nodiscard]] std::size_t sessions() const noexcept { return sessions_.size(); }
+    // A worker that died keeps its place while it has to pause.
+    [[nodiscard]] bool may_be_forgotten() const noexcept { return is_gone() && crew_.loop_.clock().now() >= not_before_; }
+
+    Result<spawn::Launch> plan(spawn::Ward&) override {
+        proto::config::WorkerConfig config = crew_.plan_.config;
+        config.identity = identity_;
+        auto bytes = proto::encode(config);
+        if (!bytes)
+            return system_fault(0, "the worker's configuration does not encode");
+        spawn::Launch launch;
+        launch.path = crew_.plan_.program;
+        launch.config = std::move(*bytes);
+        launch.control = true;
+        launch.user = crew_.plan_.user;
+        return launch;
+    }
+
+    void on_started(spawn::Ward&, UniqueFd control) noexcept override {
+        started_ = crew_.loop_.clock().now();
+        control_ = std::make_unique<rpc::Control>(crew_.loop_, std::move(control), 0, loop::to<&Hand::on_message>(*this),
+                                                  loop::to<&Hand::on_closed>(*this));
+        idle_->start(k_idle);
+    }
+
+    void on_ended(spawn::Ward&, const spawn::Exit& exit) noexcept override {
+        idle_->stop();
+        control_.reset();
+        const std::size_t lost = sessions_.size();
+        sessions_.clear();
+        if (!leaving_) {
+            log_.error("{}; {} sessions are lost", describe(exit), lost);
+            note_death();
+        }
+        if (!starting_)
+            crew_.on_gone(*this);
+    }
+
+    void leave() noexcept {
+        leaving_ = true;
+        stop();
+    }
+
+   private:
+    Done make_running() {
+        if (ward_.is_running() && control_ != nullptr && control_->is_open())
+            return {};
+        if (!ward_.is_idle() || crew_.loop_.clock().now() < not_before_)
+            return system_fault(0, "the worker of this identity has failed and is about to be started again; try later");
+        // A start that fails ends in on_ended() before it returns.
+        starting_ = true;
+        ward_.start();
+        starting_ = false;
+        if (!ward_.is_running())
+            return system_fault(0, "the worker of this identity cannot be started");
+        return {};
+    }
+
+    void note_death() noexcept {
+        const Instant now = crew_.loop_.clock().now();
+        if (now - started_ >= spawn::Ward::k_good_run)
+            pause_ = Milliseconds{0};
+        not_before_ = now + pause_;
+        pause_ = std::clamp(2 * pause_, k_pause_min, k_pause_max);
+    }
+
+    void on_message(rpc::Control::Message& message) noexcept {
+        const rpc::Header& header = message.header;
+        if (header == header_of(Procedure::ready, header.serial) && message.payload.empty())
+            return log_.debug("serves");
+        const auto ended = proto::decode<proto::work::EndedArgs>(message.payload);
+        if (header != header_of(Procedure::ended, header.serial) || !ended)
+            return fail("it sent a message that is not known here");
+        if (sessions_.erase(ended->session) == 0)
+            return fail("it ended a session that it does not have");
+        log_.info("session {} ended", ended->session);
+        if (sessions_.empty() && !leaving_)
+            idle_->start(k_idle);
+    }
+
+    void fail(std::string_view why) noexcept {
+        log_.error("{}; it is stopped", why);
+        on_closed(why);
+    }
+
+    // A worker that cannot be spoken to serves nobody new; its process is not left over.
+    void on_closed(std::string_view) noexcept {
+        control_.reset();
+        stop();
+    }
+
+    void on_idle() noexcept {
+        if (sessions_.empty())
+            crew_.on_idle(*this);
+    }
+
+    Crew& crew_;
+    const std::string identity_;
+    const Log log_;
+    std::unique_ptr<rpc::Control> control_;
+    std::set<std::uint64_t> sessions_;
+    bool leaving_ = false;
+    bool starting_ = false;
+    Instant started_{};
+    Instant not_before_{};
+    Milliseconds pause_{0};
+    std::unique_ptr<loop::Timer> idle_;
+    spawn::Ward ward_;
+};
+
+Crew::Crew(loop::Loop& loop, Plan plan, loop::Target<> on_stopped)
+    : loop_(loop), plan_(std::move(plan)), on_stopped_(on_stopped), sweeper_(loop.timer(loop::to<&Crew::sweep>(*this))) {}
+
+Crew::~Crew() = default;
+
+std::size_t Crew::sessions() const noexcept {
+    std::size_t sum = 0;
+    for (const auto& [identity, hand] : hands_)
+        sum += hand->sessions();
+    return sum;
+}
+
+Result<UniqueFd> Crew::serve(const std::string& identity, const proto::work::ServeArgs& session) {
+    if (stopping_)
+        return system_fault(0, "the broker is stopping");
+    auto hand = hands_.find(identity);
+    if (hand == hands_.end()) {
+        std::erase_if(hands_, [](const auto& each) { return each.second->may_be_forgotten(); });
+        if (hands_.size() >= k_workers_max)
+            return system_fault(0, "too many identities have sessions");
+        hand = hands_.emplace(identity, std::make_unique<Hand>(*this, identity)).first;
+    }
+    return hand->second->serve(session);
+}
+
+// The process of `hand` has ended. A hand that left is freed from the loop, because this is called from within it.
+void Crew::on_gone(Hand& hand) noexcept {
+    const auto leaving =
+        std::find_if(leaving_.begin(), leaving_.end(), [&](const auto& each) { return each.get() == &hand; });
+    if (leaving != leaving_.end()) {
+        gone_.push_back(std::move(*leaving));
+        leaving_.erase(leaving);
+    }
+    sweeper_->start(Milliseconds{0});
+}
+
+// `hand` has had nothing to do for a while. A client that comes while it ends gets a new one.
+void Crew::on_idle(Hand& hand) noexcept {
+    const auto found = hands_.find(hand.identity());
+    require(found != hands_.end() && found->second.get() == &hand, "an idle worker that is not in the crew");
+    leaving_.push_back(std::move(found->second));
+    hands_.erase(found);
+    hand.leave();
+}
+
+void Crew::sweep() noexcept {
+    gone_.clear();
+    if (stopping_ && leaving_.empty())
+        on_stopped_();
+}
+
+void Crew::stop() noexcept {
+    stopping_ = true;
+    for (auto& [identity, hand] : hands_)
+        if (!hand->is_gone())
+            leaving_.push_back(std::move(hand));
+    hands_.clear();
+    for (const auto& hand : leaving_)
+        hand->leave();
+    sweeper_->start(Milliseconds{0});
+}
+
+}  // namespace virtgate::workerd::broker

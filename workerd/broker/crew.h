@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// crew - the workers: one process for each identity that has sessions.
+//
+// A worker is started with the first session of its identity and ends when it had none for k_idle. If it dies, its
+// sessions are gone with it (their descriptors close by themselves); the next session starts a new one, after a pause
+// if it died soon and often.
+//
+// Trust:  a worker handles what clients sent and may be taken over. All that it can say is that a session ended; a
+//         message that is not known ends it.
+// Limits: k_workers_max workers, k_sessions_max sessions of each.
+// Owns:   the processes and their control channels.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "libshared/rpc/control.h"
+#include "libshared/spawn/user.h"
+#include "libshared/spawn/ward.h"
+#include "proto/config.h"
+#include "proto/work.h"
+
+namespace virtgate::workerd::broker {
+
+class Crew {
+   public:
+    static constexpr std::size_t k_workers_max = 1024;
+    static constexpr std::size_t k_sessions_max = 16384;
+    static constexpr Milliseconds k_idle{30'000};
+    static constexpr Milliseconds k_stop_patience{3'000};
+    // Between the deaths of a worker and its next start; none after the first, then doubling.
+    static constexpr Milliseconds k_pause_min{100};
+    static constexpr Milliseconds k_pause_max{10'000};
+
+    // What every worker is started with.
+    struct Plan {
+        std::string program{};               // absolute path of virtgate-worker
+        std::optional<spawn::User> user{};   // none: our own
+        proto::config::WorkerConfig config{};  // its identity is filled in for each
+    };
+    // `on_stopped` is called when the last process has ended after stop().
+    Crew(loop::Loop& loop, Plan plan, loop::Target<> on_stopped);
+    ~Crew();
+    Crew(const Crew&) = delete;
+    Crew& operator=(const Crew&) = delete;
+
+    // Gives a session to the worker of `identity`, which is started if it does not run. Returns the gate's end.
+    // Error: system's fault, with a reason that the client may see.
+    [[nodiscard]] Result<UniqueFd> serve(const std::string& identity, const proto::work::ServeArgs& session);
+
+    // Ends all workers; SIGKILL after k_stop_patience.
+    void stop() noexcept;
+
+    [[nodiscard]] std::size_t workers() const noexcept { return hands_.size(); }
+    [[nodiscard]] std::size_t sessions() const noexcept;
+
+   private:
+    class Hand;
+    void on_gone(Hand& hand) noexcept;
+    void on_idle(Hand& hand) noexcept;
+    void sweep() noexcept;
+
+    loop::Loop& loop_;
+    const Plan plan_;
+    const loop::Target<> on_stopped_;
+    std::map<std::string, std::unique_ptr<Hand>, std::less<>> hands_;  // by identity
+    std::vector<std::unique_ptr<Hand>> leaving_;                       // were idle, and are ending
+    std::vector<std::unique_ptr<Hand>> gone_;                          // ended; freed by sweep()
+    std::unique_ptr<loop::Timer> sweeper_;
+    bool stopping_ = false;
+};
+
+}  // namespace virtgate::workerd::broker

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// entrance - the UNIX socket at which doormen ask for sessions.
+#include "workerd/broker/entrance.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "libshared/base/log.h"
+#include "libshared/rpc/error.h"
+#include "proto/broker.h"
+#include "proto/codec.h"
+
+namespace virtgate::workerd::broker {
+
+using loop::Want;
+
+namespace {
+
+constexpr int k_backlog = 16;
+constexpr mode_t k_mask = 0117;  // the socket gets mode 0660
+// accept() fails where the process or the system has no descriptor left; asking at once would not help.
+constexpr Milliseconds k_retry{1000};
+
+const Log k_log{"broker"};
+
+Result<sockaddr_un> address_of(const std::string& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.empty() || path.size() >= sizeof address.sun_path)
+        return system_fault(ENAMETOOLONG, path);
+    std::memcpy(address.sun_path, path.data(), path.size());
+    return address;
+}
+
+UniqueFd make_socket() noexcept { return UniqueFd{socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)}; }
+
+// Removes what a process that is dead left at `path`. Anything but a socket, or one that answers, stays.
+Done remove_stale(const std::string& path, const sockaddr_un& address) {
+    struct stat status{};
+    if (lstat(path.c_str(), &status) != 0)
+        return errno == ENOENT ? Done{} : system_fault(errno, path);
+    if (!S_ISSOCK(status.st_mode))
+        return system_fault(0, path + " is there and is not a socket");
+    const UniqueFd probe = make_socket();
+    if (!probe)
+        return system_fault(errno, "cannot make a socket");
+    if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 || errno == EAGAIN)
+        return system_fault(0, path + " is served by another process");
+    if (errno != ECONNREFUSED)
+        return system_fault(errno, path);
+    return unlink(path.c_str()) == 0 ? Done{} : system_fault(errno, "cannot remove the old " + path);
+}
+
+}  // namespace
+
+// One connection.
+class Entrance::Doorman {
+   public:
+    Doorman(Entrance& entrance, UniqueFd socket)
+        : entrance_(entrance),
+          control_(entrance.loop_, std::move(socket), 0, loop::to<&Doorman::on_message>(*this),
+                   loop::to<&Doorman::on_closed>(*this)) {}
+
+   private:
+    void on_message(rpc::Control::Message& message) noexcept {
+        const rpc::Header expected{.program = proto::broker::k_program,
+                                   .version = proto::broker::k_version,
+                                   .procedure = static_cast<std::uint32_t>(proto::broker::Procedure::open_session),
+                                   .type = rpc::Type::call,
+                                   .serial = message.header.serial};
+        if (message.header != expected)
+            return refuse(message.header, {rpc::k_code_rpc, "unknown procedure"});
+        const auto who = proto::decode<proto::who::Who>(message.payload);
+        if (!who)
+            return refuse(message.header, {rpc::k_code_rpc, "Unable to decode message payload"});
+        auto admitted = entrance_.admission_.serve_open_session(*who);
+        if (!admitted)
+            return refuse(message.header, admitted.error());
+        const auto payload = proto::encode(admitted->grant, rpc::Control::k_payload_max);
+        if (!payload)
+            return refuse(message.header, {rpc::k_code_internal, "the grant does not fit a message"});
+        const int session = admitted->session.get();
+        if (const auto sent = control_.send_reply(message.header, *payload, {&session, 1}); !sent)
+            k_log.error("doorman does not take its session: {}", sent.error().text);
+    }
+
+    void refuse(const rpc::Header& call, const Admission::Refused& refused) {
+        if (const auto sent = control_.send_error(call, refused.code, refused.text); !sent)
+            k_log.error("doorman does not take an answer: {}", sent.error().text);
+    }
+
+    void on_closed(std::string_view reason) noexcept {
+        k_log.debug("doorman has gone: {}", reason);
+        entrance_.on_doorman_gone(*this);
+    }
+
+    Entrance& entrance_;
+    rpc::Control control_;
+};
+
+Result<std::unique_ptr<Entrance>> Entrance::open(loop::Loop& loop, const std::string& path, std::optional<gid_t> group,
+                                                 std::vector<uid_t> allowed, Admission& admission) {
+    const auto address = address_of(path);
+    if (!address)
+        return tl::unexpected(address.error());
+    if (auto done = remove_stale(path, *address); !done)
+        return tl::unexpected(std::move(done.error()));
+    UniqueFd listener = make_socket();
+    if (!listener)
+        return system_fault(errno, "cannot make a socket");
+    const mode_t old = umask(k_mask);
+    const int bound = bind(listener.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address);
+    const int number = errno;
+    umask(old);
+    if (bound != 0)
+        return system_fault(number, "cannot bind " + path);
+    std::unique_ptr<Entrance> entrance{new Entrance(loop, path, std::move(listener), std::move(allowed), admission)};
+    if (group && chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0)
+        return system_fault(errno, "cannot give the group " + path);
+    // Nobody can connect before this, so nobody came before the mode and the group were right.
+    if (listen(entrance->listener_.get(), k_backlog) != 0)
+        return system_fault(errno, "cannot listen at " + path);
+    return entrance;
+}
+
+Entrance::Entrance(loop::Loop& loop, std::string path, UniqueFd listener, std::vector<uid_t> allowed,
+                   Admission& admission)
+    : loop_(loop),
+      path_(std::move(path)),
+      listener_(std::move(listener)),
+      allowed_(std::move(allowed)),
+      admission_(admission),
+      retry_(loop.timer(loop::to<&Entrance::on_retry>(*this))) {
+    struct stat status{};
+    if (lstat(path_.c_str(), &status) == 0) {
+        device_ = status.st_dev;
+        inode_ = status.st_ino;
+    }
+    watch_ = loop.watch(listener_.get(), Want::read, loop::to<&Entrance::on_connection>(*this));
+}
+
+Entrance::~Entrance() {
+    // Somebody may have replaced it; theirs stays.
+    struct stat status{};
+    if (lstat(path_.c_str(), &status) == 0 && status.st_dev == device_ && status.st_ino == inode_)
+        unlink(path_.c_str());
+}
+
+void Entrance::on_connection(Want) noexcept {
+    UniqueFd socket{accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+    if (!socket) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            k_log.error("no connection can be accepted: {}", strerror(errno));
+            watch_->set(Want::nothing);
+            retry_->start(k_retry);
+        }
+        return;
+    }
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+        return k_log.error("nobody knows who connected: {}", strerror(errno));
+    if (std::find(allowed_.begin(), allowed_.end(), peer.uid) == allowed_.end())
+        return k_log.warning("user {} (process {}) may not ask for sessions", peer.uid, peer.pid);
+    if (doormen_.size() >= k_doormen_max)
+        return k_log.warning("process {} is one doorman too many", peer.pid);
+    k_log.debug("process {} of user {} is a doorman", peer.pid, peer.uid);
+    doormen_.push_back(std::make_unique<Doorman>(*this, std::move(socket)));
+}
+
+void Entrance::on_retry() noexcept { watch_->set(Want::read); }
+
+void Entrance::on_doorman_gone(const Doorman& doorman) noexcept {
+    std::erase_if(doormen_, [&](const auto& each) { return each.get() == &doorman; });
+}
+
+}  // namespace virtgate::workerd::broker

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// entrance - the UNIX socket at which doormen ask for sessions.
+//
+// Trust:  whoever may connect can claim any identity that the policy knows. So the socket has mode 0660, and the
+//         kernel says which user connects: only the allowed ones are served.
+// Limits: k_doormen_max connections; more are closed.
+// Owns:   the listening socket, its name in the file system (unlinked at the end), and the connections.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "libshared/rpc/control.h"
+#include "proto/who.h"
+
+namespace virtgate::workerd::broker {
+
+// Who answers. `error` of a refusal goes to doorman, and from there to the client.
+class Admission {
+   public:
+    virtual ~Admission() = default;
+    struct Granted {
+        proto::who::SessionGrant grant{};
+        UniqueFd session{};
+    };
+    struct Refused {
+        int code = 0;
+        std::string text{};
+    };
+    virtual tl::expected<Granted, Refused> serve_open_session(const proto::who::Who& who) = 0;
+};
+
+class Entrance {
+   public:
+    static constexpr std::size_t k_doormen_max = 8;
+
+    // Listens at `path`, which must not be in use; a socket that a dead process left there is replaced. The socket
+    // is given to `group`, if there is one.
+    // Error: system's fault.
+    [[nodiscard]] static Result<std::unique_ptr<Entrance>> open(loop::Loop& loop, const std::string& path,
+                                                                std::optional<gid_t> group, std::vector<uid_t> allowed,
+                                                                Admission& admission);
+    ~Entrance();
+    Entrance(const Entrance&) = delete;
+    Entrance& operator=(const Entrance&) = delete;
+
+   private:
+    class Doorman;
+    Entrance(loop::Loop& loop, std::string path, UniqueFd listener, std::vector<uid_t> allowed, Admission& admission);
+    void on_connection(loop::Want) noexcept;
+    void on_retry() noexcept;
+    void on_doorman_gone(const Doorman& doorman) noexcept;
+
+    loop::Loop& loop_;
+    const std::string path_;
+    UniqueFd listener_;
+    dev_t device_ = 0;
+    ino_t inode_ = 0;
+    const std::vector<uid_t> allowed_;
+    Admission& admission_;
+    std::unique_ptr<loop::Watch> watch_;
+    std::unique_ptr<loop::Timer> retry_;
+    std::vector<std::unique_ptr<Doorman>> doormen_;
+};
+
+}  // namespace virtgate::workerd::broker

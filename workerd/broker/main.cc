@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// virtgate-workerd - the broker: admits clients and starts the workers that serve them.
+//
+//   virtgate-workerd --config FILE [--check]
+//
+// SIGHUP reads the policy again, SIGTERM and SIGINT end it. Exit status: 0; 64 wrong command line; 71 the machine is in
+// the way; 78 the configuration or the policy is wrong.
+#include <sys/stat.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+
+#include "config.h"
+#include "libshared/spawn/exit.h"
+#include "libshared/spawn/self.h"
+#include "workerd/broker/broker.h"
+
+namespace virtgate::workerd::broker {
+
+namespace {
+
+constexpr const char* k_default_config = VIRTGATE_SYSCONFDIR "/workerd.toml";
+constexpr mode_t k_mask = 0077;
+
+class Signals {
+   public:
+    Signals(loop::Loop& loop, Broker& broker)
+        : broker_(broker),
+          term_(loop.signal(SIGTERM, loop::to<&Signals::on_stop>(*this))),
+          interrupt_(loop.signal(SIGINT, loop::to<&Signals::on_stop>(*this))),
+          hangup_(loop.signal(SIGHUP, loop::to<&Signals::on_reload>(*this))) {}
+
+   private:
+    void on_stop(loop::Want) noexcept { broker_.stop(); }
+    void on_reload(loop::Want) noexcept { broker_.reload(); }
+    Broker& broker_;
+    std::unique_ptr<loop::Watch> term_, interrupt_, hangup_;
+};
+
+int complain(const Error& error, int status) {
+    // A complaint about the configuration may have several lines.
+    std::string_view rest = error.text;
+    while (!rest.empty()) {
+        const std::size_t end = std::min(rest.find('\n'), rest.size());
+        Log{}.error("{}", rest.substr(0, end));
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    return status;
+}
+
+int run(const std::string& file, bool check_only) {
+    if (const auto closed = spawn::close_to_others(); !closed)
+        return complain(closed.error(), spawn::k_exit_system);
+    // Lost log readers and doormen are noticed where something is written to them.
+    std::signal(SIGPIPE, SIG_IGN);
+    umask(k_mask);
+    auto settings = load_settings(file);
+    if (!settings)
+        return complain(settings.error(), spawn::k_exit_config);
+    const auto programs = spawn::program_directory();
+    if (!programs)
+        return complain(programs.error(), spawn::k_exit_system);
+    set_log_level(settings->log_level);
+    const auto loop = loop::make_event_loop();
+    Broker broker(*loop, std::move(*settings), *programs, check_only);
+    const Signals signals(*loop, broker);
+    broker.start();
+    loop->run();
+    return broker.status();
+}
+
+}  // namespace
+
+}  // namespace virtgate::workerd::broker
+
+int main(int argc, char** argv) {
+    using namespace virtgate::workerd::broker;
+    CLI::App app{"virtgate-workerd - admits clients by policy and carries their calls to local libvirt daemons"};
+    std::string file = k_default_config;
+    bool check_only = false;
+    app.add_option("--config", file, "configuration file")->type_name("FILE")->capture_default_str();
+    app.add_flag("--check", check_only, "check configuration and policy, then end");
+    app.set_version_flag("--version", "virtgate-workerd " VIRTGATE_VERSION);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : virtgate::spawn::k_exit_usage;
+    }
+    return run(file, check_only);
+}

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+LIBRARIES += broker
+broker_SOURCES := workerd/broker/broker.cc workerd/broker/crew.cc workerd/broker/default_uris.cc \
+                  workerd/broker/entrance.cc workerd/broker/policy_source.cc workerd/broker/settings.cc
+
+PROGRAMS += virtgate-workerd
+virtgate-workerd_SOURCES   := workerd/broker/main.cc
+virtgate-workerd_LIBRARIES := broker policy config spawn rpc channel loop proto xdr base
+virtgate-workerd_PACKAGES  := EVENT

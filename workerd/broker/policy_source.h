@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// policy_source - the policy in force, and how it is replaced.
+//
+// Policy files are read by a short-lived child, virtgate-policy-compile, which writes the compiled table to a memory
+// file. The broker seals that and decodes it. Any error keeps the table in force.
+//
+// Trust:  the files are the administrator's, the child is ours, and its output is decoded like any input.
+// Limits: a compilation has k_patience; a compiled table at most k_table_max bytes.
+// Owns:   the table and the child.
+#pragma once
+
+#include <memory>
+
+#include "libshared/spawn/ward.h"
+#include "policy/table.h"
+
+namespace virtgate::workerd::broker {
+
+class PolicySource final : public spawn::WardOwner {
+   public:
+    static constexpr Milliseconds k_patience{60'000};
+    static constexpr std::size_t k_table_max = std::size_t{64} << 20;
+
+    // `programs`: the directory of our executables. `on_compiled` gets whether the table was replaced, after each
+    // compilation. Nothing is started yet.
+    PolicySource(loop::Loop& loop, std::string programs, std::vector<std::string> directories,
+                 loop::Target<bool> on_compiled);
+
+    // Compiles the files. If a compilation is under way, another one follows it.
+    void compile() noexcept;
+
+    // The table in force; lets nobody in before the first compilation.
+    [[nodiscard]] const policy::Table& table() const noexcept { return table_; }
+
+    Result<spawn::Launch> plan(spawn::Ward& ward) override;
+    void on_started(spawn::Ward& ward, UniqueFd control) noexcept override;
+    void on_ended(spawn::Ward& ward, const spawn::Exit& exit) noexcept override;
+
+   private:
+    void on_late() noexcept;
+    [[nodiscard]] Result<policy::Table> read_result(const spawn::Exit& exit);
+
+    const std::string programs_;
+    const std::vector<std::string> directories_;
+    const loop::Target<bool> on_compiled_;
+    const Log log_{"policy"};
+    policy::Table table_;
+    UniqueFd result_;
+    bool again_ = false;
+    std::unique_ptr<loop::Timer> late_;
+    spawn::Ward ward_;
+};
+
+}  // namespace virtgate::workerd::broker

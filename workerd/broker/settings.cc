@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// settings - what workerd.toml says.
+#include "workerd/broker/settings.h"
+
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "config.h"
+#include "libshared/config/document.h"
+#include "proto/config.h"
+
+namespace virtgate::workerd::broker {
+
+namespace {
+
+constexpr const char* k_socket = VIRTGATE_RUNDIR "/broker.sock";
+constexpr const char* k_vendor_policy = "/usr/lib/virtgate/policy.d";
+constexpr const char* k_local_policy = VIRTGATE_SYSCONFDIR "/policy.d";
+constexpr Milliseconds k_timeout_min{100};
+constexpr Milliseconds k_timeout_max{600'000};
+constexpr std::size_t k_socket_path_max = sizeof(sockaddr_un::sun_path) - 1;
+
+bool is_absolute(std::string_view path) noexcept { return path.starts_with('/'); }
+
+std::string read_socket_path(config::Section& section, std::string_view key, std::string_view fallback) {
+    std::string path = section.text(key, fallback);
+    if (!path.empty() && !is_absolute(path))
+        section.refuse(key, fmt::format("\"{}\" has to be an absolute path", key));
+    else if (path.size() > k_socket_path_max)
+        section.refuse(key, fmt::format("\"{}\" is longer than a socket's path can be ({} bytes)", key, k_socket_path_max));
+    return path;
+}
+
+// The user `name`; none if there is none, which is a mistake only where the file names it.
+std::optional<spawn::User> look_up(config::Section& section, std::string_view key, const std::string& name) {
+    auto user = spawn::find_user(name);
+    if (!user)
+        section.refuse(key, user.error().text);
+    else if (!*user && section.has(key))
+        section.refuse(key, fmt::format("there is no user \"{}\"", name));
+    else
+        return *user;
+    return std::nullopt;
+}
+
+// Doorman's user, however netd was started, and our own for suites that one user runs.
+void read_allowed(config::Section section, Settings& settings) {
+    settings.allowed_uids.push_back(geteuid());
+    std::vector<std::string> names{VIRTGATE_AUTH_USER, VIRTGATE_NET_USER};
+    if (section.has("allowed_user"))
+        names = {section.text("allowed_user", "")};
+    else
+        static_cast<void>(section.text("allowed_user", ""));  // a key that is known
+    for (const std::string& name : names) {
+        if (const auto user = look_up(section, "allowed_user", name)) {
+            settings.allowed_uids.push_back(user->uid);
+            if (geteuid() == 0 && !settings.socket_group)
+                settings.socket_group = user->gid;
+        }
+    }
+    settings.socket = read_socket_path(section, "socket", k_socket);
+}
+
+void read_policy(config::Section section, Settings& settings) {
+    settings.policy_directories = section.texts("directories");
+    if (!section.has("directories"))
+        settings.policy_directories = {k_vendor_policy, k_local_policy};
+    if (settings.policy_directories.size() > proto::config::k_directories_max)
+        section.refuse("directories", fmt::format("more than {} directories", proto::config::k_directories_max));
+    for (const std::string& directory : settings.policy_directories)
+        if (!is_absolute(directory) || directory.size() > proto::config::k_path_max_size)
+            section.refuse("directories", "a directory has to be an absolute path");
+}
+
+void read_upstreams(config::Section root, Settings& settings) {
+    std::vector<config::Section> sections = root.sections("upstream");
+    for (config::Section& section : sections) {
+        UpstreamRow row{.uri = section.text("uri", ""),
+                        .socket = read_socket_path(section, "socket", ""),
+                        .read_only_socket = read_socket_path(section, "read_only_socket", "")};
+        if (row.uri.find("://") == row.uri.npos || row.uri.size() > proto::config::k_path_max_size)
+            section.refuse("uri", "\"uri\" has to be a libvirt URI such as qemu:///system");
+        if (row.socket.empty())
+            section.refuse("socket", "\"socket\" is missing");
+        settings.upstreams.push_back(std::move(row));
+    }
+    if (settings.upstreams.empty())
+        settings.upstreams = default_uris();
+    if (settings.upstreams.size() > proto::config::k_upstreams_max)
+        root.refuse("upstream", fmt::format("more than {} upstreams", proto::config::k_upstreams_max));
+    // What libvirt's clients would expect if it is there, else what the administrator put first.
+    if (!root.has("default_uri") && std::none_of(settings.upstreams.begin(), settings.upstreams.end(),
+                                                 [](const UpstreamRow& row) { return row.uri == k_default_uri; }))
+        settings.default_uri = settings.upstreams.front().uri;
+    const auto is_default = [&](const UpstreamRow& row) { return row.uri == settings.default_uri; };
+    if (!settings.default_uri.empty() &&
+        std::none_of(settings.upstreams.begin(), settings.upstreams.end(), is_default))
+        root.refuse("default_uri", "\"default_uri\" has no [[upstream]]");
+}
+
+Result<Settings> read(config::Document& document) {
+    Settings settings;
+    config::Section root = document.root();
+    if (!parse_level(root.text("log_level", "info"), settings.log_level))
+        root.refuse("log_level", "\"log_level\" has to be debug, info, warning or error");
+    settings.default_uri = root.text("default_uri", k_default_uri);
+    settings.upstream_timeout =
+        root.seconds("upstream_timeout", settings.upstream_timeout, k_timeout_min, k_timeout_max);
+    read_allowed(root.section("broker"), settings);
+    config::Section worker = root.section("worker");
+    const std::string worker_user = worker.text("user", VIRTGATE_WORK_USER);
+    if (geteuid() == 0)
+        settings.worker_user = look_up(worker, "user", worker_user);
+    read_policy(root.section("policy"), settings);
+    read_upstreams(root, settings);
+    if (auto done = document.finish(); !done)
+        return tl::unexpected(std::move(done.error()));
+    return settings;
+}
+
+}  // namespace
+
+Result<Settings> load_settings(const std::string& path) {
+    auto document = config::Document::load(path);
+    if (!document)
+        return tl::unexpected(std::move(document.error()));
+    return read(**document);
+}
+
+Result<Settings> parse_settings(std::string_view text, std::string file) {
+    auto document = config::Document::parse(text, std::move(file));
+    if (!document)
+        return tl::unexpected(std::move(document.error()));
+    return read(**document);
+}
+
+}  // namespace virtgate::workerd::broker

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// settings - what workerd.toml says.
+//
+//     log_level = "info"
+//     default_uri = "qemu:///system"          # for clients that name none
+//     upstream_timeout = 30                   # seconds until a libvirt daemon has to have opened a connection
+//     [broker]
+//     socket = "/run/virtgate/broker.sock"
+//     allowed_user = "_virtgate-auth"         # who may ask for sessions
+//     [worker]
+//     user = "_virtgate-work"                 # only where the broker runs as root
+//     [policy]
+//     directories = ["/usr/lib/virtgate/policy.d", "/etc/virtgate/policy.d"]
+//     [[upstream]]                            # any number; without one libvirt's own sockets (default_uris.h)
+//     uri = "qemu:///system"
+//     socket = "/run/libvirt/libvirt-sock"
+//     read_only_socket = "/run/libvirt/libvirt-sock-ro"
+//
+// Trust:  the file is the administrator's.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "libshared/base/clock.h"
+#include "libshared/base/log.h"
+#include "libshared/base/result.h"
+#include "libshared/spawn/user.h"
+#include "workerd/broker/default_uris.h"
+
+namespace virtgate::workerd::broker {
+
+struct Settings {
+    Level log_level = Level::info;
+    std::string default_uri{};
+    Milliseconds upstream_timeout{30'000};
+    std::string socket{};
+    std::optional<gid_t> socket_group{};      // to give the socket to; only where the broker runs as root
+    std::vector<uid_t> allowed_uids{};        // never empty
+    std::optional<spawn::User> worker_user{};  // none: the broker's own
+    std::vector<std::string> policy_directories{};
+    std::vector<UpstreamRow> upstreams{};
+};
+
+// The settings in the file `path`. Error: system's fault, all complaints, separated by newlines.
+[[nodiscard]] Result<Settings> load_settings(const std::string& path);
+// The same from `text`; `file` is its name in complaints.
+[[nodiscard]] Result<Settings> parse_settings(std::string_view text, std::string file);
+
+}  // namespace virtgate::workerd::broker

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// virtgate-worker - carries the calls of one identity to the local libvirt daemons.
+//
+// Started by virtgate-workerd alone, with the descriptors of libshared/fdmap.h. It ends when the broker's channel
+// closes, or on SIGTERM; its sessions end with it.
+//
+// Trust:  SERVE messages are believed; what comes on a session's descriptor may be hostile.
+#include <malloc.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "libshared/fdmap.h"
+#include "libshared/spawn/exit.h"
+#include "libshared/spawn/self.h"
+#include "proto/config.h"
+#include "workerd/worker/worker.h"
+
+namespace virtgate::workerd::worker {
+
+namespace {
+
+// A session has two descriptors; the loop, the channel and the like have a few.
+constexpr std::size_t k_descriptors_apart = 32;
+constexpr std::size_t k_descriptors_per_session = 2;
+// Memory that large calls needed goes back to the system.
+constexpr int k_trim_threshold = 1 << 20;
+
+// As many descriptors as the system allows; how many sessions fit them.
+std::size_t raise_descriptor_limit() noexcept {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 0;
+    limit.rlim_cur = limit.rlim_max;
+    static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur <= k_descriptors_apart)
+        return 0;
+    return (limit.rlim_cur - k_descriptors_apart) / k_descriptors_per_session;
+}
+
+Worker::Settings settings_of(const proto::config::WorkerConfig& config) {
+    std::vector<UriRow> rows;
+    for (const proto::config::Upstream& upstream : config.upstreams)
+        rows.push_back({upstream.uri, upstream.socket, upstream.read_only_socket});
+    return {.identity = config.identity,
+            .uris = UriTable(std::move(rows), config.default_uri),
+            .upstream_timeout = Milliseconds{config.upstream_timeout},
+            .sessions_max = raise_descriptor_limit()};
+}
+
+class Terminator {
+   public:
+    explicit Terminator(loop::Loop& loop)
+        : loop_(loop), watch_(loop.signal(SIGTERM, loop::to<&Terminator::on_signal>(*this))) {}
+
+   private:
+    void on_signal(loop::Want) noexcept { loop_.stop(); }
+    loop::Loop& loop_;
+    std::unique_ptr<loop::Watch> watch_;
+};
+
+}  // namespace
+
+}  // namespace virtgate::workerd::worker
+
+int main() {
+    using namespace virtgate;
+    using namespace virtgate::workerd::worker;
+    mallopt(M_TRIM_THRESHOLD, k_trim_threshold);
+    if (const auto closed = spawn::close_to_others(); !closed) {
+        Log{}.error("{}", closed.error().text);
+        return spawn::k_exit_system;
+    }
+    const auto config = spawn::read_config<proto::config::WorkerConfig>(fdmap::k_config);
+    if (!config) {
+        Log{}.error("{}", config.error().text);
+        return spawn::k_exit_usage;
+    }
+    set_log_level(static_cast<Level>(config->log_level));
+    const auto loop = loop::make_event_loop();
+    const Terminator terminator(*loop);
+    Worker worker(*loop, settings_of(*config), UniqueFd{fdmap::k_control});
+    loop->run();
+    // What is left ends with the process.
+    _exit(0);
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// opening - from a client's CONNECT_OPEN to an open connection with a libvirt daemon, or to an error reply.
+#include "workerd/worker/opening.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "libshared/rpc/error.h"
+
+namespace virtgate::workerd::worker {
+
+using loop::Want;
+
+namespace {
+
+constexpr std::size_t k_frame_limit = channel::k_packet_max;
+// A UNIX socket whose queue is full says EAGAIN and never becomes ready: ask again.
+constexpr Milliseconds k_retry{20};
+
+// A connected, non-blocking socket. The error's number is EAGAIN if the daemon's queue is full.
+Result<UniqueFd> connect_unix(const std::string& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.empty() || path.size() >= sizeof address.sun_path)
+        return system_fault(ENAMETOOLONG, escape(path));
+    std::memcpy(address.sun_path, path.data(), path.size());
+    UniqueFd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+    if (!socket)
+        return system_fault(errno, "cannot make a socket");
+    if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
+        return system_fault(errno, escape(path));
+    return socket;
+}
+
+}  // namespace
+
+Opening::Opening(loop::Loop& loop, Scratch& scratch, const Log& log, Request request, loop::Target<> on_done)
+    : loop_(loop),
+      scratch_(scratch),
+      log_(log),
+      request_(std::move(request)),
+      prologue_(request_.call, request_.uri, request_.read_only),
+      on_done_(on_done),
+      deadline_(loop.clock().now() + request_.timeout),
+      timer_(loop.timer(loop::to<&Opening::on_timer>(*this))),
+      cutter_(k_frame_limit) {
+    // From the loop, so that `on_done` is never called from here.
+    timer_->start(Milliseconds{0});
+}
+
+void Opening::on_timer() noexcept {
+    if (loop_.clock().now() >= deadline_)
+        fail("it did not answer in time", "the libvirt daemon did not answer in time");
+    else if (!socket_)
+        connect_next();
+    if (finished_)
+        on_done_();
+}
+
+void Opening::connect_next() {
+    while (next_socket_ < request_.sockets.size()) {
+        auto connected = connect_unix(request_.sockets[next_socket_]);
+        if (connected) {
+            socket_ = std::move(*connected);
+            watch_ = loop_.watch(socket_.get(), Want::read, loop::to<&Opening::on_ready>(*this));
+            timer_->start(std::chrono::ceil<Milliseconds>(deadline_ - loop_.clock().now()));
+            return send(prologue_.start());
+        }
+        if (connected.error().number == EAGAIN)
+            return timer_->start(k_retry);
+        misses_ += misses_.empty() ? "" : "; ";
+        misses_ += connected.error().text;
+        ++next_socket_;
+    }
+    fail(misses_, "cannot connect to the libvirt daemon");
+}
+
+void Opening::on_ready(Want) noexcept {
+    const ssize_t n = recv(socket_.get(), scratch_.area().data(), scratch_.area().size(), 0);
+    if (n > 0)
+        on_bytes(scratch_.area().first(static_cast<std::size_t>(n)));
+    else if (n == 0)
+        fail("it closed the connection", "the libvirt daemon closed the connection");
+    else if (errno != EAGAIN && errno != EINTR)
+        fail(strerror(errno), "the connection to the libvirt daemon failed");
+    if (finished_)
+        on_done_();
+}
+
+void Opening::on_bytes(MutableBytes in) {
+    while (!finished_) {
+        const rpc::Cut cut = cutter_.next(in);
+        switch (cut.kind) {
+            case rpc::Cut::Kind::more: return;
+            case rpc::Cut::Kind::header:
+                if (cut.header.type == rpc::Type::reply)
+                    cutter_.take_whole();
+                else
+                    cutter_.skip();  // nothing else was asked for
+                break;
+            case rpc::Cut::Kind::frame: on_frame(cut); break;
+            case rpc::Cut::Kind::piece:
+            case rpc::Cut::Kind::skipped: break;
+            case rpc::Cut::Kind::flaw:
+                return fail("it sent a frame of a wrong length", "the libvirt daemon sent what is not libvirt's protocol");
+        }
+        if (finished_ && !in.empty() && outcome_.upstream) {
+            // A daemon that talks before it is asked anything cannot be followed.
+            outcome_.upstream.reset();
+            fail("it sent more than it was asked for", "the libvirt daemon sent what was not asked for");
+        }
+    }
+}
+
+void Opening::on_frame(const rpc::Cut& cut) {
+    Prologue::Step step = prologue_.on_reply(cut.header, ByteView(cut.bytes).subspan(rpc::k_frame_min));
+    switch (step.kind) {
+        case Prologue::Step::Kind::send: return send(step.frame);
+        case Prologue::Step::Kind::opened: {
+            watch_.reset();
+            return finish({.upstream = std::move(socket_), .reply = ByteVector(cut.bytes.begin(), cut.bytes.end())});
+        }
+        case Prologue::Step::Kind::refused:
+            log_.info("{} was not opened: {}", request_.uri,
+                      escape(rpc::read_error_text(ByteView(cut.bytes).subspan(rpc::k_frame_min))));
+            return finish({.reply = ByteVector(cut.bytes.begin(), cut.bytes.end())});
+        case Prologue::Step::Kind::failed: return fail(step.text, "the libvirt daemon refused virtgate's connection");
+    }
+}
+
+void Opening::send(ByteView frame) {
+    // The socket is new and its buffer empty: what does not fit now never will.
+    ssize_t n;
+    do {
+        n = ::send(socket_.get(), frame.data(), frame.size(), MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        fail(strerror(errno), "the connection to the libvirt daemon failed");
+    else if (static_cast<std::size_t>(n) != frame.size())
+        fail("its socket buffer is too small", "the connection to the libvirt daemon failed");
+}
+
+void Opening::fail(std::string_view for_log, std::string_view for_client) {
+    const bool connected = static_cast<bool>(socket_);
+    log_.error("no connection to libvirt for {}{}{}: {}", request_.uri, connected ? " on " : "",
+               connected ? request_.sockets[next_socket_] : "", for_log);
+    finish({.reply = rpc::make_error_reply(request_.call, rpc::k_code_internal, for_client)});
+}
+
+void Opening::finish(Outcome outcome) {
+    watch_.reset();
+    socket_.reset();
+    timer_->stop();
+    outcome_ = std::move(outcome);
+    finished_ = true;
+}
+
+}  // namespace virtgate::workerd::worker

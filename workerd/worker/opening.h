@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// opening - from a client's CONNECT_OPEN to an open connection with a libvirt daemon, or to an error reply.
+//
+// It tries the sockets in order until one accepts, talks the prologue (prologue.h), and gives up at the deadline.
+//
+// Trust:  the sockets come from the configuration; what the daemon answers is decoded with care, and its error to
+//         CONNECT_OPEN goes to the client as it is.
+// Limits: one deadline for everything; frames of the daemon of at most 64 KiB until it is open.
+// Owns:   the connection until take().
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "libshared/base/fd.h"
+#include "libshared/base/log.h"
+#include "libshared/loop/loop.h"
+#include "libshared/rpc/cutter.h"
+#include "workerd/worker/lane.h"
+#include "workerd/worker/prologue.h"
+
+namespace virtgate::workerd::worker {
+
+class Opening {
+   public:
+    struct Request {
+        rpc::Header call{};                // the client's CONNECT_OPEN
+        std::string uri{};                 // the table's constant
+        std::vector<std::string> sockets;  // absolute paths, best first
+        bool read_only = false;
+        Milliseconds timeout{};
+    };
+    struct Outcome {
+        UniqueFd upstream{};  // open, non-blocking; empty if there is none
+        ByteVector reply{};   // a frame for the client
+    };
+
+    // Begins. `on_done` is called once, from the loop, and may destroy this object after take().
+    // `log` is borrowed.
+    Opening(loop::Loop& loop, Scratch& scratch, const Log& log, Request request, loop::Target<> on_done);
+
+    // The outcome; once, after `on_done`.
+    [[nodiscard]] Outcome take() noexcept { return std::move(outcome_); }
+
+   private:
+    void connect_next();
+    void on_timer() noexcept;
+    void on_ready(loop::Want ready) noexcept;
+    void on_bytes(MutableBytes in);
+    void on_frame(const rpc::Cut& cut);
+    void send(ByteView frame);
+    void fail(std::string_view for_log, std::string_view for_client);
+    void finish(Outcome outcome);
+
+    loop::Loop& loop_;
+    Scratch& scratch_;
+    const Log& log_;
+    Request request_;
+    Prologue prologue_;
+    loop::Target<> on_done_;
+    Instant deadline_;
+    std::size_t next_socket_ = 0;
+    std::string misses_;  // why the sockets so far did not do, for the log
+    UniqueFd socket_;
+    std::unique_ptr<loop::Watch> watch_;
+    std::unique_ptr<loop::Timer> timer_;
+    rpc::Cutter cutter_;
+    bool finished_ = false;
+    Outcome outcome_;
+};
+
+}  // namespace virtgate::workerd::worker

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// session - life of a session, and what it says to the gate itself. The two directions are in session_up.cc and
+// session_down.cc.
+#include "workerd/worker/session.h"
+
+#include <poll.h>
+
+#include "libshared/rpc/error.h"
+
+namespace virtgate::workerd::worker {
+
+using channel::Outcome;
+using loop::Want;
+
+Session::Session(Home& home, std::uint64_t number, std::string_view identity, Rights rights, UniqueFd gate,
+                 loop::Target<std::uint64_t> on_ended)
+    : home_(home),
+      number_(number),
+      log_(fmt::format("session {} {}", number, identity)),
+      rights_(std::move(rights)),
+      on_ended_(on_ended),
+      gate_(std::move(gate)),
+      up_(rpc::k_request_max),
+      down_(rpc::k_frame_max) {
+    gate_watch_ = home_.loop.watch(gate_.get(), Want::read, loop::to<&Session::on_gate>(*this));
+    timer_ = home_.loop.timer(loop::to<&Session::on_timer>(*this));
+}
+
+// The only place that writes state_. Legal: waiting → opening → waiting or open → draining → ended, any → ended.
+void Session::enter(State state) {
+    if (state_ == State::ended)
+        return;
+    state_ = state;
+    if (state == State::draining)
+        timer_->start(k_leave);
+    if (state != State::ended)
+        return;
+    timer_->stop();
+    gate_watch_.reset();
+    upstream_watch_.reset();
+    opening_.reset();
+    gate_.reset();
+    upstream_.reset();
+}
+
+// The end of every callback: goes on with what had to wait, says what to wait for next, or ends.
+// The session may be gone when it returns.
+void Session::settle() noexcept {
+    while (up_.has_unread() && may_go_up())
+        go_up(up_.take_unread());
+    if (state_ == State::draining && notices_.empty() && !down_.blocked())
+        enter(State::ended);
+    if (state_ == State::ended)
+        return on_ended_(number_);
+    up_.tidy();
+    down_.tidy();
+
+    const bool read_gate = may_go_up();
+    const bool write_gate = down_.blocked() || (!notices_.empty() && !down_in_frame_);
+    gate_watch_->set((read_gate ? Want::read : Want::nothing) | (write_gate ? Want::write : Want::nothing));
+    if (!read_gate && !timer_->running())
+        timer_->start(k_leave);
+    if (upstream_watch_)
+        upstream_watch_->set((down_.blocked() ? Want::nothing : Want::read) |
+                             (up_.blocked() ? Want::write : Want::nothing));
+}
+
+void Session::on_timer() noexcept {
+    if (state_ == State::draining) {
+        log_.info("closed before the client had read everything");
+        enter(State::ended);
+    } else if (!may_go_up()) {
+        // Nobody waits for the gate, so nobody would notice that it hung up.
+        pollfd gate{.fd = gate_.get(), .events = POLLRDHUP, .revents = 0};
+        if (poll(&gate, 1, 0) > 0 && (gate.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0)
+            enter(State::ended);
+    }
+    settle();
+}
+
+void Session::answer(const rpc::Header& call, int code, std::string_view text, int domain) {
+    notify(rpc::make_error_reply(call, code, text, domain));
+}
+
+// Sends a frame of our own, now or when the frame that is under way has ended.
+void Session::notify(ByteVector frame) {
+    if (state_ == State::ended)
+        return;
+    if (down_in_frame_ || down_.blocked() || !notices_.empty() || !send_packet(frame))
+        notices_.push_back(std::move(frame));
+}
+
+// True if the gate took the packet. If it is gone the session ends.
+bool Session::send_packet(ByteView packet) {
+    switch (channel::send_packet(gate_.get(), packet)) {
+        case Outcome::done: return true;
+        case Outcome::blocked: return false;
+        case Outcome::closed:
+        case Outcome::broken: break;
+    }
+    enter(State::ended);
+    return true;
+}
+
+// What waits for the gate, in order: the rest of a packet, own frames where a frame ends, then what was not read.
+void Session::write_gate() {
+    if (down_.blocked()) {
+        if (!send_packet(down_.unsent()))
+            return;
+        down_.sent(down_.unsent().size());
+    }
+    while (state_ != State::ended && !notices_.empty() && !down_in_frame_) {
+        if (!send_packet(notices_.front()))
+            return;
+        notices_.pop_front();
+    }
+    if (state_ == State::open && down_.has_unread())
+        go_down(down_.take_unread());
+}
+
+}  // namespace virtgate::workerd::worker

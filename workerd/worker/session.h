@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// session - relays one client: the session's descriptor on one side, a libvirt daemon on the other.
+//
+//     waiting ── CONNECT_OPEN ─▶ opening ── good reply ─▶ open ── daemon gone ─▶ draining ─▶ ended
+//        ▲──────────── error reply ─┘
+// Any state becomes ended when the gate closes the session's descriptor or sends what no gate may send.
+//
+// Gate to daemon: calls are taken whole, validated and judged; refusals are answered here. Stream data passes in
+// pieces. Daemon to gate: frames pass as they come, small ones together in one packet; each is checked against what
+// is open. Nothing is queued beyond one packet's rest: while one side is full, the other is not read.
+//
+// Trust:  the gate may be taken over, the daemon only strange. Neither is followed after a broken frame.
+// Limits: OpenCalls' and Lane's; k_notices_max own replies, then the gate is not read.
+// Owns:   both descriptors.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "libshared/base/log.h"
+#include "libshared/loop/loop.h"
+#include "workerd/worker/lane.h"
+#include "workerd/worker/open_calls.h"
+#include "workerd/worker/opening.h"
+#include "workerd/worker/rights.h"
+#include "workerd/worker/uri_table.h"
+#include "workerd/worker/vet.h"
+
+namespace virtgate::workerd::worker {
+
+// What the sessions of one process share.
+struct Home {
+    loop::Loop& loop;
+    const UriTable& uris;
+    Scratch& scratch;
+    Milliseconds upstream_timeout;
+};
+
+class Session {
+   public:
+    enum class State : unsigned char { waiting, opening, open, draining, ended };
+    static constexpr std::size_t k_notices_max = 64;
+    // How long a client gets to read what was answered for a daemon that is gone; and how often a session whose
+    // gate is not read looks whether it is still there.
+    static constexpr Milliseconds k_leave{5000};
+
+    // Serves `gate`. `on_ended` gets the session's number when it is over, from the loop, and destroys the session.
+    Session(Home& home, std::uint64_t number, std::string_view identity, Rights rights, UniqueFd gate,
+            loop::Target<std::uint64_t> on_ended);
+
+    [[nodiscard]] State state() const noexcept { return state_; }
+    [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
+
+   private:
+    void enter(State state);
+    void settle() noexcept;
+    void on_timer() noexcept;
+
+    // Gate to daemon (session_up.cc).
+    void on_gate(loop::Want ready) noexcept;
+    void read_gate();
+    void go_up(MutableBytes in);
+    [[nodiscard]] bool may_go_up() const noexcept;
+    [[nodiscard]] bool on_up_cut(const rpc::Cut& cut, Run& run, MutableBytes in);
+    void take_up(const rpc::Cut& header);
+    [[nodiscard]] bool on_call(const rpc::Cut& frame);
+    void on_open_call(const rpc::Header& header, ByteView payload);
+    [[nodiscard]] bool pass_up(MutableBytes bytes, Run& run, MutableBytes in);
+    [[nodiscard]] bool send_up(Run& run, MutableBytes in);
+    [[nodiscard]] std::size_t write_up(ByteView bytes) noexcept;
+    void lie(std::string_view why);
+
+    // Daemon to gate (session_down.cc).
+    void on_opened() noexcept;
+    void on_upstream(loop::Want ready) noexcept;
+    void read_upstream();
+    void go_down(MutableBytes in);
+    [[nodiscard]] std::string_view take_down(const rpc::Cut& header, std::size_t at_hand, bool& in_pieces);
+    [[nodiscard]] std::string_view judge_down(const rpc::Cut& header, bool& wanted);
+    [[nodiscard]] std::string_view refuse_descriptors(const rpc::Cut& frame);
+    [[nodiscard]] MutableBytes place(MutableBytes bytes, MutableBytes in);
+    [[nodiscard]] bool send_down(Run& run, MutableBytes in);
+    void lose_upstream(std::string_view why);
+
+    // To the gate, from both directions.
+    void answer(const rpc::Header& call, int code, std::string_view text, int domain);
+    void notify(ByteVector frame);
+    void write_gate();
+    [[nodiscard]] bool send_packet(ByteView packet);
+
+    Home& home_;
+    const std::uint64_t number_;
+    const Log log_;
+    const Rights rights_;
+    const loop::Target<std::uint64_t> on_ended_;
+    State state_ = State::waiting;
+
+    UniqueFd gate_;
+    UniqueFd upstream_;
+    std::unique_ptr<loop::Watch> gate_watch_;
+    std::unique_ptr<loop::Watch> upstream_watch_;
+    std::unique_ptr<loop::Timer> timer_;  // while draining: the end; while the gate is not read: is it still there?
+    std::unique_ptr<Opening> opening_;
+
+    Lane up_;
+    Lane down_;
+    OpenCalls open_;
+    FromGate now_{};                  // the call that is being taken whole
+    bool up_is_dead_ = false;         // the daemon takes nothing any more; what it sent is still read
+    bool down_in_frame_ = false;      // the gate has got a part of a frame
+    bool is_closing_ = false;         // the client said goodbye: the daemon will close the connection
+    std::size_t down_skip_ = 0;       // bytes behind a frame with descriptors that belong to no frame
+    std::deque<ByteVector> notices_;  // own frames that wait for the gate
+};
+
+}  // namespace virtgate::workerd::worker

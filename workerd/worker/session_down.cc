@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// session_down - the direction from the daemon to the gate.
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "libshared/rpc/error.h"
+#include "workerd/worker/remote.h"
+#include "workerd/worker/session.h"
+
+namespace virtgate::workerd::worker {
+
+using loop::Want;
+
+namespace {
+
+// A frame up to this size is sent in one packet, also when it comes in parts. Longer ones are cut through.
+constexpr std::size_t k_small_frame = 16384;
+constexpr std::uint32_t k_descriptors_max = 32;
+constexpr std::size_t k_count_size = 4;
+
+}  // namespace
+
+void Session::on_opened() noexcept {
+    Opening::Outcome outcome = opening_->take();
+    opening_.reset();
+    if (outcome.upstream) {
+        upstream_ = std::move(outcome.upstream);
+        upstream_watch_ = home_.loop.watch(upstream_.get(), Want::read, loop::to<&Session::on_upstream>(*this));
+        enter(State::open);
+    } else {
+        enter(State::waiting);
+    }
+    notify(std::move(outcome.reply));
+    settle();
+}
+
+void Session::on_upstream(Want ready) noexcept {
+    if (ready == Want::write)
+        up_.sent(write_up(up_.unsent()));
+    else
+        read_upstream();
+    settle();
+}
+
+void Session::read_upstream() {
+    // Together with the frame that has begun it has to fit one packet.
+    const std::size_t held = down_.cutter.held().size();
+    const MutableBytes area = home_.scratch.area().first(channel::k_packet_max - held);
+    const ssize_t n = recv(upstream_.get(), area.data(), area.size(), 0);
+    if (n > 0)
+        go_down(area.first(static_cast<std::size_t>(n)));
+    else if (n == 0)
+        lose_upstream("it closed the connection");
+    else if (errno != EAGAIN && errno != EINTR)
+        lose_upstream(strerror(errno));
+}
+
+// Looks at `in` frame by frame. Neighbouring small frames leave in one packet, pieces of a large one in packets of
+// their own.
+void Session::go_down(MutableBytes in) {
+    Run run;
+    std::string_view trouble;
+    while (trouble.empty() && state_ == State::open) {
+        const std::size_t skip = std::min(down_skip_, in.size());
+        in = in.subspan(skip);
+        down_skip_ -= skip;
+        const rpc::Cut cut = down_.cutter.next(in);
+        bool in_pieces = false;
+        switch (cut.kind) {
+            case rpc::Cut::Kind::more:
+                if (!run.empty())
+                    static_cast<void>(send_down(run, in));
+                return;
+            case rpc::Cut::Kind::header:
+                trouble = take_down(cut, in.size(), in_pieces);
+                if (in_pieces && !run.empty() && !send_down(run, in))
+                    return;
+                break;
+            case rpc::Cut::Kind::frame:
+                if (cut.header.type == rpc::Type::reply_with_fds)
+                    trouble = refuse_descriptors(cut);
+                else
+                    run.add(place(cut.bytes, in));
+                break;
+            case rpc::Cut::Kind::piece:
+                run.add(place(cut.bytes, in));
+                down_in_frame_ = !cut.last;
+                if (!send_down(run, in))
+                    return;
+                if (cut.last && !notices_.empty())
+                    write_gate();
+                break;
+            case rpc::Cut::Kind::skipped: break;
+            case rpc::Cut::Kind::flaw: trouble = "it sent a frame of a wrong length"; break;
+        }
+    }
+    if (!run.empty())
+        static_cast<void>(send_down(run, {}));
+    if (!trouble.empty())
+        lose_upstream(trouble);
+}
+
+// Decides how to take a frame. Returns what is wrong with it; empty if nothing is.
+std::string_view Session::take_down(const rpc::Cut& header, std::size_t at_hand, bool& in_pieces) {
+    bool wanted = true;
+    const std::string_view trouble = judge_down(header, wanted);
+    if (!wanted) {
+        down_.cutter.skip();
+    } else if (header.header.type == rpc::Type::reply_with_fds || header.frame_size <= at_hand ||
+               header.frame_size <= k_small_frame) {
+        down_.cutter.take_whole();
+    } else {
+        down_.cutter.take_pieces();
+        in_pieces = true;
+    }
+    return trouble;
+}
+
+// The checks are rough: the gate validates before it believes. `wanted` becomes false for a frame that no client
+// waits for.
+std::string_view Session::judge_down(const rpc::Cut& cut, bool& wanted) {
+    const rpc::Header& header = cut.header;
+    if (header.status > rpc::Status::proceed)
+        return "it sent a frame of an unknown status";
+    switch (header.type) {
+        case rpc::Type::reply:
+            if (header.status == rpc::Status::proceed || !open_.end_call(header))
+                return "it sent a reply that nobody asked for";
+            is_closing_ |= is(header, proto::remote::Procedure::connect_close);
+            return {};
+        case rpc::Type::reply_with_fds:
+            if (cut.frame_size < rpc::k_frame_min + k_count_size || cut.frame_size > channel::k_packet_max)
+                return "it sent a reply with descriptors of a wrong length";
+            return {};
+        case rpc::Type::message:
+            wanted = header.status == rpc::Status::ok && rights_.has_program(header) && is_known_event(header);
+            return {};
+        case rpc::Type::stream:
+        case rpc::Type::stream_hole:
+            wanted = open_.has_stream(header);
+            if (header.type == rpc::Type::stream && header.status != rpc::Status::proceed)
+                open_.end_stream(header);
+            return {};
+        case rpc::Type::call:
+        case rpc::Type::call_with_fds: break;
+    }
+    return "it sent a frame of a type that no server sends";
+}
+
+// The descriptors themselves were dropped by the kernel, since nobody asked for them; one byte for each follows.
+std::string_view Session::refuse_descriptors(const rpc::Cut& frame) {
+    const std::uint32_t count = load_be32(frame.bytes.data() + rpc::k_frame_min);
+    if (count > k_descriptors_max)
+        return "it sent too many descriptors";
+    if (!open_.end_call(frame.header))
+        return "it sent a reply that nobody asked for";
+    down_skip_ = count;
+    answer(frame.header, rpc::k_code_no_support, "descriptors cannot be passed to this client", rpc::k_domain_rpc);
+    return {};
+}
+
+// Where `bytes` lie as a neighbour of `in`: a frame or header that came in parts is copied in front of it.
+MutableBytes Session::place(MutableBytes bytes, MutableBytes in) {
+    const MutableBytes held = down_.cutter.held();
+    if (held.empty() || bytes.data() != held.data())
+        return bytes;
+    require(home_.scratch.has_room_before(in.data(), bytes.size()), "a held frame is larger than a packet");
+    std::byte* const to = in.data() - bytes.size();
+    std::memcpy(to, bytes.data(), bytes.size());
+    return {to, bytes.size()};
+}
+
+// False if the gate cannot take the packet now: it and `in` are parked then.
+bool Session::send_down(Run& run, MutableBytes in) {
+    const bool sent = send_packet(run.bytes());
+    if (!sent)
+        down_.park(run.bytes(), false, in);
+    run.clear();
+    return sent;
+}
+
+// The end of the daemon's side. Whoever waits for something gets an error, unless the client got only a part of a
+// frame: then nothing that follows would be understood.
+void Session::lose_upstream(std::string_view why) {
+    if (open_.empty() && (is_closing_ || down_in_frame_))
+        log_.debug("the libvirt daemon's side ended: {}", why);
+    else
+        log_.warning("the connection to the libvirt daemon was lost with {} calls open: {}", open_.calls(), why);
+    upstream_watch_.reset();
+    upstream_.reset();
+    up_.clear();
+    if (down_in_frame_)
+        return enter(State::ended);
+    enter(State::draining);
+    const std::string text = fmt::format("the connection to the libvirt daemon was lost: {}", why);
+    open_.drain([&](const rpc::Header& call) { answer(call, rpc::k_code_internal, text, rpc::k_domain_rpc); },
+                [&](const rpc::Header& stream) {
+                    notify(rpc::make_stream_error(stream, rpc::k_code_internal, text));
+                });
+}
+
+}  // namespace virtgate::workerd::worker

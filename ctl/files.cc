@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// files - small text files that are there completely or not at all.
+#include "ctl/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+
+#include "libshared/base/fd.h"
+
+namespace virtgate::ctl {
+
+namespace {
+
+Done write_all(int fd, const std::string& path, std::string_view text) {
+    while (!text.empty()) {
+        const ssize_t n = write(fd, text.data(), text.size());
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return system_fault(errno, fmt::format("cannot write {}", path));
+        text.remove_prefix(static_cast<std::size_t>(n));
+    }
+    return {};
+}
+
+}  // namespace
+
+Done make_directory(const std::string& path, mode_t mode) {
+    if (mkdir(path.c_str(), mode) == 0) return {};
+    const int number = errno;
+    struct stat found {};
+    if (number == EEXIST && stat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode)) return {};
+    return system_fault(number, fmt::format("cannot make the directory {}", path));
+}
+
+Done write_new_file(const std::string& path, std::string_view text, mode_t mode) {
+    UniqueFd fd{open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)};
+    if (!fd) return system_fault(errno, fmt::format("cannot make {}", path));
+    Done done = write_all(fd.get(), path, text);
+    // The umask may have taken bits away; it cannot add any, so a key was never readable by others meanwhile.
+    if (done && fchmod(fd.get(), mode) < 0)
+        done = system_fault(errno, fmt::format("cannot set the mode of {}", path));
+    if (!done) unlink(path.c_str());
+    return done;
+}
+
+Done replace_file(const std::string& path, std::string_view text, mode_t mode) {
+    const std::string fresh = fmt::format("{}.{}.new", path, getpid());
+    unlink(fresh.c_str());  // left by a process that had our pid and was killed
+    if (Done done = write_new_file(fresh, text, mode); !done) return done;
+    if (rename(fresh.c_str(), path.c_str()) == 0) return {};
+    const int number = errno;
+    unlink(fresh.c_str());
+    return system_fault(number, fmt::format("cannot replace {}", path));
+}
+
+Result<std::string> read_file(const std::string& path) {
+    UniqueFd fd{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)};
+    if (!fd) return system_fault(errno, fmt::format("cannot read {}", path));
+    std::string text;
+    char part[8192];
+    for (;;) {
+        const ssize_t n = read(fd.get(), part, sizeof part);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return system_fault(errno, fmt::format("cannot read {}", path));
+        if (n == 0) return text;
+        text.append(part, static_cast<std::size_t>(n));
+        if (text.size() > k_file_max) return system_fault(EFBIG, fmt::format("cannot read {}", path));
+    }
+}
+
+Result<std::string> absolute_path(const std::string& path) {
+    std::error_code failure;
+    const std::filesystem::path whole = std::filesystem::weakly_canonical(path, failure);
+    if (failure) return system_fault(failure.value(), fmt::format("cannot follow the path {}", path));
+    // weakly_canonical() leaves a path whose first part does not exist relative.
+    std::filesystem::path result = std::filesystem::absolute(whole, failure);
+    if (failure) return system_fault(failure.value(), fmt::format("cannot follow the path {}", path));
+    std::string text = result.lexically_normal().string();
+    while (text.size() > 1 && text.back() == '/') text.pop_back();
+    return text;
+}
+
+}  // namespace virtgate::ctl

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// main - the virtgate command: reads the command line and calls what does the work.
+//
+// Exit status: that of the subcommand; 64 for a command line that is wrong.
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "config.h"
+#include "ctl/files.h"
+#include "ctl/suggest.h"
+#include "ctl/up/options.h"
+#include "ctl/up/up.h"
+#include "libshared/spawn/exit.h"
+
+namespace {
+
+using namespace virtgate;
+
+// The words of the command line, before they are understood.
+struct Words {
+    std::string help_topic;
+    std::string directory, key_type = "ecdsa", log_level = "info";
+    std::uint16_t tls_port = 0;
+    std::vector<std::string> upstreams, settings;
+};
+
+constexpr char k_up_footer[] =
+    "Example, with a libvirt daemon that runs on this machine:\n"
+    "  virtgate up --dir ~/try-virtgate --upstream qemu:///system=/run/libvirt/libvirt-sock\n"
+    "The URI for libvirt's clients is printed when everything runs. Ctrl-C ends it. See virtgate-up(1).";
+
+CLI::App* add_up(CLI::App& app, Words& words) {
+    CLI::App* up =
+        app.add_subcommand("up", "run virtgate from a directory, without systemd and without root");
+    up->footer(k_up_footer);
+    up->add_option("--dir", words.directory,
+                   "directory for certificates, configuration and sockets; made when missing")
+        ->required()
+        ->type_name("DIR");
+    up->add_option("--tls-port", words.tls_port, "TCP port for clients on localhost (default: any free one)")
+        ->type_name("N");
+    up->add_option("--upstream", words.upstreams,
+                   "the libvirt daemon behind a URI, and its UNIX socket; may be repeated")
+        ->type_name("URI=SOCKET")
+        ->allow_extra_args(false);
+    up->add_option("--key-type", words.key_type, "kind of key, when certificates are made (default: ecdsa)")
+        ->check(CLI::IsMember({"ecdsa", "rsa", "ed25519"}))
+        ->type_name("TYPE");
+    up->add_option("--log-level", words.log_level, "what is logged (default: info)")
+        ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+        ->type_name("LEVEL");
+    up->add_option("--set", words.settings, "one key of netd.toml or workerd.toml; may be repeated")
+        ->type_name("FILE.SECTION.KEY=VALUE")
+        ->allow_extra_args(false);
+    return up;
+}
+
+// What follows the first "--" of `word`, up to "=".
+std::string option_name(const std::string& word) { return word.substr(0, word.find('=')); }
+
+std::vector<std::string> subcommand_names(const CLI::App& app) {
+    std::vector<std::string> names;
+    for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+        names.push_back(sub->get_name());
+    return names;
+}
+
+std::vector<std::string> option_names(const CLI::App& app) {
+    std::vector<std::string> names;
+    for (const CLI::Option* option : app.get_options())
+        for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    return names;
+}
+
+int complain(const std::string& text) {
+    fmt::print(stderr, "virtgate: {}\n", text);
+    return spawn::k_exit_usage;
+}
+
+// CLI11's error in our words: which word was not understood, and what was probably meant.
+int explain(const CLI::App& app, const CLI::ParseError& error) {
+    const std::vector<CLI::App*> chosen = app.get_subcommands();
+    const CLI::App& where = chosen.empty() ? app : *chosen.front();
+    const std::string hint = fmt::format("\nTry \"virtgate help{}{}\".", chosen.empty() ? "" : " ",
+                                         chosen.empty() ? std::string{} : where.get_name());
+    const std::vector<std::string> extra = app.remaining(true);
+    if (extra.empty()) return complain(std::string{error.what()} + hint);
+    const std::string& word = extra.front();
+    if (word.starts_with("-"))
+        return complain(fmt::format("unknown option \"{}\"{}{}", option_name(word),
+                                    ctl::did_you_mean(option_name(word), option_names(where)), hint));
+    if (chosen.empty())
+        return complain(fmt::format("unknown command \"{}\"{}{}", word,
+                                    ctl::did_you_mean(word, subcommand_names(app)), hint));
+    return complain(fmt::format("\"{}\" does not belong here{}", word, hint));
+}
+
+int run_help(CLI::App& app, const Words& words) {
+    if (words.help_topic.empty()) {
+        fmt::print("{}", app.help());
+        return 0;
+    }
+    const auto topics =
+        app.get_subcommands([&](const CLI::App* sub) { return sub->get_name() == words.help_topic; });
+    if (topics.empty())
+        return complain(fmt::format("there is no command \"{}\"{}", words.help_topic,
+                                    ctl::did_you_mean(words.help_topic, subcommand_names(app))));
+    fmt::print("{}", topics.front()->help("virtgate"));
+    return 0;
+}
+
+int run_up(const Words& words) {
+    ctl::up::Options options;
+    options.tls_port = words.tls_port;
+    if (words.directory.empty()) return complain("--dir: a directory has a name");
+    const Result<std::string> directory = ctl::absolute_path(words.directory);
+    if (!directory) return complain("--dir: " + directory.error().text);
+    options.directory = *directory;
+    if (const auto type = ctl::pki::parse_key_type(words.key_type)) options.key_type = *type;
+    static_cast<void>(parse_level(words.log_level, options.log_level));
+    for (const std::string& word : words.upstreams) {
+        Result<ctl::up::Upstream> upstream = ctl::up::parse_upstream(word);
+        if (!upstream) return complain("--upstream: " + upstream.error().text);
+        for (const ctl::up::Upstream& other : options.upstreams)
+            if (other.uri == upstream->uri)
+                return complain(fmt::format("--upstream: {} is there twice", other.uri));
+        options.upstreams.push_back(std::move(*upstream));
+    }
+    for (const std::string& word : words.settings) {
+        Result<ctl::up::Setting> setting = ctl::up::parse_setting(word);
+        if (!setting) return complain("--set: " + setting.error().text);
+        options.settings.push_back(std::move(*setting));
+    }
+    return ctl::up::run(options);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    Words words;
+    CLI::App app{"virtgate, a front door for libvirt", "virtgate"};
+    app.set_version_flag("--version", std::string{"virtgate "} + VIRTGATE_VERSION);
+    app.set_help_flag("-h,--help", "show this text");
+    app.require_subcommand(1);
+    app.footer("\"virtgate help COMMAND\" tells more about a command. See virtgate(1).");
+    CLI::App* up = add_up(app, words);
+    CLI::App* help = app.add_subcommand("help", "show the commands, or the options of one");
+    help->add_option("COMMAND", words.help_topic, "the command to tell about");
+    if (argc < 2) {
+        fmt::print(stderr, "{}", app.help());
+        return spawn::k_exit_usage;
+    }
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::Success& success) {  // --help, --version
+        return app.exit(success);
+    } catch (const CLI::ParseError& error) {
+        return explain(app, error);
+    }
+    if (help->parsed()) return run_help(app, words);
+    if (up->parsed()) return run_up(words);
+    return spawn::k_exit_usage;
+}

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+PROGRAMS += virtgate
+virtgate_SOURCES   := ctl/main.cc
+virtgate_LIBRARIES := ctl-up ctl-pki ctl spawn loop xdr base
+virtgate_PACKAGES  := EVENT
+
+LIBRARIES += ctl
+ctl_SOURCES := ctl/files.cc ctl/suggest.cc

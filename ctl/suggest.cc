@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// suggest - what somebody probably meant to type.
+#include "ctl/suggest.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace virtgate::ctl {
+
+namespace {
+
+// Longer words are no typing mistakes, and the table below grows with the square.
+constexpr std::size_t k_word_max = 64;
+
+// Number of single-letter edits, a swap of neighbours counted as one.
+std::size_t distance(std::string_view a, std::string_view b) {
+    std::vector<std::size_t> before(b.size() + 1), last(b.size() + 1), now(b.size() + 1);
+    for (std::size_t j = 0; j <= b.size(); ++j) last[j] = j;
+    for (std::size_t i = 1; i <= a.size(); ++i) {
+        now[0] = i;
+        for (std::size_t j = 1; j <= b.size(); ++j) {
+            const std::size_t replaced = last[j - 1] + (a[i - 1] != b[j - 1]);
+            now[j] = std::min({last[j] + 1, now[j - 1] + 1, replaced});
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                now[j] = std::min(now[j], before[j - 2] + 1);
+        }
+        before.swap(last);
+        last.swap(now);
+    }
+    return last[b.size()];
+}
+
+}  // namespace
+
+std::string suggest(std::string_view typed, std::span<const std::string> known) {
+    if (typed.empty() || typed.size() > k_word_max) return {};
+    std::string best;
+    std::size_t least = k_word_max;
+    for (const std::string& word : known) {
+        const bool begins = typed.size() > 1 && word.starts_with(typed);
+        const std::size_t edits = begins ? 0 : distance(typed, word);
+        if (edits < least && edits <= std::max<std::size_t>(1, word.size() / 3)) {
+            least = edits;
+            best = word;
+        }
+    }
+    return best;
+}
+
+std::string did_you_mean(std::string_view typed, std::span<const std::string> known) {
+    const std::string word = suggest(typed, known);
+    return word.empty() ? std::string{} : fmt::format(" (did you mean \"{}\"?)", word);
+}
+
+}  // namespace virtgate::ctl

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// notify - hears from daemons that they are ready, as systemd does (sd_notify(3)).
+#include "ctl/up/notify.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+
+namespace virtgate::ctl::up {
+
+namespace {
+
+constexpr std::size_t k_notice_max = 4096;
+
+}  // namespace
+
+Notice parse_notice(std::string_view text) {
+    constexpr std::string_view k_status = "STATUS=", k_port = "X_VIRTGATE_TLS_PORT=";
+    Notice notice;
+    while (!text.empty()) {
+        const std::size_t end = std::min(text.find('\n'), text.size());
+        const std::string_view line = text.substr(0, end);
+        text.remove_prefix(std::min(end + 1, text.size()));
+        if (line == "READY=1")
+            notice.ready = true;
+        else if (line.starts_with(k_status))
+            notice.status = line.substr(k_status.size());
+        else if (line.starts_with(k_port)) {
+            const std::string_view digits = line.substr(k_port.size());
+            std::uint16_t port = 0;
+            const auto [rest, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+            if (failure == std::errc{} && rest == digits.data() + digits.size() && port != 0)
+                notice.tls_port = port;
+        }
+    }
+    return notice;
+}
+
+Result<NotifySocket> NotifySocket::make(const std::string& path) {
+    UniqueFd fd{socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+    if (!fd) return system_fault(errno, "cannot make a socket");
+    const int on = 1;
+    if (setsockopt(fd.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0)
+        return system_fault(errno, "cannot ask for the senders' pids");
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.size() >= sizeof address.sun_path) return system_fault(ENAMETOOLONG, path);
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    if (unlink(path.c_str()) < 0 && errno != ENOENT)
+        return system_fault(errno, fmt::format("cannot remove {}", path));
+    // The directory is this user's: nobody else can bind or reach the name.
+    if (bind(fd.get(), static_cast<const sockaddr*>(static_cast<const void*>(&address)), sizeof address) < 0)
+        return system_fault(errno, fmt::format("cannot bind a socket to {}", path));
+    return NotifySocket{std::move(fd), path};
+}
+
+NotifySocket::~NotifySocket() {
+    if (socket_) unlink(path_.c_str());
+}
+
+std::optional<Notice> NotifySocket::receive() {
+    for (;;) {
+        std::array<char, k_notice_max> text;
+        alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control{};
+        iovec part{text.data(), text.size()};
+        msghdr message{};
+        message.msg_iov = &part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.data();
+        message.msg_controllen = control.size();
+        const ssize_t n = recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return std::nullopt;
+        // A descriptor that was sent along finds no room and is closed by the kernel (MSG_CTRUNC).
+        const cmsghdr* header = CMSG_FIRSTHDR(&message);
+        if ((message.msg_flags & MSG_TRUNC) != 0 || header == nullptr || header->cmsg_level != SOL_SOCKET ||
+            header->cmsg_type != SCM_CREDENTIALS)
+            continue;
+        ucred sender{};
+        std::memcpy(&sender, CMSG_DATA(header), sizeof sender);
+        Notice notice = parse_notice({text.data(), static_cast<std::size_t>(n)});
+        notice.pid = sender.pid;
+        return notice;
+    }
+}
+
+}  // namespace virtgate::ctl::up

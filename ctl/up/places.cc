@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// places - what lies where in the directory of "virtgate up".
+#include "ctl/up/places.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "ctl/files.h"
+
+namespace virtgate::ctl::up {
+
+namespace {
+
+// Others may pass through: started as root, the suite's processes have users of their own. What is secret has
+// a mode of its own.
+constexpr mode_t k_open_mode = 0755;
+
+}  // namespace
+
+Places::Places(const std::string& root)
+    : directory(root),
+      pki(root + "/pki"),
+      pki_client(root + "/pki/client"),
+      etc(root + "/etc"),
+      netd_toml(root + "/etc/netd.toml"),
+      workerd_toml(root + "/etc/workerd.toml"),
+      policy_directory(root + "/etc/policy.d"),
+      policy_file(root + "/etc/policy.d/10-local.toml"),
+      run(root + "/run"),
+      broker_socket(root + "/run/broker.sock"),
+      notify_socket(root + "/run/notify.sock"),
+      restart_toml(root + "/run/netd.toml"),
+      ready(root + "/ready") {}
+
+Result<UniqueFd> occupy(const Places& places) {
+    constexpr std::size_t k_most = sizeof(sockaddr_un::sun_path) - 1;
+    const std::size_t longest = std::max(places.broker_socket.size(), places.notify_socket.size());
+    if (longest > k_most)
+        return system_fault(0, fmt::format("the path {} is {} bytes too long for the sockets in it; choose a "
+                                           "directory with a shorter path",
+                                           places.directory, longest - k_most));
+    for (const std::string* path : {&places.directory, &places.etc, &places.policy_directory, &places.run})
+        if (Done done = make_directory(*path, k_open_mode); !done) return tl::make_unexpected(done.error());
+
+    UniqueFd lock{open(places.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    if (!lock) return system_fault(errno, fmt::format("cannot open {}", places.directory));
+    if (flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {
+        if (errno == EWOULDBLOCK)
+            return system_fault(0, fmt::format("another \"virtgate up\" runs in {}", places.directory));
+        return system_fault(errno, fmt::format("cannot lock {}", places.directory));
+    }
+    if (unlink(places.ready.c_str()) < 0 && errno != ENOENT)
+        return system_fault(errno, fmt::format("cannot remove {}", places.ready));
+    return lock;
+}
+
+}  // namespace virtgate::ctl::up

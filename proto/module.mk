@@ -10,3 +10,12 @@ xdrgen_SOURCES := $(sort $(wildcard proto/xdrgen/*.cc))
 # A file is compiled again when one that it imports changes.
 proto-importers = $(basename $(notdir $(shell grep -l '@import $(1)\.x' proto/*.x)))
 $(foreach n,$(proto_NAMES),$(foreach i,$(call proto-importers,$(n)),$(eval $(BUILD)/gen/stamp/$(i): proto/$(n).x)))
+
+UNIT_TESTS += test-schema test-codec test-vectors test-xdrgen
+test-schema_SOURCES    := tests/unit/schema.cc
+test-schema_LIBRARIES  := proto xdr base
+test-codec_SOURCES     := tests/unit/codec.cc
+test-codec_LIBRARIES   := prototest proto xdr base
+test-vectors_SOURCES   := tests/unit/vectors.cc
+test-vectors_LIBRARIES := prototest proto xdr base
+test-xdrgen_SOURCES    := tests/unit/xdrgen.cc $(filter-out proto/xdrgen/main.cc,$(xdrgen_SOURCES))

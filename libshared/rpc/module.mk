@@ -6,3 +6,7 @@ UNIT_TESTS += test-rpc
 test-rpc_SOURCES := tests/unit/rpc.cc
 test-rpc_LIBRARIES := rpc channel loop base
 test-rpc_PACKAGES := EVENT
+
+FUZZERS += fuzz-cutter
+fuzz-cutter_SOURCES := tests/fuzz/fuzz-cutter.cc
+fuzz-cutter_LIBRARIES := rpc base

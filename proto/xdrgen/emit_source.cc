@@ -346,7 +346,7 @@ std::string emit_recode(const Model& model, const Module& module, const Tables& 
         "namespace virtgate::proto::{0} {{\n\n"
         "// The decoder and encoder of each type of the schema, or null where the type has no name.\n"
         "std::span<const Recode> recoders() {{\n"
-        "    static constexpr Recode k_recoders[] = {{\n",
+        "    static const std::vector<Recode> k_recoders{{\n",
         module.name);
     for (const TypeId id : tables.types) {
         const Type& type = model.types[id];

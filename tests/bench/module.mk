@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+PROGRAMS += virtgate-load
+virtgate-load_SOURCES   := tests/bench/load.cc tests/bench/tasks.cc tests/bench/client.cc tests/bench/transport.cc \
+                           tests/bench/wire.cc tests/bench/meter.cc
+virtgate-load_LIBRARIES := base
+virtgate-load_PACKAGES  := GNUTLS

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""report - the book as aligned text: medians with minimum and maximum, ratios, and what is to be reached."""
+
+import statistics
+
+from measures import CALLS, SHAPES, UPSTREAM
+
+NAMES = {"a": "(a) unix", "b": "(b) libvirtd TLS", "c": "(c) virtgate TLS", "d": "(d) virtproxyd TLS"}
+KINDS = ("rsa", "ecdsa")
+
+
+def spread(values):
+    """median [min..max], or a dash."""
+    if not values:
+        return "-"
+    median = statistics.median(values)
+    digits = 0 if abs(median) >= 100 else 1 if abs(median) >= 10 else 2
+    return f"{median:.{digits}f} [{min(values):.{digits}f}..{max(values):.{digits}f}]"
+
+
+def middle(values):
+    return f"{statistics.median(values):.2f}" if values else "-"
+
+
+def judge(values, limit, at_least):
+    if not values:
+        return "-"
+    median = statistics.median(values)
+    good = median >= limit if at_least else median <= limit
+    return f"{'pass' if good else 'short'} ({'>=' if at_least else '<='} {limit:g})"
+
+
+def table(title, heads, rows):
+    """Lines of an aligned table: the first column to the left, all others to the right."""
+    if not rows:
+        return []
+    grid = [[str(cell) for cell in row] for row in [heads, *rows]]
+    widths = [max(map(len, cells)) for cells in zip(*grid)]
+    lines = []
+    for row in grid:
+        cells = [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return ["", title, *(lines if any(heads) else lines[1:])]
+
+
+class Report:
+    """`columns`: those that were measured, in order."""
+
+    def __init__(self, book, columns):
+        self.book, self.columns = book, columns
+
+    def text(self):
+        parts = (self.targets(), self.calls(), self.cpu(), self.sessions(), self.idle(), self.calls_idle(),
+                 self.storm(), self.streams())
+        return "\n".join(line for part in parts for line in part)
+
+    # --- rows ---
+
+    def _row(self, label, figure, base):
+        """A figure in every column, and its ratio to the column `base`; None if it was not measured."""
+        if not any(self.book.get(figure, column) for column in self.columns):
+            return None
+        cells = [spread(self.book.get(figure, column)) for column in self.columns]
+        ratios = [middle(self.book.ratios(figure, column, figure, base))
+                  for column in self.columns if column != base]
+        return [label, *cells, *ratios]
+
+    def _table(self, title, base, labelled):
+        """Of (label, figure) pairs."""
+        heads = ["", *(NAMES[column] for column in self.columns)]
+        heads += [f"{column}/{base}" for column in self.columns if column != base]
+        return table(title, heads, [row for row in (self._row(*pair, base) for pair in labelled) if row])
+
+    def _names(self, prefix, column):
+        """Process names under which something is booked: ours, their sum, libvirtd, and the load."""
+        last = {"ours": 1, "libvirtd": 2, UPSTREAM: 3, "load": 4}
+        found = {figure.removeprefix(prefix) for figure, other in self.book.values
+                 if other == column and figure.startswith(prefix)}
+        return sorted(found, key=lambda name: (last.get(name, 0), name))
+
+    def _by_process(self, title, label, figures, heads, scale=1.0):
+        """Rows of column and process name, with a cell for each of `figures`, to which the name is added."""
+        rows = []
+        for column in self.columns:
+            for name in self._names(figures[0], column):
+                found = [self.book.get(figure + name, column) for figure in figures]
+                cells = [spread([value * scale for value in values]) for values in found]
+                rows.append([f"{label}{NAMES[column]}: {'all of ours' if name == 'ours' else name}", *cells])
+        return table(title, ["", *heads], rows) if title else rows
+
+    # --- tables ---
+
+    def target_rows(self):
+        """(text, values, limit, at least?) of everything that virtgate has to reach."""
+        ratios, get = self.book.ratios, self.book.get
+        rows = []
+        for call in CALLS:
+            for shape, limit in (("16x4", 0.60), ("1x8", 0.50)):
+                figure = f"{call} {shape} calls/s"
+                values = ratios(figure, "c", figure, "a")
+                rows.append((f"{call}: calls/s at {shape}, to (a)", values, limit, True))
+            figure = f"{call} 1x1 p50"
+            rows.append((f"{call}: p50 at 1x1, to (a)", ratios(figure, "c", figure, "a"), 1.8, False))
+            for shape in SHAPES:
+                values = get(f"{call} {shape} CPU ours", "c")
+                rows.append((f"{call}: CPU us added per call at {shape}", values, 25, False))
+        for shape in ("1x1", "16x4"):
+            alone = f"calls {shape}, alone"
+            for text, figure in (("idle clients", "idle"),
+                                 ("idle clients of another libvirtd", "idle elsewhere")):
+                values = ratios(f"calls {shape}, {figure}", "c", alone, "c")
+                rows.append((f"calls/s at {shape} with {text}, to without", values, 0.95, True))
+        values = ratios("calls 1x1, storm nice 0", "c", "calls 1x1, calm", "c")
+        rows.append(("calls/s at 1x1 during handshakes, to calm", values, 0.4, True))
+        rows.append(("CPU % with idle clients", get("idle CPU ours", "c"), 0.05, False))
+        return rows
+
+    def targets(self):
+        if "c" not in self.columns:
+            return []
+        rows = [(text, spread(values), judge(values, limit, at_least))
+                for text, values, limit, at_least in self.target_rows() if values]
+        return table("What virtgate has to reach", ["", "reached", "target"], rows)
+
+    def calls(self):
+        lines = []
+        for call in CALLS:
+            pairs = [(f"{shape} {unit}", f"{call} {shape} {key}") for shape in SHAPES
+                     for unit, key in (("calls/s", "calls/s"), ("p50 us", "p50"), ("p99 us", "p99"))]
+            lines += self._table(f"Calls: {call} (connections x calls in flight on each)", "a", pairs)
+        return lines
+
+    def cpu(self):
+        rows = []
+        for call in CALLS:
+            rows += self._by_process(None, f"{call} ", [f"{call} {shape} CPU " for shape in SHAPES], SHAPES)
+        return table("CPU us per call, by process (load: the load generator)", ["", *SHAPES], rows)
+
+    def sessions(self):
+        pairs = [(f"{kind} {parallel} at a time, {unit}", f"connections {kind} {parallel} {key}")
+                 for kind in KINDS for parallel in (1, 8) for unit, key in (("/s", "/s"), ("p50 ms", "p50"))]
+        pairs += [(f"UNIX {parallel} at a time, /s", f"connections unix {parallel} /s")
+                  for parallel in (1, 8)]
+        lines = self._table("New sessions: connect, handshake, confirmation, AUTH_LIST, OPEN, CLOSE "
+                            "(RSA-2048 or P-256 on both sides)", "b", pairs)
+        rows = []
+        for kind in KINDS:
+            figures = [f"connections {kind} {parallel} CPU " for parallel in (1, 8)]
+            rows += self._by_process(None, f"{kind} ", figures, (), 1e-3)
+        return lines + table("CPU ms per new session, by process", ["", "1 at a time", "8 at a time"], rows)
+
+    def idle(self):
+        lines = []
+        tables = {"memory ": "Resident memory per idle session, KiB: growth of fresh processes",
+                  "idle CPU ": "CPU % while sessions idle",
+                  "idle CPU, keepalive ": "CPU % while sessions idle that asked for keepalive (one round)"}
+        for prefix, title in tables.items():
+            lines += self._by_process(title, "", [prefix], [""])
+        return lines
+
+    def calls_idle(self):
+        rows = []
+        for column in self.columns:
+            for shape in ("1x1", "16x4"):
+                alone = f"calls {shape}, alone"
+                for text, note in (("idle", ""), ("idle elsewhere", ", idle on another libvirtd")):
+                    figure = f"calls {shape}, {text}"
+                    if self.book.get(figure, column):
+                        rows.append([f"{NAMES[column]} {shape}{note}", spread(self.book.get(alone, column)),
+                                     spread(self.book.get(figure, column)),
+                                     middle(self.book.ratios(figure, column, alone, column))])
+        return table("lib_version calls/s without and with idle TLS sessions; (a) while they are virtgate's",
+                     ["", "without", "with", "ratio"], rows)
+
+    def storm(self):
+        rows = []
+        for column in self.columns:
+            for nice, text in ((0, "as the machine can"), (19, "at nice 19, as if from elsewhere")):
+                figure = f"calls 1x1, storm nice {nice}"
+                if self.book.get(figure, column):
+                    rows.append([f"{NAMES[column]}, {text}", spread(self.book.get("calls 1x1, calm", column)),
+                                 spread(self.book.get(figure, column)),
+                                 middle(self.book.ratios(figure, column, "calls 1x1, calm", column)),
+                                 spread(self.book.get(f"storm nice {nice} sessions/s", column))])
+        return table("lib_version calls/s of one client while 8 threads make new RSA sessions",
+                     ["", "calm", "during", "ratio", "sessions/s"], rows)
+
+    def streams(self):
+        modes = ("upload", "download")
+        lines = self._table("Volume streams, MB/s", "a", [(mode, f"{mode} MB/s") for mode in modes])
+        figures = [f"{mode} CPU " for mode in modes]
+        return lines + self._by_process("CPU s per GB of stream, by process", "", figures, modes)

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""test_lying_upstream - a worker or upstream that was taken over must not attack clients.
+
+The client gets an RPC error or an orderly close, never a frame that it could not have expected; other
+sessions go on.
+"""
+
+import pytest
+
+from vgtest import table, wire
+from vgtest.session import Session
+
+ASK = wire.LOOKUP_BY_NAME
+
+
+def answer_of(frame):
+    return wire.reply(frame, wire.domain("real"))
+
+
+def event(payload=None, proc=wire.EVENT_CALLBACK_LIFECYCLE, prog=wire.REMOTE, **changes):
+    payload = wire.u32(0) + wire.domain() + wire.u32(2) + wire.u32(0) if payload is None else payload
+    return wire.Frame(prog, 1, proc, wire.MESSAGE, 1, wire.OK, payload)._replace(**changes)
+
+
+# What the upstream sends when it is asked: name -> function of the call that gives the bytes.
+LIES = {
+    "a reply to a call that nobody made": lambda f: answer_of(f)._replace(serial=f.serial + 9999).pack(),
+    "a reply with another procedure": lambda f: answer_of(f)._replace(proc=24).pack(),
+    "a reply of another program": lambda f: answer_of(f)._replace(prog=wire.QEMU).pack(),
+    "a reply of another version": lambda f: answer_of(f)._replace(vers=2).pack(),
+    "a reply of an unknown program": lambda f: answer_of(f)._replace(prog=0x12345678).pack(),
+    "a reply with status CONTINUE": lambda f: answer_of(f)._replace(status=wire.CONTINUE).pack(),
+    "a reply with status 99": lambda f: answer_of(f)._replace(status=99).pack(),
+    "a reply with descriptors": lambda f: answer_of(f)
+    ._replace(type=wire.REPLY_WITH_FDS, payload=wire.u32(1))
+    .pack(),
+    "a call": lambda f: f.pack(),
+    "type 7": lambda f: answer_of(f)._replace(type=7).pack(),
+    "an empty result": lambda f: answer_of(f)._replace(payload=b"").pack(),
+    "a result cut short": lambda f: answer_of(f)._replace(payload=wire.domain("real")[:-1]).pack(),
+    "bytes behind the result": lambda f: answer_of(f)
+    ._replace(payload=wire.domain("real") + b"\xde\xad\xbe\xef")
+    .pack(),
+    "NUL in the result": lambda f: answer_of(f)._replace(payload=wire.domain(b"re\0al")).pack(),
+    "a string longer than the frame": lambda f: answer_of(f)
+    ._replace(payload=wire.u32(0xFFFFFFFF) + bytes(40))
+    .pack(),
+    "an error that does not decode": lambda f: answer_of(f)
+    ._replace(status=wire.ERROR, payload=b"\0\0\0\1\0\0\0")
+    .pack(),
+    "an error with bytes behind": lambda f: wire.reply(
+        f, wire.error_payload(1, 7, "x") + bytes(4), wire.ERROR
+    ).pack(),
+    "an event of an unknown program": lambda f: event(prog=0x12345678).pack(),
+    "an event that is a call": lambda f: event(proc=wire.GET_HOSTNAME, payload=b"").pack(),
+    "an unknown event": lambda f: event(proc=99999).pack(),
+    "an event cut short": lambda f: event(payload=wire.u32(0) + wire.domain()).pack(),
+    "an event with bytes behind": lambda f: event(payload=wire.u32(0) + wire.domain() + bytes(12)).pack(),
+    "an event with status ERROR": lambda f: event(status=wire.ERROR).pack(),
+    "stream data for no stream": lambda f: wire.stream(f, b"data").pack(),
+    "stream data for a stream that was not opened": lambda f: wire.stream(
+        f._replace(proc=wire.VOL_DOWNLOAD), b"data"
+    ).pack(),
+    "a hole for no stream": lambda f: wire.hole(f, 4096).pack(),
+    "length word 0": lambda f: wire.u32(0),
+    "length word 3": lambda f: wire.u32(3) + b"abc",
+    "length word 27": lambda f: wire.u32(27) + bytes(23),
+    "a frame of 33 MiB": lambda f: wire.u32(33 << 20) + answer_of(f).pack()[4:],
+    "length word 2^32-1": lambda f: wire.u32(0xFFFFFFFF) + bytes(64),
+    "garbage": lambda f: b"HTTP/1.1 400 Bad Request\r\n\r\n" * 40,
+    "half a frame and the end": lambda f: answer_of(f).pack()[:-5],
+    "the end": lambda f: b"",
+}
+
+
+def judge(client, call):
+    """All frames that the client got must be what it could expect: the reply to its call, well-formed, at
+    most once.
+    """
+    replies = [f for f in client.log if f.type == wire.REPLY and f.serial == call.serial]
+    others = [f for f in client.log if f not in replies]
+    assert not client.buffer, f"closed inside a frame: {bytes(client.buffer).hex()}"
+    assert len(replies) <= 1, replies
+    for answer in replies:
+        assert (answer.prog, answer.vers, answer.proc) == (call.prog, call.vers, call.proc)
+        if answer.status == wire.ERROR:
+            assert answer.error()[2]
+        else:
+            assert answer.status == wire.OK
+            table.check_payload(table.procedure(call.proc).result, answer.payload)
+    for frame in others:
+        assert frame.type == wire.MESSAGE, frame
+        entry = table.load()[frame.prog, frame.proc]
+        assert entry.kind == "event" and frame.status == wire.OK
+        table.check_payload(entry.arguments, frame.payload)
+    return replies
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_client_gets_an_error_or_a_close(gate, back, lie):
+    def script(connection, frame):
+        connection.send(lie(frame))
+        connection.die()
+
+    with Session(gate, back) as witness:
+        with Session(gate, back) as session:
+            back.on(ASK, script)
+            session.client.log.clear()
+            call = session.client.start(ASK, wire.string("x"))
+            session.client.rest()
+            replies = judge(session.client, call)
+            assert [f.status for f in replies] == [
+                wire.ERROR
+            ], "an open call of a session that ends gets an error"
+        back.scripts.clear()
+        assert witness.client.ask(wire.GET_LIB_VERSION).status == wire.OK
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [lie for name, lie in LIES.items() if "end" not in name],
+    ids=[name for name in LIES if "end" not in name],
+)
+def test_what_follows_a_lie_does_not_confuse_the_client(gate, back, lie):
+    """The upstream lies and then answers properly: the answer arrives, or the session is over; the lie never
+    does.
+    """
+
+    def script(connection, frame):
+        connection.send(lie(frame) + answer_of(frame).pack())
+
+    with Session(gate, back) as session:
+        back.on(ASK, script)
+        session.client.log.clear()
+        call = session.client.start(ASK, wire.string("x"))
+        try:
+            session.client.answer(call, 3.0)
+        except (wire.Closed, TimeoutError):
+            pass
+        judge(session.client, call)
+
+
+def test_two_replies_to_one_call(gate, back):
+    back.on(ASK, lambda connection, frame: connection.send(answer_of(frame).pack() * 2))
+    with Session(gate, back) as session:
+        session.client.log.clear()
+        call = session.client.start(ASK, wire.string("x"))
+        try:
+            session.client.answer(call)
+            session.client.ask(wire.GET_HOSTNAME)
+        except wire.Closed:
+            pass
+        assert sum(f.serial == call.serial for f in session.client.log) == 1
+
+
+def test_replies_in_any_order(gate, back):
+    back.hold(ASK)
+    with Session(gate, back) as session:
+        calls = [session.client.start(ASK, wire.string(f"n{n}")) for n in range(5)]
+        back.wait_held(5)
+        back.release(order=lambda held: held[::-1], payload=wire.domain("real"))
+        assert [session.client.receive().serial for _ in calls] == [c.serial for c in calls[::-1]]
+
+
+def test_calls_with_the_same_serial_both_get_a_reply(gate, back):
+    with Session(gate, back) as session:
+        call = wire.call(ASK, wire.string("x"), 7)
+        session.client.send(call.pack() * 2)
+        assert [session.client.receive().serial for _ in range(2)] == [7, 7]
+
+
+def test_events_come_through_before_and_between_replies(gate, back):
+    def script(connection, frame):
+        connection.send(event().pack() + wire.reply(frame, wire.u32(0)).pack() + event().pack())
+
+    back.on(wire.EVENT_REGISTER_ANY, script)
+    with Session(gate, back) as session:
+        session.client.log.clear()
+        session.client.ask(wire.EVENT_REGISTER_ANY, wire.u32(0) + wire.u32(0))
+        session.client.ask(wire.GET_HOSTNAME)
+        assert [f.proc for f in session.client.log] == [
+            wire.EVENT_CALLBACK_LIFECYCLE,
+            wire.EVENT_REGISTER_ANY,
+            wire.EVENT_CALLBACK_LIFECYCLE,
+            wire.GET_HOSTNAME,
+        ]
+        assert session.client.log[0] == event()
+
+
+def test_lenient_result_is_rewritten(gate, back):
+    """A client must not have two readings of a reply either: padding and flags come out canonical, or the
+    session ends.
+    """
+    back.on(
+        3,
+        lambda connection, frame: connection.send(
+            wire.reply(frame, wire.string("QEMU!", pad=b"\x01\x02\x03"))
+        ),
+    )
+    with Session(gate, back) as session:
+        try:
+            assert session.client.ask(wire.GET_TYPE).payload == wire.string("QEMU!")
+        except wire.Closed:
+            pass
+
+
+def test_download_stream_passes_unchanged(gate, back):
+    """Data of any frame size the protocol allows, a hole, and the end."""
+    sizes = (1, 24, 262_120, 262_120, 24, 70_000, 1 << 20)
+
+    def script(connection, frame):
+        connection.send(wire.reply(frame))
+        for n, size in enumerate(sizes):
+            connection.send(wire.stream(frame, bytes([n + 1]) * size))
+        connection.send(wire.hole(frame, 8192))
+        connection.send(wire.stream(frame))
+
+    back.on(wire.VOL_DOWNLOAD, script)
+    with Session(gate, back) as session:
+        call = session.client.start(
+            wire.VOL_DOWNLOAD, wire.volume("p", "v", "k") + wire.u64(0) + wire.u64(0) + wire.u32(1)
+        )
+        assert session.client.answer(call).status == wire.OK
+        session.client.log.clear()
+        session.client.until(lambda f: f.type == wire.STREAM and not f.payload)
+        data = b"".join(f.payload for f in session.client.log if f.type == wire.STREAM)
+        assert data == b"".join(bytes([n + 1]) * size for n, size in enumerate(sizes))
+        assert [f.payload for f in session.client.log if f.type == wire.HOLE] == [
+            wire.u64(8192) + wire.u32(0)
+        ]
+
+
+def test_data_of_an_upload_stream_never_reaches_the_client(gate, back):
+    """Streams from the client to the server carry no data the other way."""
+
+    def script(connection, frame):
+        connection.send(wire.reply(frame))
+        connection.send(wire.stream(frame, b"unasked"))
+
+    back.on(wire.VOL_UPLOAD, script)
+    with Session(gate, back) as session:
+        call = session.client.start(
+            wire.VOL_UPLOAD, wire.volume("p", "v", "k") + wire.u64(0) + wire.u64(0) + wire.u32(0)
+        )
+        try:
+            session.client.answer(call)
+            session.client.ask(wire.GET_HOSTNAME)
+        except wire.Closed:
+            pass
+        assert not any(f.payload == b"unasked" for f in session.client.log)
+
+
+def test_upstream_that_dies_with_many_calls_open(gate, dying, recording):
+    """Each open call gets an error with a text, then the session ends; another upstream's session notices
+    nothing.
+    """
+    dying.forget()
+    dying.hold(ASK)
+    with gate.open("qemu:///system") as witness, gate.open("lxc:///system") as client:
+        calls = [client.start(ASK, wire.string(f"n{n}")) for n in range(8)]
+        dying.wait_held(8)
+        client.log.clear()
+        dying.stop()
+        try:
+            client.rest()
+            errors = {f.serial: f.error() for f in client.log}
+            assert sorted(errors) == [c.serial for c in calls]
+            assert all(text for _, _, text in errors.values())
+            assert witness.ask(wire.GET_LIB_VERSION).status == wire.OK
+        finally:
+            dying.start()
+    with gate.open("lxc:///system") as client:
+        assert client.ask(wire.GET_LIB_VERSION).status == wire.OK
+
+
+def test_upstream_that_dies_mid_call_a_hundred_times(gate, back):
+    back.on(ASK, lambda connection, frame: connection.die())
+    for _ in range(100):
+        with Session(gate, back) as session:
+            call = session.client.start(ASK, wire.string("x"))
+            session.client.log.clear()
+            session.client.rest()
+            assert [f.serial for f in session.client.log] == [call.serial]
+            assert session.client.log[0].error()[2]
+
+
+def test_upstream_that_never_answers_holds_up_nobody_else(gate, back):
+    back.hold(ASK)
+    with Session(gate, back) as stuck, Session(gate, back) as other:
+        stuck.client.start(ASK, wire.string("x"))
+        back.wait_held(1)
+        for _ in range(10):
+            assert other.client.ask(wire.GET_LIB_VERSION, patience=2.0).status == wire.OK
+        assert stuck.client.ask(wire.GET_HOSTNAME, patience=2.0).status == wire.OK
+
+
+def test_upstream_that_never_answers_the_open(gate, back):
+    """The client gets keepalive answers meanwhile, and may leave; the worker's connection goes with it."""
+    back.hold(wire.CONNECT_OPEN)
+    client = gate.connect()
+    client.start(wire.CONNECT_OPEN, wire.open_args("qemu:///system"))
+    back.wait_held(1)
+    assert client.alive(2.0)
+    connection = back.held[0][0]
+    client.close()
+    back.wait(lambda: connection.closed)

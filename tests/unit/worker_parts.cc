@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// worker_parts - the pure parts of a session: open calls, lanes, the URI table and rights.
+#include <criterion/criterion.h>
+
+#include <cstring>
+
+#include "tests/unit/worker_stage.h"
+#include "workerd/worker/rights.h"
+
+using namespace virtgate;
+using namespace virtgate::test;
+using namespace virtgate::workerd::worker;
+using rpc::Status;
+using rpc::Type;
+
+namespace {
+
+rpc::Header console(std::uint32_t serial) { return call_header(Procedure::domain_open_console, serial); }
+rpc::Header lookup(std::uint32_t serial) { return call_header(Procedure::domain_lookup_by_name, serial); }
+
+}  // namespace
+
+Test(open_calls, ends_one_call_for_each_reply) {
+    OpenCalls open;
+    open.add(lookup(1), false);
+    open.add(lookup(1), false);
+    cr_assert(!open.end_call(with(lookup(2), Type::reply)));
+    cr_assert(!open.end_call(with(console(1), Type::reply)));
+    cr_assert(open.end_call(with(lookup(1), Type::reply)));
+    cr_assert(open.end_call(with(lookup(1), Type::reply, Status::error)));
+    cr_assert(!open.end_call(with(lookup(1), Type::reply)));
+    cr_assert(open.empty());
+}
+
+Test(open_calls, tells_programs_apart) {
+    OpenCalls open;
+    rpc::Header other = lookup(1);
+    other.program = 0x20008087;
+    open.add(lookup(1), false);
+    cr_assert(!open.end_call(with(other, Type::reply)));
+}
+
+Test(open_calls, knows_streams_from_call_to_end) {
+    OpenCalls open;
+    open.add(console(1), true);
+    cr_assert(open.has_stream(console(1)));
+    cr_assert(open.end_call(with(console(1), Type::reply)));
+    cr_assert(open.has_stream(console(1)));
+    cr_assert_eq(open.calls(), 0);
+    open.end_stream(console(2));
+    cr_assert(open.has_stream(console(1)));
+    open.end_stream(console(1));
+    cr_assert(!open.has_stream(console(1)));
+    cr_assert(open.empty());
+}
+
+Test(open_calls, counts_streams_that_are_being_opened) {
+    OpenCalls open;
+    for (std::uint32_t i = 0; i < OpenCalls::k_streams_max; ++i)
+        open.add(console(i), true);
+    cr_assert(open.streams_full());
+    cr_assert(open.end_call(with(console(0), Type::reply)));
+    cr_assert(open.streams_full());
+    cr_assert(open.end_call(with(console(1), Type::reply, Status::error)));
+    cr_assert(!open.streams_full());
+}
+
+Test(open_calls, drains_everything_once) {
+    OpenCalls open;
+    open.add(lookup(1), false);
+    open.add(console(2), true);
+    cr_assert(open.end_call(with(console(2), Type::reply)));
+    int calls = 0, streams = 0;
+    const auto drain = [&] {
+        open.drain([&](const rpc::Header& call) { calls += call == lookup(1) ? 1 : 100; },
+                   [&](const rpc::Header& stream) { streams += stream == console(2) ? 1 : 100; });
+    };
+    drain();
+    drain();
+    cr_assert_eq(calls, 1);
+    cr_assert_eq(streams, 1);
+}
+
+Test(run, closes_gaps_between_frames) {
+    ByteVector buffer = filled(100);
+    const ByteVector before = buffer;
+    Run run;
+    run.add(MutableBytes(buffer).first(10));
+    run.add(MutableBytes(buffer).subspan(10, 10));
+    run.add(MutableBytes(buffer).subspan(50, 20));  // 30 bytes between were dropped
+    cr_assert_eq(run.bytes().size(), 40);
+    cr_assert_eq(run.bytes().data(), buffer.data() + 30);
+    cr_assert(std::memcmp(run.bytes().data(), before.data(), 20) == 0);
+    cr_assert(std::memcmp(run.bytes().data() + 20, before.data() + 50, 20) == 0);
+}
+
+Test(lane, keeps_what_was_not_sent_before_what_was_not_read) {
+    ByteVector buffer = filled(100);
+    Lane lane(rpc::k_frame_max);
+    lane.park(MutableBytes(buffer).first(30), false, MutableBytes(buffer).subspan(60));
+    std::fill(buffer.begin(), buffer.end(), std::byte{0});
+    cr_assert(lane.blocked());
+    cr_assert_eq(lane.unsent().size(), 30);
+    lane.sent(20);
+    cr_assert_eq(lane.unsent()[0], filled(100)[20]);
+    lane.sent(10);
+    cr_assert(!lane.blocked());
+    const MutableBytes unread = lane.take_unread();
+    cr_assert_eq(unread.size(), 40);
+    cr_assert_eq(unread[0], filled(100)[60]);
+    // Parking a part of its own bytes again.
+    lane.park(unread.first(5), false, unread.subspan(10));
+    cr_assert_eq(lane.unsent()[4], filled(100)[64]);
+    cr_assert(lane.has_unread());
+    lane.clear();
+    cr_assert(!lane.has_unread() && !lane.blocked());
+}
+
+Test(uri_table, compares_exactly_and_tries_rows_in_order) {
+    const UriTable table({{"qemu:///system", "/a", "/a-ro"}, {"test:///default", "/t", ""}, {"qemu:///system", "/b", "/b-ro"}},
+                         "qemu:///system");
+    cr_assert_eq(table.find("").value(), "qemu:///system");
+    cr_assert_eq(table.find("test:///default").value(), "test:///default");
+    cr_assert(!table.find("test:///default ").has_value());
+    cr_assert(!table.find("test:///").has_value());
+    cr_assert((table.sockets_for("qemu:///system", false) == std::vector<std::string>{"/a", "/b"}));
+    cr_assert((table.sockets_for("qemu:///system", true) == std::vector<std::string>{"/a-ro", "/b-ro"}));
+    cr_assert((table.sockets_for("test:///default", true) == std::vector<std::string>{"/t"}));
+    cr_assert(!UriTable({{"a://", "/a", ""}}, "").find("").has_value());
+}
+
+Test(rights, reach_the_bits_of_the_ceiling_and_no_further) {
+    proto::who::Ceiling ceiling;
+    ceiling.programs.push_back({.program = 5, .version = 1, .procedures = {std::byte{0x02}, std::byte{0x80}}});
+    const Rights rights(ceiling);
+    const auto may = [&](std::uint32_t program, std::uint32_t version, std::uint32_t procedure) {
+        return rights.judge({.program = program, .version = version, .procedure = procedure}, {}).allowed;
+    };
+    cr_assert(may(5, 1, 1));
+    cr_assert(may(5, 1, 15));
+    cr_assert(!may(5, 1, 0));
+    cr_assert(!may(5, 1, 2));
+    cr_assert(!may(5, 1, 16));
+    cr_assert(!may(5, 1, 0xffffffff));
+    cr_assert(!may(5, 2, 1));
+    cr_assert(!may(6, 1, 1));
+    const Rights all(all_procedures());
+    cr_assert(all.judge(lookup(1), {}).allowed);
+    cr_assert(!all.judge(call_header(Procedure::connect_set_identity, 1), {}).allowed);
+}

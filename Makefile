@@ -41,7 +41,7 @@ include scripts/install.mk
 endif
 
 .PHONY: help deps all demo check check-unit check-system check-hostile check-sanitizers fuzz bench lint layering \
-        install dist clean FORCE
+        accept-layout install dist clean FORCE
 
 help: ## list the targets
 	@echo 'Targets of make:'
@@ -50,7 +50,7 @@ help: ## list the targets
 deps: ## install the Debian packages that the build and the tests need
 	@scripts/deps build test
 
-all: $(PROGRAMS:%=$(BUILD)/%) $(LIBRARIES:%=$(BUILD)/lib/lib%.a) ## build every program (first configures when needed)
+all: $(installed:%=$(BUILD)/%) ## build every program (first configures when needed)
 
 demo: all ## show virtgate at work, on this machine, without touching its configuration
 	@VIRTGATE_BUILD='$(abspath $(BUILD))' scripts/demo
@@ -60,24 +60,24 @@ UNIT_SUITES    := $(UNIT_TESTS:%=unit:%) $(FUZZERS:%=replay:%) $(TESTS_SCRIPTS:%
 SYSTEM_SUITES  := $(if $(wildcard tests/system/test_*.py),pytest:tests/system)
 HOSTILE_SUITES := $(if $(wildcard tests/hostile/test_*.py),pytest:tests/hostile)
 RUN_SUITES      = @/usr/bin/python3 -B tests/run --build '$(BUILD)'
-test-programs  := $(UNIT_TESTS:%=$(BUILD)/%) $(FUZZERS:%=$(BUILD)/replay-%)
+test-programs  := $(PROGRAMS:%=$(BUILD)/%) $(UNIT_TESTS:%=$(BUILD)/%) $(FUZZERS:%=$(BUILD)/replay-%)
 
-check: all $(test-programs) ## build, then run every test; the last line counts them
+check: $(test-programs) ## build, then run every test; the last line counts them
 	$(RUN_SUITES) $(UNIT_SUITES) $(SYSTEM_SUITES) $(HOSTILE_SUITES)
 
-check-unit: all $(test-programs) ## unit tests, script tests and the replay of the fuzz corpora
+check-unit: $(test-programs) ## unit tests, script tests and the replay of the fuzz corpora
 	$(RUN_SUITES) $(UNIT_SUITES)
 
-check-system: all ## virtgate's daemons against real libvirt clients and daemons
+check-system: $(PROGRAMS:%=$(BUILD)/%) ## virtgate's daemons against real libvirt clients and daemons
 	$(RUN_SUITES) $(SYSTEM_SUITES)
 
-check-hostile: all ## virtgate's daemons against malicious clients and broken processes
+check-hostile: $(PROGRAMS:%=$(BUILD)/%) ## virtgate's daemons against malicious clients and broken processes
 	$(RUN_SUITES) $(HOSTILE_SUITES)
 
 # The same tests in a second build directory with AddressSanitizer and UndefinedBehaviorSanitizer.
 check-sanitizers: ## unit, replay and system tests under AddressSanitizer and UBSan
 	$(Q)$(MAKE) --no-print-directory BUILD='$(BUILD)/sanitize' CONFIGURE_FLAGS='--enable-sanitizers $(if $(CI),--enable-werror)' check-sanitized
-check-sanitized: all $(test-programs)
+check-sanitized: $(test-programs)
 	$(RUN_SUITES) $(UNIT_SUITES) $(SYSTEM_SUITES)
 
 FUZZ_SECONDS ?= 30
@@ -86,7 +86,7 @@ fuzz: ## run every fuzzer for FUZZ_SECONDS (30) with clang's libFuzzer
 fuzz-run: $(FUZZERS:%=$(BUILD)/%)
 	$(Q)scripts/fuzz '$(BUILD)' $(FUZZ_SECONDS) $(FUZZERS)
 
-bench: all ## measure latency and throughput
+bench: $(PROGRAMS:%=$(BUILD)/%) ## measure latency and throughput
 	@VIRTGATE_BUILD='$(abspath $(BUILD))' tests/bench/run
 
 lint: ## formatting, clang-tidy, shellcheck and the house rules (LINT=all: every file, not only changed ones)
@@ -94,6 +94,9 @@ lint: ## formatting, clang-tidy, shellcheck and the house rules (LINT=all: every
 
 layering: ## check who includes whom, and where external libraries are used
 	@/usr/bin/python3 -B scripts/layering
+
+accept-layout: $(BUILD)/xdrgen ## take the present layout of proto/*.x as the intended one (then read git diff)
+	$(Q)rm -f proto/golden/*.layout; for file in $(proto_X_FILES); do $(BUILD)/xdrgen --layout proto/golden "$$file" || exit 1; done
 
 dist: ## write a reproducible source archive to build/packages
 	@scripts/dist build/packages

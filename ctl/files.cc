@@ -47,6 +47,7 @@ Done write_new_file(const std::string& path, std::string_view text, mode_t mode)
     return done;
 }
 
+// By rename(): a daemon that reads the file just then gets the whole old one.
 Done replace_file(const std::string& path, std::string_view text, mode_t mode) {
     const std::string fresh = fmt::format("{}.{}.new", path, getpid());
     unlink(fresh.c_str());  // left by a process that had our pid and was killed

@@ -32,6 +32,8 @@ constexpr char k_up_footer[] =
     "  virtgate up --dir ~/try-virtgate --upstream qemu:///system=/run/libvirt/libvirt-sock\n"
     "The URI for libvirt's clients is printed when everything runs. Ctrl-C ends it. See virtgate-up(1).";
 
+// Values are taken as text here and read by the room of the command, which explains mistakes better than
+// CLI11 does.
 CLI::App* add_up(CLI::App& app, Words& words) {
     CLI::App* up =
         app.add_subcommand("up", "run virtgate from a directory, without systemd and without root");
@@ -61,6 +63,7 @@ CLI::App* add_up(CLI::App& app, Words& words) {
 // What follows the first "--" of `word`, up to "=".
 std::string option_name(const std::string& word) { return word.substr(0, word.find('=')); }
 
+// What there is to suggest: only what really exists, so that a suggestion always works.
 std::vector<std::string> subcommand_names(const CLI::App& app) {
     std::vector<std::string> names;
     for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
@@ -86,6 +89,7 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
     const CLI::App& where = chosen.empty() ? app : *chosen.front();
     const std::string hint = fmt::format("\nTry \"virtgate help{}{}\".", chosen.empty() ? "" : " ",
                                          chosen.empty() ? std::string{} : where.get_name());
+    // Without words that nobody understood it is a missing or malformed value, which CLI11 has described.
     const std::vector<std::string> extra = app.remaining(true);
     if (extra.empty()) return complain(std::string{error.what()} + hint);
     const std::string& word = extra.front();
@@ -112,6 +116,8 @@ int run_help(CLI::App& app, const Words& words) {
     return 0;
 }
 
+// From words to options. What is wrong with a word is said with the option's name, before anything is
+// touched.
 int run_up(const Words& words) {
     ctl::up::Options options;
     options.tls_port = words.tls_port;

@@ -8,13 +8,14 @@
 namespace virtgate::fdmap {
 
 // Every child.
-inline constexpr int k_config = 3;   // sealed memfd: the XDR-encoded configuration of its role (proto/config.x)
+inline constexpr int k_config =
+    3;  // sealed memfd: the XDR-encoded configuration of its role (proto/config.x)
 inline constexpr int k_control = 4;  // SOCK_SEQPACKET channel to the parent (proto/supervise.x, proto/work.x)
 
 // By role, from here on.
 inline constexpr int k_first_extra = 5;
-inline constexpr int k_gate_tls_listener = 5;      // gate: the listening TCP socket, shared by all gates
-inline constexpr int k_keeper_key = 5;             // keeper: the private key's file, open for reading
-inline constexpr int k_policy_result = 5;          // policy compiler: the memory file to write the table to
+inline constexpr int k_gate_tls_listener = 5;  // gate: the listening TCP socket, shared by all gates
+inline constexpr int k_keeper_key = 5;         // keeper: the private key's file, open for reading
+inline constexpr int k_policy_result = 5;      // policy compiler: the memory file to write the table to
 
 }  // namespace virtgate::fdmap

@@ -33,27 +33,26 @@ bool parse(const std::string& text, std::uint16_t port, Address& address) {
         address.size = sizeof *v4;
         return true;
     }
-    if (inet_pton(AF_INET6, text.c_str(), &v6->sin6_addr) != 1)
-        return false;
+    if (inet_pton(AF_INET6, text.c_str(), &v6->sin6_addr) != 1) return false;
     v6->sin6_family = AF_INET6;
     v6->sin6_port = htons(port);
     address.size = sizeof *v6;
     return true;
 }
 
-// A listening socket at `address`; bound to the loopback interface if `only_local`. Empty and errno if it fails.
+// A listening socket at `address`; bound to the loopback interface if `only_local`. Empty and errno if it
+// fails.
 UniqueFd listen_at(Address address, bool only_local) noexcept {
     constexpr int k_on = 1, k_off = 0;
     UniqueFd socket{::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
-    if (!socket || setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &k_on, sizeof k_on) < 0)
+    if (!socket || setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &k_on, sizeof k_on) < 0) return {};
+    if (address.family() == AF_INET6 &&
+        setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &k_off, sizeof k_off) < 0)
         return {};
-    if (address.family() == AF_INET6 && setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &k_off, sizeof k_off) < 0)
-        return {};
-    // No address means both 127.0.0.1 and ::1, the interface does. It has to be set before others can connect.
-    if (only_local && setsockopt(socket.get(), SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) < 0)
-        return {};
-    if (bind(socket.get(), address.get(), address.size) < 0 || listen(socket.get(), k_backlog) < 0)
-        return {};
+    // No address means both 127.0.0.1 and ::1, the interface does. It has to be set before others can
+    // connect.
+    if (only_local && setsockopt(socket.get(), SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) < 0) return {};
+    if (bind(socket.get(), address.get(), address.size) < 0 || listen(socket.get(), k_backlog) < 0) return {};
     return socket;
 }
 
@@ -73,14 +72,14 @@ Result<Listener> open_listener(const std::string& text, std::uint16_t port) {
         require(parse(only_local ? "127.0.0.1" : "0.0.0.0", port, address), "a constant address");
         listener.socket = listen_at(address, only_local);
     }
-    if (!listener.socket)
-        return system_fault(errno, fmt::format("cannot listen on {} port {}", text, port));
+    if (!listener.socket) return system_fault(errno, fmt::format("cannot listen on {} port {}", text, port));
     Address actual;
     actual.size = sizeof actual.storage;
     if (getsockname(listener.socket.get(), actual.get(), &actual.size) < 0)
         return system_fault(errno, "cannot find out the port");
-    listener.port = ntohs(actual.family() == AF_INET ? reinterpret_cast<sockaddr_in*>(&actual.storage)->sin_port
-                                                     : reinterpret_cast<sockaddr_in6*>(&actual.storage)->sin6_port);
+    listener.port =
+        ntohs(actual.family() == AF_INET ? reinterpret_cast<sockaddr_in*>(&actual.storage)->sin_port
+                                         : reinterpret_cast<sockaddr_in6*>(&actual.storage)->sin6_port);
     const bool brackets = text.find(':') != std::string::npos;
     listener.name = fmt::format("{}{}{}:{}", brackets ? "[" : "", text, brackets ? "]" : "", listener.port);
     return listener;

@@ -16,8 +16,8 @@ struct Listener {
     std::uint16_t port = 0;  // the one in use
 };
 
-// True for numeric IPv4 and IPv6 addresses and "localhost". Other names are not looked up: what a daemon listens on
-// must not depend on a resolver.
+// True for numeric IPv4 and IPv6 addresses and "localhost". Other names are not looked up: what a daemon
+// listens on must not depend on a resolver.
 [[nodiscard]] bool is_listen_address(std::string_view address);
 
 // Listens on `address` and `port` (0: any free one); non-blocking, close-on-exec.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// virtgate-netd - the network side of virtgate: reads the configuration, opens the listener, supervises the rest.
+// virtgate-netd - the network side of virtgate: reads the configuration, opens the listener, supervises the
+// rest.
 //
 // Trust: runs as root or as the user of the unit; reads no byte of a client.
 #include <sys/resource.h>
@@ -36,35 +37,28 @@ void raise_descriptor_limit() {
     rlimit limit{};
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         limit.rlim_cur = limit.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-            Log().warning("the limit of open descriptors stays low");
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0) Log().warning("the limit of open descriptors stays low");
     }
 }
 
 int serve(const std::string& path, bool only_check) {
     auto settings = netd::read_settings(path);
-    if (!settings)
-        return fail(settings.error(), spawn::k_exit_config);
+    if (!settings) return fail(settings.error(), spawn::k_exit_config);
     set_log_level(settings->log_level);
     auto pki = netd::read_pki(*settings);
-    if (!pki)
-        return fail(pki.error(), spawn::k_exit_config);
-    if (const auto key = netd::open_key(*settings); !key)
-        return fail(key.error(), spawn::k_exit_config);
+    if (!pki) return fail(pki.error(), spawn::k_exit_config);
+    if (const auto key = netd::open_key(*settings); !key) return fail(key.error(), spawn::k_exit_config);
     if (only_check) {
         fmt::print("{}: no mistakes found\n", path);
         return 0;
     }
     std::signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
-    if (const auto done = spawn::close_to_others(); !done)
-        return fail(done.error(), spawn::k_exit_system);
+    if (const auto done = spawn::close_to_others(); !done) return fail(done.error(), spawn::k_exit_system);
     auto directory = spawn::program_directory();
-    if (!directory)
-        return fail(directory.error(), spawn::k_exit_system);
+    if (!directory) return fail(directory.error(), spawn::k_exit_system);
     auto listener = netd::open_listener(settings->address, settings->port);
-    if (!listener)
-        return fail(listener.error(), spawn::k_exit_system);
+    if (!listener) return fail(listener.error(), spawn::k_exit_system);
     const auto loop = loop::make_event_loop();
     netd::Supervisor supervisor(*loop, path, std::move(*directory), std::move(*settings), std::move(*pki),
                                 std::move(*listener));

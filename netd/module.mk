@@ -6,3 +6,8 @@ PROGRAMS += virtgate-netd
 virtgate-netd_SOURCES := netd/main.cc
 virtgate-netd_LIBRARIES := netd config spawn rpc channel proto xdr loop base
 virtgate-netd_PACKAGES := EVENT TOML
+
+UNIT_TESTS += test-netd
+test-netd_SOURCES := tests/unit/netd.cc
+test-netd_LIBRARIES := netd config spawn rpc channel proto xdr loop base
+test-netd_PACKAGES := EVENT TOML

@@ -31,18 +31,22 @@ rpc::Header make_message(supervise::Procedure procedure) noexcept {
 }  // namespace
 
 Post::Post(loop::Loop& loop, PostOwner& owner, Role role, std::uint32_t index)
-    : loop_(loop), owner_(owner), role_(role), index_(index), ward_(loop, *this, make_name(role, index)), log_(ward_.name()) {}
+    : loop_(loop),
+      owner_(owner),
+      role_(role),
+      index_(index),
+      ward_(loop, *this, make_name(role, index)),
+      log_(ward_.name()) {}
 
 Result<spawn::Launch> Post::plan(spawn::Ward&) {
     auto launch = owner_.plan(*this);
-    if (launch)
-        launch->control = true;
+    if (launch) launch->control = true;
     return launch;
 }
 
 void Post::on_started(spawn::Ward&, UniqueFd control) noexcept {
-    control_ = std::make_unique<rpc::Control>(loop_, std::move(control), 0, loop::to<&Post::on_message>(*this),
-                                              loop::to<&Post::on_closed>(*this));
+    control_ = std::make_unique<rpc::Control>(
+        loop_, std::move(control), 0, loop::to<&Post::on_message>(*this), loop::to<&Post::on_closed>(*this));
     owner_.on_up(*this);
 }
 
@@ -55,8 +59,7 @@ void Post::on_ended(spawn::Ward&, const spawn::Exit& exit) noexcept {
 void Post::on_message(rpc::Control::Message& message) noexcept {
     if (message.header != make_message(supervise::Procedure::ready) || !message.payload.empty())
         return log_.error("it sent something else than READY");
-    if (ready_)
-        return;
+    if (ready_) return;
     ready_ = true;
     owner_.on_ready(*this);
 }
@@ -68,8 +71,7 @@ void Post::on_closed(std::string_view why) noexcept {
 }
 
 void Post::send(supervise::Procedure procedure, ByteView payload, std::span<const int> fds) noexcept {
-    if (!control_)
-        return;
+    if (!control_) return;
     if (const auto sent = control_->send(make_message(procedure), payload, fds); !sent)
         log_.warning("it cannot be told anything: {}", sent.error().text);
 }
@@ -81,10 +83,13 @@ void Post::adopt(supervise::PeerRole role, std::uint32_t index, int channel) noe
 }
 
 void Post::drain() noexcept {
-    ward_.set_restart(spawn::Ward::Restart::never);
-    if (!control_)
-        return ward_.stop(Milliseconds{0});  // it has no session, or nobody to drain it for
+    retire();
     send(supervise::Procedure::drain, {}, {});
+}
+
+void Post::retire() noexcept {
+    ward_.set_restart(spawn::Ward::Restart::never);
+    if (!control_) ward_.stop(Milliseconds{0});  // nothing to lose: it was between two starts
 }
 
 }  // namespace virtgate::netd

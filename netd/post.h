@@ -21,7 +21,7 @@ enum class Role : unsigned char { gate, keeper, doorman };
 class Post;
 
 class PostOwner {
-   public:
+public:
     virtual ~PostOwner() = default;
     // What to start at `post`.
     virtual Result<spawn::Launch> plan(Post& post) = 0;
@@ -34,7 +34,7 @@ class PostOwner {
 };
 
 class Post final : private spawn::WardOwner {
-   public:
+public:
     // `index`: which gate it is, or whose keeper; 0 for doorman.
     Post(loop::Loop& loop, PostOwner& owner, Role role, std::uint32_t index);
 
@@ -42,8 +42,10 @@ class Post final : private spawn::WardOwner {
     void stop(Milliseconds patience) noexcept { ward_.stop(patience); }
     // Hands a channel to the peer `role` number `index` to the child.
     void adopt(proto::supervise::PeerRole role, std::uint32_t index, int channel) noexcept;
-    // Tells a gate to accept nothing new; it is not started again when it ends.
+    // Tells a gate to accept nothing new and to end with its last session; it is not started again.
     void drain() noexcept;
+    // Lets the process run, but does not start it again when it ends.
+    void retire() noexcept;
 
     [[nodiscard]] Role role() const noexcept { return role_; }
     [[nodiscard]] std::uint32_t index() const noexcept { return index_; }
@@ -52,7 +54,7 @@ class Post final : private spawn::WardOwner {
     [[nodiscard]] bool is_ready() const noexcept { return ready_; }
     [[nodiscard]] bool is_idle() const noexcept { return ward_.is_idle(); }
 
-   private:
+private:
     Result<spawn::Launch> plan(spawn::Ward& ward) override;
     void on_started(spawn::Ward& ward, UniqueFd control) noexcept override;
     void on_ended(spawn::Ward& ward, const spawn::Exit& exit) noexcept override;

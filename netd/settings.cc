@@ -41,18 +41,16 @@ void read_tls(config::Section tls, Settings& settings) {
     settings.port = static_cast<std::uint16_t>(tls.integer("port", 16514, 0, 65535));
     const auto path = [&](const char* key, const char* fallback) {
         std::string value = tls.text(key, fallback);
-        if (!value.starts_with('/'))
-            tls.refuse(key, fmt::format("\"{}\" has to be an absolute path", key));
+        if (!value.starts_with('/')) tls.refuse(key, fmt::format("\"{}\" has to be an absolute path", key));
         return value;
     };
     settings.certificate_file = path("certificate", k_certificate_file);
     settings.key_file = path("key", k_key_file);
     settings.ca_file = path("ca", k_ca_file);
-    // Like libvirt: the default list is used where it is; one that is named has to be there. With a CA of another
-    // place the default list would be somebody else's.
+    // Like libvirt: the default list is used where it is; one that is named has to be there. With a CA of
+    // another place the default list would be somebody else's.
     const bool has_default = !tls.has("ca") && access(k_crl_file, F_OK) == 0;
-    if (tls.has("crl") || has_default)
-        settings.crl_file = path("crl", k_crl_file);
+    if (tls.has("crl") || has_default) settings.crl_file = path("crl", k_crl_file);
     settings.priority = tls.text("priority", k_priority);
 }
 
@@ -71,11 +69,9 @@ void read_limits(config::Section section, proto::config::ClientLimits& limits) {
 // A PEM file that has to contain `mark`.
 Result<std::string> read_pem(const std::string& path, std::string_view what, std::string_view mark) {
     const UniqueFd file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-    if (!file)
-        return system_fault(errno, fmt::format("cannot open the {} {}", what, path));
+    if (!file) return system_fault(errno, fmt::format("cannot open the {} {}", what, path));
     const auto bytes = spawn::read_file(file.get(), proto::config::k_pem_max);
-    if (!bytes)
-        return wrap(bytes.error(), fmt::format("the {} {}", what, path));
+    if (!bytes) return wrap(bytes.error(), fmt::format("the {} {}", what, path));
     std::string text(as_text(*bytes));
     if (text.find(mark) == std::string::npos || text.find('\0') != std::string::npos)
         return system_fault(0, fmt::format("the {} {} is not a PEM file of that kind", what, path));
@@ -86,16 +82,14 @@ Result<std::string> read_pem(const std::string& path, std::string_view what, std
 
 Result<Settings> read_settings(const std::string& path) {
     auto document = config::Document::load(path);
-    if (!document)
-        return tl::unexpected(document.error());
+    if (!document) return tl::unexpected(document.error());
     config::Section root = (*document)->root();
     Settings settings;
     const std::string level = root.text("log_level", "info");
     if (!parse_level(level, settings.log_level))
         root.refuse("log_level", "\"log_level\" has to be \"debug\", \"info\", \"warning\" or \"error\"");
     settings.gates = static_cast<unsigned>(root.integer("gates", 0, 0, k_gates_max));
-    if (settings.gates == 0)
-        settings.gates = count_cores();
+    if (settings.gates == 0) settings.gates = count_cores();
     settings.user_switch = root.boolean("user_switch", true);
     read_tls(root.section("tls"), settings);
     read_limits(root.section("limits"), settings.limits);
@@ -107,24 +101,20 @@ Result<Settings> read_settings(const std::string& path) {
     settings.broker_socket = broker.text("socket", VIRTGATE_RUNDIR "/broker.sock");
     if (!settings.broker_socket.starts_with('/') || settings.broker_socket.size() >= 108)
         broker.refuse("socket", "\"socket\" has to be an absolute path of at most 107 bytes");
-    if (auto done = (*document)->finish(); !done)
-        return tl::unexpected(done.error());
+    if (auto done = (*document)->finish(); !done) return tl::unexpected(done.error());
     return settings;
 }
 
 Result<Pki> read_pki(const Settings& settings) {
     constexpr std::string_view k_certificate_mark = "-----BEGIN CERTIFICATE-----";
     auto certificate = read_pem(settings.certificate_file, "server certificate", k_certificate_mark);
-    if (!certificate)
-        return tl::unexpected(certificate.error());
+    if (!certificate) return tl::unexpected(certificate.error());
     auto authorities = read_pem(settings.ca_file, "CA certificate", k_certificate_mark);
-    if (!authorities)
-        return tl::unexpected(authorities.error());
+    if (!authorities) return tl::unexpected(authorities.error());
     Pki pki{.certificate = std::move(*certificate), .authorities = std::move(*authorities), .revoked = {}};
     if (!settings.crl_file.empty()) {
         auto revoked = read_pem(settings.crl_file, "certificate revocation list", "-----BEGIN X509 CRL-----");
-        if (!revoked)
-            return tl::unexpected(revoked.error());
+        if (!revoked) return tl::unexpected(revoked.error());
         pki.revoked = std::move(*revoked);
     }
     return pki;
@@ -138,9 +128,10 @@ Result<UniqueFd> open_key(const Settings& settings) {
     if (!S_ISREG(status.st_mode))
         return system_fault(0, fmt::format("the private key {} is not a file", settings.key_file));
     if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        return system_fault(0, fmt::format("the private key {} is open to its group or to everybody (mode {:04o}): "
-                                           "make that 0600 or 0400",
-                                           settings.key_file, status.st_mode & 07777));
+        return system_fault(
+            0, fmt::format("the private key {} is open to its group or to everybody (mode {:04o}): "
+                           "make that 0600 or 0400",
+                           settings.key_file, status.st_mode & 07777));
     return file;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // settings - what netd.toml says, and the files that it names.
 //
-// Trust:  the file and what it names belong to the administrator. Certificates are only looked at from outside here
-//         (they have to look like PEM); keeper, gates and doorman parse them.
+// Trust:  the file and what it names belong to the administrator. Certificates are only looked at from
+//         outside here (they have to look like PEM); keeper, gates and doorman parse them.
 // Owns:   Pki owns the texts; the private key is never read here, only opened.
 #pragma once
 
@@ -38,8 +38,8 @@ struct Pki {
 // Reads the files of `settings`. Error: system's fault: a file is missing, unreadable or of another kind.
 Result<Pki> read_pki(const Settings& settings);
 
-// Opens the private key's file, with a file offset of its own. Error: system's fault; also if the group or others
-// may read or write the file.
+// Opens the private key's file, with a file offset of its own. Error: system's fault; also if the group or
+// others may read or write the file.
 Result<UniqueFd> open_key(const Settings& settings);
 
 }  // namespace virtgate::netd

@@ -75,10 +75,10 @@ int Supervisor::run() {
 
 // As root every role runs as a user of its own, if the package made these users.
 void Supervisor::find_users() noexcept {
-    if (geteuid() != 0 || !settings_.user_switch)
-        return;
-    const std::pair<Role, const char*> wanted[] = {
-        {Role::gate, VIRTGATE_NET_USER}, {Role::keeper, VIRTGATE_KEY_USER}, {Role::doorman, VIRTGATE_AUTH_USER}};
+    if (geteuid() != 0 || !settings_.user_switch) return;
+    const std::pair<Role, const char*> wanted[] = {{Role::gate, VIRTGATE_NET_USER},
+                                                   {Role::keeper, VIRTGATE_KEY_USER},
+                                                   {Role::doorman, VIRTGATE_AUTH_USER}};
     for (const auto& [role, name] : wanted) {
         auto user = spawn::find_user(name);
         if (user && *user)
@@ -116,17 +116,14 @@ Result<spawn::Launch> Supervisor::plan(Post& post) {
     spawn::Launch launch;
     launch.path = fmt::format("{}/{}", directory_, executable(post.role()));
     launch.config = make_config(post);
-    if (const auto user = users_.find(post.role()); user != users_.end())
-        launch.user = user->second;
+    if (const auto user = users_.find(post.role()); user != users_.end()) launch.user = user->second;
     if (post.role() == Role::gate) {
         launch.extra.emplace_back(fcntl(listener_.socket.get(), F_DUPFD_CLOEXEC, 0));
-        if (!launch.extra.back())
-            return system_fault(errno, "cannot copy the listener");
+        if (!launch.extra.back()) return system_fault(errno, "cannot copy the listener");
     }
     if (post.role() == Role::keeper) {
         auto key = open_key(settings_);
-        if (!key)
-            return tl::unexpected(key.error());
+        if (!key) return tl::unexpected(key.error());
         launch.extra.push_back(std::move(*key));
     }
     return launch;
@@ -135,7 +132,8 @@ Result<spawn::Launch> Supervisor::plan(Post& post) {
 void Supervisor::add_seats() noexcept {
     for (unsigned n = 0; n < settings_.gates; ++n) {
         std::uint32_t index = 0;
-        while (std::any_of(seats_.begin(), seats_.end(), [&](const auto& seat) { return seat->gate.index() == index; }))
+        while (std::any_of(seats_.begin(), seats_.end(),
+                           [&](const auto& seat) { return seat->gate.index() == index; }))
             ++index;
         PostOwner& owner = *this;
         seats_.push_back(std::make_unique<Seat>(loop_, owner, index));
@@ -147,15 +145,13 @@ void Supervisor::add_seats() noexcept {
 
 Supervisor::Seat& Supervisor::seat_of(const Post& post) noexcept {
     for (const auto& seat : seats_)
-        if (&seat->gate == &post || &seat->keeper == &post)
-            return *seat;
+        if (&seat->gate == &post || &seat->keeper == &post) return *seat;
     panic("a gate or keeper without a seat");
 }
 
 // Gives both the ends of a new channel. Until the other one runs, there is nothing to do: it is linked then.
 void Supervisor::link(Post& one, Post& other) noexcept {
-    if (!one.is_up() || !other.is_up())
-        return;
+    if (!one.is_up() || !other.is_up() || (renew_doorman_ && &other == &doorman_)) return;
     auto pair = make_channel_pair();
     if (!pair)
         return log_.error("{} and {} cannot be connected: {}", one.name(), other.name(), pair.error().text);
@@ -165,20 +161,17 @@ void Supervisor::link(Post& one, Post& other) noexcept {
 
 void Supervisor::on_up(Post& post) noexcept {
     if (post.role() == Role::doorman) {
-        for (const auto& seat : seats_)
-            link(seat->gate, doorman_);
+        for (const auto& seat : seats_) link(seat->gate, doorman_);
         return;
     }
     Seat& seat = seat_of(post);
     link(seat.gate, seat.keeper);
-    if (post.role() == Role::gate)
-        link(seat.gate, doorman_);
+    if (post.role() == Role::gate) link(seat.gate, doorman_);
 }
 
 void Supervisor::on_ready(Post& post) noexcept {
     log_.debug("{} is ready", post.name());
-    if (!announced_ && all_ready())
-        announce();
+    if (!announced_ && all_ready()) announce();
 }
 
 bool Supervisor::all_ready() const noexcept {
@@ -198,14 +191,12 @@ void Supervisor::announce() noexcept {
     log_.info("serving TLS on {} with {} gates", listener_.name, settings_.gates);
     const auto told = spawn::notify(fmt::format("READY=1\nSTATUS=serving TLS on {}\nX_VIRTGATE_TLS_PORT={}",
                                                 listener_.name, listener_.port));
-    if (!told)
-        log_.warning("{}", told.error().text);
+    if (!told) log_.warning("{}", told.error().text);
 }
 
 void Supervisor::on_down(Post& post, const spawn::Exit& exit) noexcept {
     sweep_->start(Milliseconds{0});  // not from here: the caller is a part of what may have to go
-    if (stopping_ || served_)
-        return;
+    if (stopping_ || served_) return;
     if (!exit.by_signal && exit.number == spawn::k_exit_config) {
         log_.error("{} {}: giving up", post.name(), describe(exit));
         return stop(spawn::k_exit_config);
@@ -218,17 +209,14 @@ void Supervisor::on_down(Post& post, const spawn::Exit& exit) noexcept {
 
 // Ends what is to end, and forgets what has ended.
 void Supervisor::on_sweep() noexcept {
-    if (stopping_ && all_idle())
-        return loop_.stop();
-    if (stopping_)
-        return;
+    if (stopping_ && all_idle()) return loop_.stop();
+    if (stopping_) return;
     if (renew_doorman_ && doorman_.is_idle()) {
         renew_doorman_ = false;
         doorman_.start();
     }
     for (const auto& seat : seats_)
-        if (seat->draining && seat->gate.is_idle() && !seat->keeper.is_idle())
-            seat->keeper.stop(k_patience);
+        if (seat->draining && seat->gate.is_idle() && !seat->keeper.is_idle()) seat->keeper.stop(k_patience);
     std::erase_if(seats_, [](const auto& seat) {
         return seat->draining && seat->gate.is_idle() && seat->keeper.is_idle();
     });
@@ -241,15 +229,12 @@ void Supervisor::on_stop_signal(loop::Want) noexcept {
 }
 
 void Supervisor::stop(int status) noexcept {
-    if (stopping_)
-        return;
+    if (stopping_) return;
     stopping_ = true;
     status_ = status;
     // Gates first: a client that is there sees the end of its connection, not a refusal.
-    for (const auto& seat : seats_)
-        seat->gate.stop(k_patience);
-    for (const auto& seat : seats_)
-        seat->keeper.stop(k_patience);
+    for (const auto& seat : seats_) seat->gate.stop(k_patience);
+    for (const auto& seat : seats_) seat->keeper.stop(k_patience);
     doorman_.stop(k_patience);
     sweep_->start(Milliseconds{0});
 }
@@ -262,13 +247,10 @@ void Supervisor::on_reload_signal(loop::Want) noexcept {
 
 void Supervisor::reload() {
     auto settings = read_settings(path_);
-    if (!settings)
-        return log_.error("not reloading: {}", settings.error().text);
+    if (!settings) return log_.error("not reloading: {}", settings.error().text);
     auto pki = read_pki(*settings);
-    if (!pki)
-        return log_.error("not reloading: {}", pki.error().text);
-    if (auto key = open_key(*settings); !key)
-        return log_.error("not reloading: {}", key.error().text);
+    if (!pki) return log_.error("not reloading: {}", pki.error().text);
+    if (auto key = open_key(*settings); !key) return log_.error("not reloading: {}", key.error().text);
     if (seats_.size() + settings->gates > k_indices)
         return log_.error("not reloading: {} gates are still draining", seats_.size());
     if (settings->address != settings_.address || settings->port != settings_.port)
@@ -281,13 +263,14 @@ void Supervisor::reload() {
     log_.info("reloading: new gates take over, old ones drain");
     static_cast<void>(spawn::notify("STATUS=reloading"));
     announced_ = false;
+    renew_doorman_ = true;
+    doorman_.stop(k_patience);
     for (const auto& seat : seats_) {
         seat->draining = true;
         seat->gate.drain();
+        seat->keeper.retire();  // it ends with its gate
     }
     add_seats();
-    renew_doorman_ = true;
-    doorman_.stop(k_patience);
     sweep_->start(Milliseconds{0});  // for a doorman that was not running, and gates that were not
 }
 

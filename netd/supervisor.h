@@ -7,8 +7,8 @@
 //                    └──┴────── doorman
 //
 // A reload (SIGHUP) reads the configuration anew, starts new gates and keepers on the same listener and a new
-// doorman, and lets the old gates drain: they accept nothing new and end with their last session. A configuration
-// that is wrong changes nothing.
+// doorman, and lets the old gates drain: they accept nothing new and end with their last session. A
+// configuration that is wrong changes nothing.
 //
 // Trust:  no client's byte comes here. The children may be taken over; all they can say is READY.
 // Owns:   the listener and every child; run() returns when all of them have ended.
@@ -27,17 +27,19 @@
 namespace virtgate::netd {
 
 class Supervisor final : private PostOwner {
-   public:
+public:
     // How long children may take to end.
     static constexpr Milliseconds k_patience{2'500};
 
     // `path`: of the configuration file, for reloads. `directory`: where the children's executables are.
-    Supervisor(loop::Loop& loop, std::string path, std::string directory, Settings settings, Pki pki, Listener listener);
+    Supervisor(loop::Loop& loop, std::string path, std::string directory, Settings settings, Pki pki,
+               Listener listener);
 
-    // Serves until SIGTERM, SIGINT, or a child that cannot be started at all. Returns the exit status of the program.
+    // Serves until SIGTERM, SIGINT, or a child that cannot be started at all. Returns the exit status of the
+    // program.
     int run();
 
-   private:
+private:
     // A gate and its keeper.
     struct Seat {
         Seat(loop::Loop& loop, PostOwner& owner, std::uint32_t index)
@@ -76,11 +78,11 @@ class Supervisor final : private PostOwner {
     std::vector<std::unique_ptr<Seat>> seats_;
     std::vector<std::unique_ptr<loop::Watch>> signals_;
     std::unique_ptr<loop::Timer> sweep_;
-    bool served_ = false;        // everything was ready once
-    bool announced_ = false;     // the service manager knows
+    bool served_ = false;     // everything was ready once
+    bool announced_ = false;  // the service manager knows
     bool stopping_ = false;
     bool renew_doorman_ = false;
-    unsigned early_ends_ = 0;    // of children, before everything was ready once
+    unsigned early_ends_ = 0;  // of children, before everything was ready once
     int status_ = 0;
 };
 

@@ -36,25 +36,24 @@ constexpr std::array k_aliases{
 };
 
 bool is_oid(std::string_view text) noexcept {
-    return text.size() > 2 && text.find('.') != text.npos && text.find_first_not_of("0123456789.") == text.npos &&
-           text.front() != '.' && text.back() != '.' && text.find("..") == text.npos;
+    return text.size() > 2 && text.find('.') != text.npos &&
+           text.find_first_not_of("0123456789.") == text.npos && text.front() != '.' && text.back() != '.' &&
+           text.find("..") == text.npos;
 }
 
 }  // namespace
 
 std::string_view canonical_attribute(std::string_view name) noexcept {
-    const auto alias =
-        std::find_if(k_aliases.begin(), k_aliases.end(), [&](const Alias& each) { return each.name == name; });
-    if (alias != k_aliases.end())
-        return alias->canonical;
+    const auto alias = std::find_if(k_aliases.begin(), k_aliases.end(),
+                                    [&](const Alias& each) { return each.name == name; });
+    if (alias != k_aliases.end()) return alias->canonical;
     return is_oid(name) ? name : std::string_view{};
 }
 
 const std::vector<std::string_view>& known_attributes() {
     static const std::vector<std::string_view> k_names = [] {
         std::vector<std::string_view> names;
-        for (const Alias& alias : k_aliases)
-            names.push_back(alias.name);
+        for (const Alias& alias : k_aliases) names.push_back(alias.name);
         return names;
     }();
     return k_names;

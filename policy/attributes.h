@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // attributes - the names by which a policy speaks of the parts of a certificate's subject.
 //
-// Doorman names an attribute by its short name where there is one, else by its dotted OID; a condition has to use the
-// same name, or it could never match.
+// Doorman names an attribute by its short name where there is one, else by its dotted OID; a condition has to
+// use the same name, or it could never match.
 #pragma once
 
 #include <string>

@@ -11,8 +11,7 @@ namespace virtgate::policy {
 proto::policy::PolicyTable compile(const std::vector<std::string>& directories, Complaints& complaints) {
     Source source;
     const std::vector<PolicyFile> files = read_files(directories, complaints);
-    for (const PolicyFile& file : files)
-        parse_file(file.text, file.path, source, complaints);
+    for (const PolicyFile& file : files) parse_file(file.text, file.path, source, complaints);
     if (files.empty())
         complaints.warning({.file = directories.empty() ? std::string("policy") : directories.back()},
                            "there is no policy file: nobody may do anything");

@@ -8,6 +8,7 @@
 namespace virtgate::policy {
 
 // The table of the files in `directories`. If `complaints` has errors afterwards, it must not be used.
-[[nodiscard]] proto::policy::PolicyTable compile(const std::vector<std::string>& directories, Complaints& complaints);
+[[nodiscard]] proto::policy::PolicyTable compile(const std::vector<std::string>& directories,
+                                                 Complaints& complaints);
 
 }  // namespace virtgate::policy

@@ -37,8 +37,7 @@ std::size_t distance(std::string_view a, std::string_view b) {
 void Complaints::add(const Place& at, std::string_view kind, std::string_view text, std::size_t& count) {
     ++count;
     std::string place = escape(at.file);
-    if (at.line != 0)
-        place += fmt::format(":{}:{}", at.line, at.column);
+    if (at.line != 0) place += fmt::format(":{}:{}", at.line, at.column);
     keep(at, &count == &errors_, fmt::format("{}: {}: {}", place, kind, text));
 }
 
@@ -48,24 +47,21 @@ void Complaints::ready_error(const std::string& file, std::string line) {
 }
 
 void Complaints::keep(const Place& at, bool is_error, std::string line) {
-    if (entries_.size() >= k_lines_max)
-        return;
+    if (entries_.size() >= k_lines_max) return;
     auto file = std::find(files_.begin(), files_.end(), at.file);
-    if (file == files_.end())
-        file = files_.insert(files_.end(), at.file);
+    if (file == files_.end()) file = files_.insert(files_.end(), at.file);
     entries_.push_back({at, static_cast<std::size_t>(file - files_.begin()), is_error, std::move(line)});
 }
 
 std::vector<Complaints::Line> Complaints::lines() const {
     std::vector<const Entry*> sorted;
-    for (const Entry& entry : entries_)
-        sorted.push_back(&entry);
+    for (const Entry& entry : entries_) sorted.push_back(&entry);
     std::stable_sort(sorted.begin(), sorted.end(), [](const Entry* a, const Entry* b) {
-        return std::tie(a->file_order, a->at.line, a->at.column) < std::tie(b->file_order, b->at.line, b->at.column);
+        return std::tie(a->file_order, a->at.line, a->at.column) <
+               std::tie(b->file_order, b->at.line, b->at.column);
     });
     std::vector<Line> lines;
-    for (const Entry* entry : sorted)
-        lines.push_back({entry->is_error, entry->text});
+    for (const Entry* entry : sorted) lines.push_back({entry->is_error, entry->text});
     if (const std::size_t more = errors_ + warnings_ - entries_.size(); more != 0)
         lines.push_back({true, fmt::format("and {} more", more)});
     return lines;
@@ -75,8 +71,7 @@ std::string did_you_mean(std::string_view wrong, const std::vector<std::string_v
     std::string_view best;
     std::size_t least = std::max<std::size_t>(1, wrong.size() / 3) + 1;
     for (const std::string_view word : known) {
-        if (wrong.size() > k_word_max || word.size() > k_word_max)
-            continue;
+        if (wrong.size() > k_word_max || word.size() > k_word_max) continue;
         if (const std::size_t d = distance(wrong, word); d < least) {
             least = d;
             best = word;

@@ -30,7 +30,7 @@ struct Text {
 };
 
 class Complaints {
-   public:
+public:
     static constexpr std::size_t k_lines_max = 200;
 
     void error(const Place& at, std::string_view text) { add(at, "error", text, errors_); }
@@ -47,7 +47,7 @@ class Complaints {
     // In the order of files (as they were first mentioned), lines and columns. No newlines.
     [[nodiscard]] std::vector<Line> lines() const;
 
-   private:
+private:
     struct Entry {
         Place at;
         std::size_t file_order;
@@ -62,7 +62,8 @@ class Complaints {
     std::size_t warnings_ = 0;
 };
 
-// ` (did you mean "x"?)` with the one of `known` that is closest to the misspelt `wrong`; empty if none is close.
+// ` (did you mean "x"?)` with the one of `known` that is closest to the misspelt `wrong`; empty if none is
+// close.
 [[nodiscard]] std::string did_you_mean(std::string_view wrong, const std::vector<std::string_view>& known);
 
 }  // namespace virtgate::policy

@@ -28,24 +28,25 @@ using Directory = std::unique_ptr<DIR, FreeWith<closedir>>;
 constexpr std::string_view k_suffix = ".toml";
 constexpr std::string_view k_switched_off = "/dev/null";
 
-std::string error_text(std::string_view what, int number) { return fmt::format("{}: {}", what, strerror(number)); }
+std::string error_text(std::string_view what, int number) {
+    return fmt::format("{}: {}", what, strerror(number));
+}
 
 // Why nobody can be sure who wrote it; empty if it is safe.
 std::string_view flaw_of_owner(const struct stat& status) noexcept {
     if (status.st_uid != 0 && status.st_uid != geteuid())
         return "it belongs neither to root nor to the user that reads it";
-    if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-        return "its group or others may write to it";
+    if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) return "its group or others may write to it";
     return {};
 }
 
 class Reader {
-   public:
+public:
     explicit Reader(Complaints& complaints) : complaints_(complaints) {}
 
     void read_directory(const std::string& path) {
         Directory directory{opendir(path.c_str())};
-        struct stat status{};
+        struct stat status {};
         if (directory == nullptr) {
             if (errno != ENOENT)
                 complaints_.error({.file = path}, error_text("cannot read the directory", errno));
@@ -60,18 +61,17 @@ class Reader {
     std::vector<PolicyFile> take() {
         std::vector<PolicyFile> files;
         for (auto& [name, file] : files_)
-            if (file)
-                files.push_back(std::move(*file));
+            if (file) files.push_back(std::move(*file));
         return files;
     }
 
-   private:
+private:
     void add(int directory, const std::string& path, const std::string& name) {
-        if (name == "." || name == "..")
-            return;
+        if (name == "." || name == "..") return;
         const std::string full = path + "/" + name;
         if (name.front() == '.' || !name.ends_with(k_suffix))
-            return complaints_.warning({.file = full}, "passed over: it is hidden or its name does not end in .toml");
+            return complaints_.warning({.file = full},
+                                       "passed over: it is hidden or its name does not end in .toml");
         std::string target = name;
         std::array<char, 4096> link;
         if (const ssize_t n = readlinkat(directory, name.c_str(), link.data(), link.size()); n >= 0)
@@ -84,13 +84,12 @@ class Reader {
             return complaints_.error({.file = full}, "it is a link out of its directory");
         if (files_.size() >= k_files_max && !files_.contains(name))
             return complaints_.error({.file = full}, fmt::format("more than {} policy files", k_files_max));
-        if (auto text = read(directory, target, full))
-            files_[name] = PolicyFile{full, std::move(*text)};
+        if (auto text = read(directory, target, full)) files_[name] = PolicyFile{full, std::move(*text)};
     }
 
     std::optional<std::string> read(int directory, const std::string& name, const std::string& full) {
         const UniqueFd file{openat(directory, name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
-        struct stat status{};
+        struct stat status {};
         std::string flaw;
         if (!file || fstat(file.get(), &status) != 0)
             flaw = error_text("cannot be read", errno);
@@ -103,14 +102,11 @@ class Reader {
         std::string text(flaw.empty() ? static_cast<std::size_t>(status.st_size) : 0, '\0');
         for (std::size_t done = 0; flaw.empty() && done < text.size();) {
             const ssize_t n = ::read(file.get(), text.data() + done, text.size() - done);
-            if (n < 0 && errno != EINTR)
-                flaw = error_text("cannot be read", errno);
-            if (n == 0)
-                flaw = "it changed while it was read";
+            if (n < 0 && errno != EINTR) flaw = error_text("cannot be read", errno);
+            if (n == 0) flaw = "it changed while it was read";
             done += n > 0 ? static_cast<std::size_t>(n) : 0;
         }
-        if (flaw.empty())
-            return text;
+        if (flaw.empty()) return text;
         complaints_.error({.file = full}, flaw);
         return std::nullopt;
     }
@@ -123,8 +119,7 @@ class Reader {
 
 std::vector<PolicyFile> read_files(const std::vector<std::string>& directories, Complaints& complaints) {
     Reader reader(complaints);
-    for (const std::string& directory : directories)
-        reader.read_directory(directory);
+    for (const std::string& directory : directories) reader.read_directory(directory);
     return reader.take();
 }
 

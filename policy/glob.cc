@@ -15,8 +15,7 @@ std::size_t character_size(std::string_view text) noexcept {
     const auto lead = static_cast<unsigned char>(text.front());
     const std::size_t size = lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
     for (std::size_t i = 1; i < size; ++i)
-        if (i >= text.size() || (static_cast<unsigned char>(text[i]) & 0xc0) != 0x80)
-            return 1;
+        if (i >= text.size() || (static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) return 1;
     return size;
 }
 
@@ -34,8 +33,7 @@ bool matches_glob(std::string_view pattern, std::string_view value) noexcept {
             star_value = value;
             continue;
         }
-        if (value.empty() && pattern.empty())
-            return true;
+        if (value.empty() && pattern.empty()) return true;
         if (!value.empty() && !pattern.empty()) {
             if (pattern.front() == '?' && !is_control(value.front())) {
                 pattern.remove_prefix(1);
@@ -49,8 +47,7 @@ bool matches_glob(std::string_view pattern, std::string_view value) noexcept {
             }
         }
         // A mismatch: let the last star have one character more.
-        if (!has_star || star_value.empty() || is_control(star_value.front()))
-            return false;
+        if (!has_star || star_value.empty() || is_control(star_value.front())) return false;
         star_value.remove_prefix(character_size(star_value));
         value = star_value;
         pattern = star_pattern;
@@ -58,10 +55,8 @@ bool matches_glob(std::string_view pattern, std::string_view value) noexcept {
 }
 
 std::string_view flaw_of_glob(std::string_view pattern) noexcept {
-    if (pattern.empty())
-        return "an empty pattern matches nothing";
-    if (pattern.find_first_of("[]") != pattern.npos)
-        return "character sets are not supported in patterns";
+    if (pattern.empty()) return "an empty pattern matches nothing";
+    if (pattern.find_first_of("[]") != pattern.npos) return "character sets are not supported in patterns";
     return {};
 }
 

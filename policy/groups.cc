@@ -16,7 +16,8 @@ using proto::ProgramInfo;
 constexpr std::string_view k_admin = "@admin";
 
 bool is_denied_for_good(const ProgramInfo& program, const ProcedureInfo& procedure) noexcept {
-    return procedure.before_auth || (&program == &proto::remote_program() && procedure.name == "connect_set_identity");
+    return procedure.before_auth ||
+           (&program == &proto::remote_program() && procedure.name == "connect_set_identity");
 }
 
 void allow(proto::who::Ceiling& ceiling, const ProgramInfo& program, std::uint32_t procedure) {
@@ -24,18 +25,18 @@ void allow(proto::who::Ceiling& ceiling, const ProgramInfo& program, std::uint32
         return each.program == program.number && each.version == program.version;
     });
     if (entry == ceiling.programs.end())
-        entry = ceiling.programs.insert(entry, {.program = program.number, .version = program.version, .procedures = {}});
-    if (entry->procedures.size() <= procedure / 8)
-        entry->procedures.resize(procedure / 8 + 1);
+        entry = ceiling.programs.insert(
+            entry, {.program = program.number, .version = program.version, .procedures = {}});
+    if (entry->procedures.size() <= procedure / 8) entry->procedures.resize(procedure / 8 + 1);
     entry->procedures[procedure / 8] |= std::byte{1} << (procedure % 8);
 }
 
 }  // namespace
 
 bool add_group(std::string_view name, proto::who::Ceiling& ceiling) {
-    if (name != k_admin)
-        return false;
-    for (const ProgramInfo* program : {&proto::remote_program(), &proto::qemu_program(), &proto::lxc_program()})
+    if (name != k_admin) return false;
+    for (const ProgramInfo* program :
+         {&proto::remote_program(), &proto::qemu_program(), &proto::lxc_program()})
         for (const ProcedureInfo& procedure : program->procedures())
             if (procedure.kind == ProcedureInfo::Kind::call && !is_denied_for_good(*program, procedure))
                 allow(ceiling, *program, procedure.number);

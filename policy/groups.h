@@ -4,7 +4,8 @@
 // Nothing can allow what is denied for good: setting the identity towards libvirt, and the procedures of
 // authentication, which the gate serves itself.
 //
-// Source: the programs and procedures of proto/; a newer libvirt's calls are in @admin as soon as the schema has them.
+// Source: the programs and procedures of proto/; a newer libvirt's calls are in @admin as soon as the schema
+//         has them.
 #pragma once
 
 #include <string_view>

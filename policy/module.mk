@@ -8,3 +8,7 @@ policy_compiler_SOURCES := policy/attributes.cc policy/compiler.cc policy/compla
 PROGRAMS += virtgate-policy-compile
 virtgate-policy-compile_SOURCES   := policy/compile/main.cc
 virtgate-policy-compile_LIBRARIES := policy_compiler policy config spawn proto xdr base
+
+UNIT_TESTS += test-policy
+test-policy_SOURCES   := tests/unit/policy.cc
+test-policy_LIBRARIES := policy_compiler policy config proto xdr base

@@ -20,7 +20,7 @@ constexpr std::int64_t k_version = 1;
 constexpr std::string_view k_glob_prefix = "glob:";
 
 class Parser {
-   public:
+public:
     Parser(const std::string& file, Source& source, Complaints& complaints)
         : file_(file), source_(source), complaints_(complaints) {}
 
@@ -32,12 +32,14 @@ class Parser {
             complaints_.error({file_, 1, 1}, "\"version = 1\" is missing");
         else if (number == nullptr || *number != k_version)
             complaints_.error(at(version->node.place), "only version 1 of policy files is known");
-        each_table(root, "identity", [&](const Text& name, const config::Table& table) { read_identity(name, table); });
-        each_table(root, "role", [&](const Text& name, const config::Table& table) { read_role(name, table); });
+        each_table(root, "identity",
+                   [&](const Text& name, const config::Table& table) { read_identity(name, table); });
+        each_table(root, "role",
+                   [&](const Text& name, const config::Table& table) { read_role(name, table); });
         read_bindings(root);
     }
 
-   private:
+private:
     [[nodiscard]] Place at(const config::Place& place) const { return {file_, place.line, place.column}; }
 
     static const config::Entry* find(const config::Table& table, std::string_view key) {
@@ -46,7 +48,8 @@ class Parser {
     }
 
     // Unknown keys are errors: a misspelt condition must not be a condition less.
-    void refuse_others(const config::Table& table, const std::vector<std::string_view>& known, std::string_view where) {
+    void refuse_others(const config::Table& table, const std::vector<std::string_view>& known,
+                       std::string_view where) {
         for (const auto& [key, entry] : table)
             if (std::find(known.begin(), known.end(), key) == known.end())
                 complaints_.error(at(entry.key), fmt::format("unknown key \"{}\"{}{}", escape(key), where,
@@ -56,16 +59,15 @@ class Parser {
     template <class Read>
     void each_table(const config::Table& root, std::string_view kind, Read&& read) {
         const config::Entry* entry = find(root, kind);
-        if (entry == nullptr)
-            return;
+        if (entry == nullptr) return;
         const auto* named = std::get_if<config::Table>(&entry->node.value);
         if (named == nullptr)
             return complaints_.error(at(entry->key), fmt::format("write [{}.NAME] instead", kind));
         for (const auto& [name, child] : *named) {
             const auto* table = std::get_if<config::Table>(&child.node.value);
             if (table == nullptr)
-                complaints_.error(at(child.key), fmt::format("\"{}\" has to be a table: [{}.{}]", escape(name), kind,
-                                                             escape(name)));
+                complaints_.error(at(child.key), fmt::format("\"{}\" has to be a table: [{}.{}]",
+                                                             escape(name), kind, escape(name)));
             else if (is_name(name, child.key))
                 read(Text{name, at(child.key)}, *table);
         }
@@ -74,8 +76,8 @@ class Parser {
     bool is_name(std::string_view name, const config::Place& place) {
         const bool good = !name.empty() && name.size() <= k_name_max &&
                           std::all_of(name.begin(), name.end(), [](unsigned char c) {
-                              return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                                     c == '-' || c == '_' || c == '.';
+                              return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                                     (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
                           });
         if (!good)
             complaints_.error(at(place), fmt::format("\"{}\" is no name: use 1 to {} letters, digits and -_.",
@@ -97,8 +99,7 @@ class Parser {
         else if (conditions->size() > proto::policy::k_conditions_max)
             complaints_.error(at(x509->node.place), "too many attributes");
         else
-            for (const auto& [attribute, entry] : *conditions)
-                read_condition(attribute, entry, identity);
+            for (const auto& [attribute, entry] : *conditions) read_condition(attribute, entry, identity);
         // Also after errors, so that bindings to it are not reported on top.
         source_.identities.push_back(std::move(identity));
     }
@@ -110,7 +111,8 @@ class Parser {
                                                          did_you_mean(attribute, known_attributes())));
         const auto* text = std::get_if<std::string>(&entry.node.value);
         if (text == nullptr)
-            return complaints_.error(at(entry.node.place), fmt::format("\"{}\" has to be a text", escape(attribute)));
+            return complaints_.error(at(entry.node.place),
+                                     fmt::format("\"{}\" has to be a text", escape(attribute)));
         const bool is_glob = text->starts_with(k_glob_prefix);
         std::string pattern = is_glob ? text->substr(k_glob_prefix.size()) : *text;
         std::string_view flaw = is_glob ? flaw_of_glob(pattern) : std::string_view{};
@@ -118,12 +120,13 @@ class Parser {
             flaw = "an empty text matches nothing";
         else if (pattern.size() > proto::who::k_text_max)
             flaw = "the text is too long";
-        else if (std::any_of(pattern.begin(), pattern.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
+        else if (std::any_of(pattern.begin(), pattern.end(),
+                             [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
             flaw = "the text contains a control character, which no name has";
-        if (!flaw.empty())
-            return complaints_.error(at(entry.node.place), flaw);
-        identity.subject.push_back(
-            {.attribute = {std::string(canonical), at(entry.key)}, .is_glob = is_glob, .pattern = std::move(pattern)});
+        if (!flaw.empty()) return complaints_.error(at(entry.node.place), flaw);
+        identity.subject.push_back({.attribute = {std::string(canonical), at(entry.key)},
+                                    .is_glob = is_glob,
+                                    .pattern = std::move(pattern)});
     }
 
     void read_role(const Text& name, const config::Table& table) {
@@ -139,11 +142,9 @@ class Parser {
 
     void read_bindings(const config::Table& root) {
         const config::Entry* entry = find(root, "binding");
-        if (entry == nullptr)
-            return;
+        if (entry == nullptr) return;
         const auto* list = std::get_if<config::Array>(&entry->node.value);
-        if (list == nullptr)
-            return complaints_.error(at(entry->key), "write [[binding]] instead");
+        if (list == nullptr) return complaints_.error(at(entry->key), "write [[binding]] instead");
         for (const config::Node& node : *list) {
             const auto* table = std::get_if<config::Table>(&node.value);
             if (table == nullptr) {
@@ -160,8 +161,7 @@ class Parser {
 
     std::vector<Text> read_required(const config::Table& table, std::string_view key, const Place& where) {
         const config::Entry* entry = find(table, key);
-        if (entry != nullptr)
-            return read_texts(*entry, key);
+        if (entry != nullptr) return read_texts(*entry, key);
         complaints_.error(where, fmt::format("the binding has no \"{}\"", key));
         return {};
     }
@@ -173,7 +173,8 @@ class Parser {
         std::vector<Text> texts;
         const auto* list = std::get_if<config::Array>(&entry.node.value);
         if (list == nullptr || list->empty())
-            complaints_.error(at(entry.node.place), fmt::format("\"{}\" has to be a text or a list of texts", key));
+            complaints_.error(at(entry.node.place),
+                              fmt::format("\"{}\" has to be a text or a list of texts", key));
         else
             for (const config::Node& node : *list) {
                 if (const auto* text = std::get_if<std::string>(&node.value))
@@ -193,8 +194,7 @@ class Parser {
 
 void parse_file(std::string_view text, const std::string& file, Source& source, Complaints& complaints) {
     const auto root = config::parse(text, file);
-    if (!root)
-        return complaints.ready_error(file, root.error().text);
+    if (!root) return complaints.ready_error(file, root.error().text);
     Parser(file, source, complaints).run(*root);
 }
 

@@ -23,28 +23,24 @@ constexpr std::uint32_t k_format = 1;
 constexpr std::string_view k_built_in_role = "admin";
 
 class Resolver {
-   public:
+public:
     Resolver(const Source& source, Complaints& complaints) : source_(source), complaints_(complaints) {
         roles_.emplace(k_built_in_role, &k_admin);
     }
 
     PolicyTable run() {
-        for (const RoleSource& role : source_.roles)
-            add_role(role);
-        for (const IdentitySource& identity : source_.identities)
-            add_identity(identity);
-        for (const BindingSource& binding : source_.bindings)
-            bind(binding);
+        for (const RoleSource& role : source_.roles) add_role(role);
+        for (const IdentitySource& identity : source_.identities) add_identity(identity);
+        for (const BindingSource& binding : source_.bindings) bind(binding);
         PolicyTable table{.format = k_format, .identities = {}};
         if (identities_.size() > proto::policy::k_identities_max)
             complaints_.error(source_.identities.back().name.at, "too many identities");
         else
-            for (auto& [name, identity] : identities_)
-                table.identities.push_back(finish(name, identity));
+            for (auto& [name, identity] : identities_) table.identities.push_back(finish(name, identity));
         return table;
     }
 
-   private:
+private:
     struct Identity {
         const IdentitySource* source;
         std::set<std::string_view> roles;
@@ -59,8 +55,9 @@ class Resolver {
         for (const Text& group : role.allow) {
             proto::who::Ceiling ignored;
             if (!add_group(group.text, ignored))
-                complaints_.error(group.at, fmt::format("unknown procedure group \"{}\"{}", escape(group.text),
-                                                        did_you_mean(group.text, known_groups())));
+                complaints_.error(group.at,
+                                  fmt::format("unknown procedure group \"{}\"{}", escape(group.text),
+                                              did_you_mean(group.text, known_groups())));
         }
     }
 
@@ -72,7 +69,8 @@ class Resolver {
     }
 
     static std::string twice(std::string_view what, std::string_view name, const Place& first) {
-        return fmt::format("the {} \"{}\" is defined already, in {}:{}", what, name, escape(first.file), first.line);
+        return fmt::format("the {} \"{}\" is defined already, in {}:{}", what, name, escape(first.file),
+                           first.line);
     }
 
     void bind(const BindingSource& binding) {
@@ -86,16 +84,14 @@ class Resolver {
                 complaints_.error(name.at, fmt::format("unknown identity \"{}\"{}", escape(name.text),
                                                        did_you_mean(name.text, names_of(identities_))));
             else
-                for (const Text& role : binding.roles)
-                    identity->second.roles.insert(role.text);
+                for (const Text& role : binding.roles) identity->second.roles.insert(role.text);
         }
     }
 
     template <class Map>
     static std::vector<std::string_view> names_of(const Map& map) {
         std::vector<std::string_view> names;
-        for (const auto& [name, ignored] : map)
-            names.push_back(name);
+        for (const auto& [name, ignored] : map) names.push_back(name);
         return names;
     }
 
@@ -106,9 +102,10 @@ class Resolver {
         rule.file = at.file;
         rule.line = at.line;
         for (const ConditionSource& condition : identity.source->subject)
-            rule.subject.push_back({.attribute = condition.attribute.text,
-                                    .kind = condition.is_glob ? MatchKind::match_glob : MatchKind::match_exact,
-                                    .pattern = condition.pattern});
+            rule.subject.push_back(
+                {.attribute = condition.attribute.text,
+                 .kind = condition.is_glob ? MatchKind::match_glob : MatchKind::match_exact,
+                 .pattern = condition.pattern});
         for (const std::string_view role : identity.roles) {
             rule.role += rule.role.empty() ? "" : ", ";
             rule.role += role;
@@ -118,13 +115,15 @@ class Resolver {
                     static_cast<void>(add_group(group.text, rule.may));  // unknown ones were complained about
         }
         if (identity.roles.empty())
-            complaints_.warning(at, fmt::format("no binding names the identity \"{}\": it may do nothing", name));
+            complaints_.warning(at,
+                                fmt::format("no binding names the identity \"{}\": it may do nothing", name));
         if (rule.role.size() > proto::who::k_text_max)
             complaints_.error(at, fmt::format("the identity \"{}\" has too many roles", name));
         return rule;
     }
 
-    static inline const RoleSource k_admin{.name = {std::string(k_built_in_role), {}}, .allow = {{"@admin", {}}}};
+    static inline const RoleSource k_admin{.name = {std::string(k_built_in_role), {}},
+                                           .allow = {{"@admin", {}}}};
 
     const Source& source_;
     Complaints& complaints_;
@@ -134,6 +133,8 @@ class Resolver {
 
 }  // namespace
 
-PolicyTable resolve(const Source& source, Complaints& complaints) { return Resolver(source, complaints).run(); }
+PolicyTable resolve(const Source& source, Complaints& complaints) {
+    return Resolver(source, complaints).run();
+}
 
 }  // namespace virtgate::policy

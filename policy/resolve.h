@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // resolve - from what the files say to the compiled table: names are looked up, roles become ceilings.
 //
-// An identity that no binding names is part of the table, with an empty ceiling: whoever matches it may nothing.
+// An identity that no binding names is part of the table, with an empty ceiling: whoever matches it may
+// nothing.
 //
 // Trust:  the files are the administrator's.
 // Limits: those of proto/policy.x.

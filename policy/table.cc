@@ -17,8 +17,7 @@ using proto::who::Who;
 namespace {
 
 bool fulfils(const NamePart& part, const NameCondition& condition) noexcept {
-    if (part.attribute != condition.attribute)
-        return false;
+    if (part.attribute != condition.attribute) return false;
     switch (condition.kind) {
         case MatchKind::match_exact: return part.value == condition.pattern;
         case MatchKind::match_glob: return matches_glob(condition.pattern, part.value);
@@ -29,10 +28,13 @@ bool fulfils(const NamePart& part, const NameCondition& condition) noexcept {
 }  // namespace
 
 bool fulfils(const Who& who, const Table::Rule& rule) noexcept {
-    if (who.method != proto::who::AuthMethod::auth_x509 || rule.subject.empty())
-        return false;
+    if (who.method != proto::who::AuthMethod::auth_x509 || rule.subject.empty()) return false;
+    // Of two common names one may be anybody's: an attribute that a condition names has to be there once.
     return std::all_of(rule.subject.begin(), rule.subject.end(), [&](const NameCondition& condition) {
-        return std::any_of(who.subject.begin(), who.subject.end(),
+        return std::count_if(who.subject.begin(), who.subject.end(), [&](const NamePart& part) {
+                   return part.attribute == condition.attribute;
+               }) == 1 &&
+               std::any_of(who.subject.begin(), who.subject.end(),
                            [&](const NamePart& part) { return fulfils(part, condition); });
     });
 }
@@ -47,8 +49,7 @@ Result<Table> Table::decode(ByteView bytes) {
 Table::Match Table::match(const Who& who) const noexcept {
     Match match;
     for (const Rule& rule : rules_.identities) {
-        if (!fulfils(who, rule))
-            continue;
+        if (!fulfils(who, rule)) continue;
         if (match.rule != nullptr) {
             match.other = &rule;
             break;

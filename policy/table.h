@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // table - the compiled policy: which identity is this client?
 //
-// Pure: what a client presented goes in, a rule with its reason comes out. A condition is compared with one attribute
-// value at a time, so no rule can match across the border of two of them: a CN "x,CN=admin" is not a CN "admin".
+// Pure: what a client presented goes in, a rule with its reason comes out. A condition is compared with one
+// attribute value at a time, so no rule can match across the border of two of them: a CN "x,CN=admin" is not
+// a CN "admin".
 //
-// Trust:  the client's names come from doorman, which took them from a verified certificate; their text is the
-//         client's. The table was made by the policy compiler and is decoded like any input.
+// Trust:  the client's names come from doorman, which took them from a verified certificate; their text is
+//         the client's. The table was made by the policy compiler and is decoded like any input.
 // Limits: time in proportion to rules times the client's attributes.
 // Owns:   the table.
 #pragma once
@@ -18,7 +19,7 @@
 namespace virtgate::policy {
 
 class Table {
-   public:
+public:
     using Rule = proto::policy::IdentityRule;
 
     // A table that lets nobody in.
@@ -28,8 +29,8 @@ class Table {
     // The table in the compiler's output. Error: system's fault, with what is wrong with it.
     [[nodiscard]] static Result<Table> decode(ByteView bytes);
 
-    // The rules that `who` matches. No rule: the client is unknown. Two: it is refused, because the order of rules
-    // means nothing, and so neither can win. They live as long as the table.
+    // The rules that `who` matches. No rule: the client is unknown. Two: it is refused, because the order of
+    // rules means nothing, and so neither can win. They live as long as the table.
     struct Match {
         const Rule* rule = nullptr;
         const Rule* other = nullptr;
@@ -38,7 +39,7 @@ class Table {
 
     [[nodiscard]] std::size_t identities() const noexcept { return rules_.identities.size(); }
 
-   private:
+private:
     proto::policy::PolicyTable rules_{};
 };
 

@@ -34,21 +34,23 @@ template <class T>
 // The bytes of `value`, or what is wrong with it. Nobody but ourselves can cause a flaw here.
 template <class T>
 [[nodiscard]] tl::expected<std::vector<std::byte>, xdr::Flaw> encode(const T& value,
-                                                                    std::size_t limit = k_payload_max) {
+                                                                     std::size_t limit = k_payload_max) {
     std::vector<std::byte> bytes;
     xdr::Writer writer(bytes, limit);
     value.encode(writer);
-    if (!writer.ok())
-        return tl::make_unexpected(writer.flaw());
+    if (!writer.ok()) return tl::make_unexpected(writer.flaw());
     return bytes;
 }
 
 // True if a * b > maximum. For generated code.
-[[nodiscard]] constexpr bool product_exceeds(std::uint64_t a, std::uint64_t b, std::uint64_t maximum) noexcept {
+[[nodiscard]] constexpr bool product_exceeds(std::uint64_t a, std::uint64_t b,
+                                             std::uint64_t maximum) noexcept {
     return b != 0 && a > maximum / b;
 }
 
 // For generated code.
-inline void assign(std::vector<std::byte>& to, std::span<const std::byte> from) { to.assign(from.begin(), from.end()); }
+inline void assign(std::vector<std::byte>& to, std::span<const std::byte> from) {
+    to.assign(from.begin(), from.end());
+}
 
 }  // namespace virtgate::proto

@@ -26,7 +26,7 @@ struct Frame {
 };
 
 class Walk {
-   public:
+public:
     Walk(const Schema& schema, std::span<std::byte> payload, Extent extent) noexcept
         : schema_(schema),
           types_(schema.row(Section::types, 0)),
@@ -39,13 +39,13 @@ class Walk {
             while (depth_ != 0 && advance()) {
             }
         }
-        if (flaw_ == Flaw::none && at_ != size_)
-            flaw_ = Flaw::trailing_bytes;
+        if (flaw_ == Flaw::none && at_ != size_) flaw_ = Flaw::trailing_bytes;
         return {flaw_, at_, rewritten_};
     }
 
-   private:
-    static constexpr std::uint32_t k_type_words = layout::k_row_words[static_cast<std::size_t>(Section::types)];
+private:
+    static constexpr std::uint32_t k_type_words =
+        layout::k_row_words[static_cast<std::size_t>(Section::types)];
 
     bool refuse(Flaw flaw, std::uint32_t offset) noexcept {
         flaw_ = flaw;
@@ -65,8 +65,7 @@ class Walk {
         --top.left;
         const std::uint32_t word = *top.next;
         top.next += top.step;
-        if (word > layout::k_type_mask)
-            top.marks[(word >> 24) - 1] = at_;
+        if (word > layout::k_type_mask) top.marks[(word >> 24) - 1] = at_;
         return enter(word & layout::k_type_mask);
     }
 
@@ -75,74 +74,54 @@ class Walk {
         for (;;) {
             const std::uint32_t* row = types_ + std::size_t{type} * k_type_words;
             const std::uint32_t head = row[0];
-            if ((head & layout::k_plain) != 0)
-                return skip(row[1]);
+            if ((head & layout::k_plain) != 0) return skip(row[1]);
             switch (static_cast<Kind>(head & 0xff)) {
                 case Kind::i32:
                 case Kind::u32:
                 case Kind::i64:
-                case Kind::u64:
-                    return check_range(row);
-                case Kind::boolean:
-                    return canonical_word(boolean_of);
-                case Kind::character:
-                    return canonical_word(character_of);
-                case Kind::u8:
-                    return canonical_word(u8_of);
-                case Kind::i16:
-                    return canonical_word(i16_of);
-                case Kind::u16:
-                    return canonical_word(u16_of);
+                case Kind::u64: return check_range(row);
+                case Kind::boolean: return canonical_word(boolean_of);
+                case Kind::character: return canonical_word(character_of);
+                case Kind::u8: return canonical_word(u8_of);
+                case Kind::i16: return canonical_word(i16_of);
+                case Kind::u16: return canonical_word(u16_of);
                 case Kind::f32:
-                case Kind::f64:
-                    return skip(row[1]);
-                case Kind::enumeration:
-                    return check_member(row);
-                case Kind::fixed_opaque:
-                    return bytes_and_padding(row[3]);
+                case Kind::f64: return skip(row[1]);
+                case Kind::enumeration: return check_member(row);
+                case Kind::fixed_opaque: return bytes_and_padding(row[3]);
                 case Kind::opaque:
                 case Kind::string:
-                case Kind::name:
-                    return counted_bytes(static_cast<Kind>(head & 0xff), row[3]);
-                case Kind::structure:
-                    return push(schema_.row(Section::fields, row[3]), row[4], 3, row);
+                case Kind::name: return counted_bytes(static_cast<Kind>(head & 0xff), row[3]);
+                case Kind::structure: return push(schema_.row(Section::fields, row[3]), row[4], 3, row);
                 case Kind::choice:
-                    if (!choose(row, type))
-                        return false;
+                    if (!choose(row, type)) return false;
                     break;
                 case Kind::optional:
-                    if (!canonical_word(boolean_of))
-                        return false;
-                    if (load_be32(bytes_ + at_ - 4) == 0)
-                        return true;
+                    if (!canonical_word(boolean_of)) return false;
+                    if (load_be32(bytes_ + at_ - 4) == 0) return true;
                     type = row[3];
                     break;
-                case Kind::array:
-                    return enter_array(row);
-                case Kind::fixed_array:
-                    return push(row + 3, row[4], 0, nullptr);
+                case Kind::array: return enter_array(row);
+                case Kind::fixed_array: return push(row + 3, row[4], 0, nullptr);
             }
-            if (type == k_void)
-                return true;
+            if (type == k_void) return true;
         }
     }
 
-    bool push(const std::uint32_t* next, std::uint32_t parts, std::uint32_t step, const std::uint32_t* structure) noexcept {
-        if (depth_ == k_depth_max)
-            return refuse(Flaw::bad_schema, at_);
+    bool push(const std::uint32_t* next, std::uint32_t parts, std::uint32_t step,
+              const std::uint32_t* structure) noexcept {
+        if (depth_ == k_depth_max) return refuse(Flaw::bad_schema, at_);
         Frame& top = stack_[depth_++];
         top.next = next;
         top.left = parts;
         top.step = step;
         top.relation_count = structure == nullptr ? 0 : structure[6];
-        if (top.relation_count != 0)
-            top.relations = schema_.row(Section::relations, structure[5]);
+        if (top.relation_count != 0) top.relations = schema_.row(Section::relations, structure[5]);
         return true;
     }
 
     bool skip(std::uint32_t size) noexcept {
-        if (left() < size)
-            return refuse(Flaw::truncated, at_);
+        if (left() < size) return refuse(Flaw::truncated, at_);
         at_ += size;
         return true;
     }
@@ -159,8 +138,7 @@ class Walk {
 
     template <class F>
     bool canonical_word(F form) noexcept {
-        if (left() < 4)
-            return refuse(Flaw::truncated, at_);
+        if (left() < 4) return refuse(Flaw::truncated, at_);
         const std::uint32_t word = load_be32(bytes_ + at_);
         const std::uint32_t canonical = form(word);
         if (canonical != word) {
@@ -174,27 +152,25 @@ class Walk {
     // The bounds are 64-bit values; a signed kind's are compared as signed ones.
     bool check_range(const std::uint32_t* row) noexcept {
         const std::uint32_t size = row[1];
-        if (left() < size)
-            return refuse(Flaw::truncated, at_);
+        if (left() < size) return refuse(Flaw::truncated, at_);
         const std::uint64_t least = std::uint64_t{row[3]} << 32 | row[4];
         const std::uint64_t most = std::uint64_t{row[5]} << 32 | row[6];
         const auto kind = static_cast<Kind>(row[0] & 0xff);
         const std::uint64_t value = size == 8 ? load_be64(bytes_ + at_) : load_be32(bytes_ + at_);
         bool within = value >= least && value <= most;
         if (kind == Kind::i32 || kind == Kind::i64) {
-            const auto number = kind == Kind::i32 ? static_cast<std::int64_t>(static_cast<std::int32_t>(value))
-                                                  : static_cast<std::int64_t>(value);
+            const auto number = kind == Kind::i32
+                                    ? static_cast<std::int64_t>(static_cast<std::int32_t>(value))
+                                    : static_cast<std::int64_t>(value);
             within = number >= static_cast<std::int64_t>(least) && number <= static_cast<std::int64_t>(most);
         }
-        if (!within)
-            return refuse(Flaw::out_of_range, at_);
+        if (!within) return refuse(Flaw::out_of_range, at_);
         at_ += size;
         return true;
     }
 
     bool check_member(const std::uint32_t* row) noexcept {
-        if (left() < 4)
-            return refuse(Flaw::truncated, at_);
+        if (left() < 4) return refuse(Flaw::truncated, at_);
         const std::uint32_t value = load_be32(bytes_ + at_);
         const std::uint32_t* member = schema_.row(Section::members, row[3]);
         for (std::uint32_t i = 0; i < row[4]; ++i, member += 2) {
@@ -209,8 +185,7 @@ class Walk {
     // `size` bytes as they are, then zero bytes up to a whole word.
     bool bytes_and_padding(std::uint32_t size) noexcept {
         const std::uint32_t padding = (4 - size % 4) % 4;
-        if (left() < size || left() - size < padding)
-            return refuse(Flaw::truncated, at_);
+        if (left() < size || left() - size < padding) return refuse(Flaw::truncated, at_);
         at_ += size;
         for (std::uint32_t i = 0; i < padding; ++i, ++at_) {
             if (bytes_[at_] != std::byte{0}) {
@@ -223,60 +198,69 @@ class Walk {
 
     bool counted_bytes(Kind kind, std::uint32_t max) noexcept {
         const std::uint32_t start = at_;
-        if (left() < 4)
-            return refuse(Flaw::truncated, at_);
+        if (left() < 4) return refuse(Flaw::truncated, at_);
         const std::uint32_t size = load_be32(bytes_ + at_);
-        if (size > max)
-            return refuse(Flaw::string_too_long, start);
+        if (size > max) return refuse(Flaw::string_too_long, start);
         at_ += 4;
         // Padding counts as missing like the body does, so that decoder and interpreter agree on the flaw.
         const bool all_there = left() >= size && left() - size >= (4 - size % 4) % 4;
-        if (!all_there && whole_)
-            return refuse(Flaw::truncated, start);
+        if (!all_there && whole_) return refuse(Flaw::truncated, start);
         const std::uint32_t there = left() < size ? left() : size;
         if (kind != Kind::opaque && there != 0 && std::memchr(bytes_ + at_, 0, there) != nullptr)
             return refuse(Flaw::nul_in_string, start);
-        if (kind == Kind::name && has_control(there))
-            return refuse(Flaw::control_in_name, start);
-        if (!all_there)
-            return refuse(Flaw::truncated, start);
+        if (kind == Kind::name && has_control(there)) return refuse(Flaw::control_in_name, start);
+        if (!all_there) return refuse(Flaw::truncated, start);
         return bytes_and_padding(size);
     }
 
+    // Eight bytes at a time: a byte below 0x20 borrows from its top bit, 0x7f is the one byte that becomes zero.
     [[nodiscard]] bool has_control(std::uint32_t size) const noexcept {
-        for (std::uint32_t i = 0; i < size; ++i) {
-            const auto byte = std::to_integer<unsigned>(bytes_[at_ + i]);
-            if (byte < 0x20 || byte == 0x7f)
-                return true;
+        constexpr std::uint64_t k_ones = 0x0101010101010101;
+        constexpr std::uint64_t k_tops = 0x8080808080808080;
+        const std::byte* from = bytes_ + at_;
+        for (; size >= 8; size -= 8, from += 8) {
+            std::uint64_t eight;
+            std::memcpy(&eight, from, sizeof eight);
+            const std::uint64_t deleted = eight ^ (k_ones * 0x7f);
+            if ((((eight - k_ones * 0x20) & ~eight) | ((deleted - k_ones) & ~deleted)) & k_tops) return true;
+        }
+        for (; size > 0; --size, ++from) {
+            const auto byte = std::to_integer<unsigned>(*from);
+            if (byte < 0x20 || byte == 0x7f) return true;
         }
         return false;
     }
 
     bool enter_array(const std::uint32_t* row) noexcept {
         const std::uint32_t start = at_;
-        if (left() < 4)
-            return refuse(Flaw::truncated, at_);
+        if (left() < 4) return refuse(Flaw::truncated, at_);
         const std::uint32_t elements = load_be32(bytes_ + at_);
-        if (elements > row[4])
-            return refuse(Flaw::array_too_long, start);
+        if (elements > row[4]) return refuse(Flaw::array_too_long, start);
         at_ += 4;
         const std::uint32_t* element = types_ + std::size_t{row[3]} * k_type_words;
-        if (whole_ && left() / element[1] < elements)
-            return refuse(Flaw::truncated, start);
+        if (whole_ && left() / element[1] < elements) return refuse(Flaw::truncated, start);
         if ((element[0] & layout::k_plain) != 0) {
-            if (left() / element[1] < elements)
-                return refuse(Flaw::truncated, start);
+            if (left() / element[1] < elements) return refuse(Flaw::truncated, start);
             at_ += elements * element[1];
             return true;
         }
         return push(row + 3, elements, 0, nullptr);
     }
 
+    bool check_discriminant(TypeIndex type) noexcept {
+        const std::uint32_t* row = types_ + std::size_t{type} * k_type_words;
+        if ((row[0] & layout::k_plain) != 0) return skip(4);
+        switch (static_cast<Kind>(row[0] & 0xff)) {
+            case Kind::boolean: return canonical_word(boolean_of);
+            case Kind::enumeration: return check_member(row);
+            default: return check_range(row);
+        }
+    }
+
     // Reads the discriminant of a union and sets `type` to the arm's.
     bool choose(const std::uint32_t* row, TypeIndex& type) noexcept {
         const std::uint32_t start = at_;
-        if (!enter(row[3]))
-            return false;
+        if (!check_discriminant(row[3])) return false;
         const std::uint32_t value = load_be32(bytes_ + start);
         const std::uint32_t* arms = schema_.row(Section::arms, row[4]);
         if ((row[0] & layout::k_dense) != 0) {
@@ -293,8 +277,7 @@ class Walk {
                 }
             }
         }
-        if (row[6] == layout::k_no_default)
-            return refuse(Flaw::bad_union, start);
+        if (row[6] == layout::k_no_default) return refuse(Flaw::bad_union, start);
         type = row[6];
         return true;
     }
@@ -310,12 +293,10 @@ class Walk {
             const std::uint64_t a = factor(frame.marks[relation[1] - 1], relation[3] & 0xff);
             const std::uint64_t b = factor(where, relation[3] >> 8);
             if (static_cast<layout::RelationKind>(relation[0]) == layout::RelationKind::same_length) {
-                if (a != b)
-                    return refuse(Flaw::lengths_differ, where);
+                if (a != b) return refuse(Flaw::lengths_differ, where);
             } else {
                 const std::uint64_t most = std::uint64_t{relation[4]} << 32 | relation[5];
-                if (b != 0 && a > most / b)
-                    return refuse(Flaw::product_too_large, where);
+                if (b != 0 && a > most / b) return refuse(Flaw::product_too_large, where);
             }
         }
         return true;
@@ -336,12 +317,9 @@ class Walk {
 }  // namespace
 
 Verdict validate(const Schema& schema, TypeIndex type, std::span<std::byte> payload, Extent extent) noexcept {
-    if (payload.size() > 0xfffffff0)
-        return {Flaw::trailing_bytes, 0, false};
-    if (type == k_void)
-        return {payload.empty() ? Flaw::none : Flaw::trailing_bytes, 0, false};
-    if (type >= schema.type_count())
-        return {Flaw::bad_schema, 0, false};
+    if (payload.size() > 0xfffffff0) return {Flaw::trailing_bytes, 0, false};
+    if (type == k_void) return {payload.empty() ? Flaw::none : Flaw::trailing_bytes, 0, false};
+    if (type >= schema.type_count()) return {Flaw::bad_schema, 0, false};
     return Walk(schema, payload, extent).run(type);
 }
 

@@ -15,35 +15,35 @@ namespace {
 using layout::Kind;
 using layout::Section;
 
-class Finder {
-   public:
-    Finder(const Schema& schema, std::span<const std::byte> payload) noexcept : schema_(schema), payload_(payload) {}
+// Optionals and unions count here too.
+constexpr std::uint32_t k_recursion_max = 4 * k_depth_max;
 
-    Found run(TypeIndex type, std::span<const std::uint32_t> steps, std::span<const std::uint32_t> elements) noexcept {
+class Finder {
+public:
+    Finder(const Schema& schema, std::span<const std::byte> payload) noexcept
+        : schema_(schema), payload_(payload) {}
+
+    Found run(TypeIndex type, std::span<const std::uint32_t> steps,
+              std::span<const std::uint32_t> elements) noexcept {
         for (const std::uint32_t step : steps) {
-            if (!pass_optionals(type))
-                return {};
+            if (!pass_optionals(type)) return {};
             const std::uint32_t* row = type_row(type);
             if (step == layout::k_each) {
-                if (elements.empty() || !enter_element(row, elements.front()))
-                    return {};
+                if (elements.empty() || !enter_element(row, elements.front())) return {};
                 elements = elements.subspan(1);
                 type = row[3];
             } else {
-                if (static_cast<Kind>(row[0] & 0xff) != Kind::structure || step >= row[4])
-                    return {};
+                if (static_cast<Kind>(row[0] & 0xff) != Kind::structure || step >= row[4]) return {};
                 for (std::uint32_t i = 0; i < step; ++i)
-                    if (!skip(field_type(row, i), k_depth_max))
-                        return {};
+                    if (!skip(field_type(row, i), k_recursion_max)) return {};
                 type = field_type(row, step);
             }
         }
-        if (!pass_optionals(type))
-            return {};
+        if (!pass_optionals(type)) return {};
         return {true, static_cast<std::uint32_t>(at_), type};
     }
 
-   private:
+private:
     [[nodiscard]] const std::uint32_t* type_row(TypeIndex type) const noexcept {
         return schema_.row(Section::types, type);
     }
@@ -53,16 +53,14 @@ class Finder {
     }
 
     bool word(std::uint32_t& value) noexcept {
-        if (payload_.size() - at_ < 4)
-            return false;
+        if (payload_.size() - at_ < 4) return false;
         value = load_be32(payload_.data() + at_);
         at_ += 4;
         return true;
     }
 
     bool forward(std::size_t size) noexcept {
-        if (payload_.size() - at_ < size)
-            return false;
+        if (payload_.size() - at_ < size) return false;
         at_ += size;
         return true;
     }
@@ -71,8 +69,7 @@ class Finder {
     bool pass_optionals(TypeIndex& type) noexcept {
         while (static_cast<Kind>(type_row(type)[0] & 0xff) == Kind::optional) {
             std::uint32_t there = 0;
-            if (!word(there) || there == 0)
-                return false;
+            if (!word(there) || there == 0) return false;
             type = type_row(type)[3];
         }
         return true;
@@ -81,49 +78,37 @@ class Finder {
     bool enter_element(const std::uint32_t* row, std::uint32_t element) noexcept {
         std::uint32_t elements = row[4];
         const auto kind = static_cast<Kind>(row[0] & 0xff);
-        if (kind != Kind::fixed_array && (kind != Kind::array || !word(elements)))
-            return false;
-        return element < elements && skip_many(row[3], element, k_depth_max);
+        if (kind != Kind::fixed_array && (kind != Kind::array || !word(elements))) return false;
+        return element < elements && skip_many(row[3], element, k_recursion_max);
     }
 
     bool skip_many(TypeIndex type, std::uint32_t count, std::uint32_t depth) noexcept {
         const std::uint32_t* row = type_row(type);
-        if ((row[0] & layout::k_plain) != 0)
-            return forward(std::size_t{count} * row[1]);
+        if ((row[0] & layout::k_plain) != 0) return forward(std::size_t{count} * row[1]);
         for (std::uint32_t i = 0; i < count; ++i)
-            if (!skip(type, depth))
-                return false;
+            if (!skip(type, depth)) return false;
         return true;
     }
 
     // The recursion ends because a part's number is lower than its whole's; `depth` guards against a wrong schema.
     bool skip(TypeIndex type, std::uint32_t depth) noexcept {
         const std::uint32_t* row = type_row(type);
-        if (row[1] == row[2])
-            return forward(row[1]);
-        if (depth == 0)
-            return false;
+        if (row[1] == row[2]) return forward(row[1]);
+        if (depth == 0) return false;
         std::uint32_t value = 0;
         switch (static_cast<Kind>(row[0] & 0xff)) {
             case Kind::opaque:
             case Kind::string:
-            case Kind::name:
-                return word(value) && forward((std::size_t{value} + 3) / 4 * 4);
+            case Kind::name: return word(value) && forward((std::size_t{value} + 3) / 4 * 4);
             case Kind::structure:
                 for (std::uint32_t i = 0; i < row[4]; ++i)
-                    if (!skip(field_type(row, i), depth - 1))
-                        return false;
+                    if (!skip(field_type(row, i), depth - 1)) return false;
                 return true;
-            case Kind::choice:
-                return word(value) && skip_arm(row, value, depth);
-            case Kind::optional:
-                return word(value) && (value == 0 || skip(row[3], depth - 1));
-            case Kind::array:
-                return word(value) && skip_many(row[3], value, depth - 1);
-            case Kind::fixed_array:
-                return skip_many(row[3], row[4], depth - 1);
-            default:
-                return forward(row[1]);
+            case Kind::choice: return word(value) && skip_arm(row, value, depth);
+            case Kind::optional: return word(value) && (value == 0 || skip(row[3], depth - 1));
+            case Kind::array: return word(value) && skip_many(row[3], value, depth - 1);
+            case Kind::fixed_array: return skip_many(row[3], row[4], depth - 1);
+            default: return forward(row[1]);
         }
     }
 
@@ -136,8 +121,7 @@ class Finder {
                 break;
             }
         }
-        if (type == layout::k_no_default)
-            return false;
+        if (type == layout::k_no_default) return false;
         return type == k_void || skip(type, depth - 1);
     }
 
@@ -150,8 +134,7 @@ class Finder {
 
 Found locate(const Schema& schema, TypeIndex type, std::span<const std::byte> payload,
              std::span<const std::uint32_t> steps, std::span<const std::uint32_t> elements) noexcept {
-    if (type >= schema.type_count() || payload.size() > 0xfffffff0)
-        return {};
+    if (type >= schema.type_count() || payload.size() > 0xfffffff0) return {};
     return Finder(schema, payload).run(type, steps, elements);
 }
 

@@ -11,11 +11,33 @@ xdrgen_SOURCES := $(sort $(wildcard proto/xdrgen/*.cc))
 proto-importers = $(basename $(notdir $(shell grep -l '@import $(1)\.x' proto/*.x)))
 $(foreach n,$(proto_NAMES),$(foreach i,$(call proto-importers,$(n)),$(eval $(BUILD)/gen/stamp/$(i): proto/$(n).x)))
 
-UNIT_TESTS += test-schema test-codec test-vectors test-xdrgen
+UNIT_TESTS += test-schema test-codec test-vectors test-xdrgen test-dialect
 test-schema_SOURCES    := tests/unit/schema.cc
 test-schema_LIBRARIES  := proto xdr base
 test-codec_SOURCES     := tests/unit/codec.cc
 test-codec_LIBRARIES   := prototest proto xdr base
 test-vectors_SOURCES   := tests/unit/vectors.cc
 test-vectors_LIBRARIES := prototest proto xdr base
+test-dialect_SOURCES   := tests/unit/dialect.cc $(filter-out proto/xdrgen/main.cc,$(xdrgen_SOURCES))
+test-dialect_LIBRARIES := proto xdr base
 test-xdrgen_SOURCES    := tests/unit/xdrgen.cc $(filter-out proto/xdrgen/main.cc,$(xdrgen_SOURCES))
+
+# The wire is a contract: what the .x files of libvirt's programs say is committed and compared.
+TESTS_SCRIPTS += proto/golden/test_layout
+
+FUZZERS += fuzz-schema fuzz-xdrgen
+fuzz-schema_SOURCES   := tests/fuzz/fuzz-schema.cc
+fuzz-schema_LIBRARIES := prototest proto xdr base
+fuzz-xdrgen_SOURCES   := tests/fuzz/fuzz-xdrgen.cc $(filter-out proto/xdrgen/main.cc,$(xdrgen_SOURCES))
+fuzz-xdrgen_LIBRARIES := proto xdr base
+
+# Seeds: one payload per shape of type, and the .x files themselves.
+proto-seeds := $(BUILD)/gen/seeds/proto.stamp
+$(proto-seeds): $(wildcard proto/*.x) $(BUILD)/xdrgen
+	@mkdir -p $(@D)/fuzz-schema $(@D)/fuzz-xdrgen
+	@for x in $(filter %.x,$^); do $(BUILD)/xdrgen --seeds $(@D)/fuzz-schema $$x || exit; done
+	@cp $(filter-out proto/remote.x,$(filter %.x,$^)) $(@D)/fuzz-xdrgen && touch $@
+$(BUILD)/fuzz-schema $(BUILD)/fuzz-xdrgen $(BUILD)/replay-fuzz-schema $(BUILD)/replay-fuzz-xdrgen: | $(proto-seeds)
+
+# A thousand small functions in one file: the optimiser would spend minutes on what only tests use.
+$(BUILD)/obj/gen/test/%.o: ALL_CXXFLAGS += -O1

@@ -12,7 +12,8 @@ using layout::Section;
 namespace {
 
 std::span<const std::uint32_t> steps_of(const Schema& schema, std::uint32_t first, std::uint32_t count) {
-    return count == 0 ? std::span<const std::uint32_t>() : std::span(schema.row(Section::steps, first), count);
+    return count == 0 ? std::span<const std::uint32_t>()
+                      : std::span(schema.row(Section::steps, first), count);
 }
 
 }  // namespace
@@ -30,19 +31,17 @@ ProgramInfo::ProgramInfo(const Schema& of) : schema(of) {
     }
     for (std::uint32_t i = 0; i < schema.count(Section::objects); ++i) {
         const std::uint32_t* row = schema.row(Section::objects, i);
-        objects_.push_back({schema.text(row[0]), schema.text(row[1]), schema.text(row[2]), schema.text(row[3]),
-                            (row[4] & layout::k_object_list) != 0, (row[4] & layout::k_object_nullable) != 0,
-                            steps_of(schema, row[5], row[6])});
+        objects_.push_back({schema.text(row[0]), schema.text(row[1]), schema.text(row[2]),
+                            schema.text(row[3]), (row[4] & layout::k_object_list) != 0,
+                            (row[4] & layout::k_object_nullable) != 0, steps_of(schema, row[5], row[6])});
     }
-    if (schema.count(Section::programs) == 0)
-        return;
+    if (schema.count(Section::programs) == 0) return;
     const std::uint32_t* row = schema.row(Section::programs, 0);
     number = row[0];
     version = row[1];
     name = schema.text(row[2]);
     procedures_.reserve(row[4]);
-    for (std::uint32_t i = 0; i < row[4]; ++i)
-        add(schema.row(Section::procedures, row[3] + i));
+    for (std::uint32_t i = 0; i < row[4]; ++i) add(schema.row(Section::procedures, row[3] + i));
 }
 
 std::span<const Test> ProgramInfo::tests(std::uint32_t first, std::uint32_t count) const noexcept {
@@ -52,8 +51,12 @@ std::span<const Test> ProgramInfo::tests(std::uint32_t first, std::uint32_t coun
 void ProgramInfo::add(const std::uint32_t* row) {
     const auto at = [&](Column column) { return row[static_cast<std::size_t>(column)]; };
     const auto text = [&](Column column) { return schema.text(at(column)); };
-    const auto objects = [&](Column first, Column count) { return std::span(objects_).subspan(at(first), at(count)); };
-    const auto rules = [&](Column first, Column count) { return std::span(rules_).subspan(at(first), at(count)); };
+    const auto objects = [&](Column first, Column count) {
+        return std::span(objects_).subspan(at(first), at(count));
+    };
+    const auto rules = [&](Column first, Column count) {
+        return std::span(rules_).subspan(at(first), at(count));
+    };
     const std::uint32_t fds = at(Column::fds);
     const std::uint32_t flags = at(Column::flags);
     ProcedureInfo info;
@@ -86,8 +89,7 @@ void ProgramInfo::add(const std::uint32_t* row) {
     info.driver = text(Column::driver);
     info.since = text(Column::since);
     info.prose = text(Column::prose);
-    if (slots_.size() <= info.number)
-        slots_.resize(info.number + std::size_t{1}, k_empty);
+    if (slots_.size() <= info.number) slots_.resize(info.number + std::size_t{1}, k_empty);
     slots_[info.number] = static_cast<std::uint16_t>(procedures_.size());
     procedures_.push_back(info);
 }

@@ -36,20 +36,17 @@ enum class EventStyle : std::uint8_t {
 
 // A question about an integer of the arguments.
 struct Test {
-    std::string_view path;                 // such as "flags"
-    layout::TestKind kind;                 // has: one of the bits is set; lacks: none is; is: equal
+    std::string_view path;  // such as "flags"
+    layout::TestKind kind;  // has: one of the bits is set; lacks: none is; is: equal
     std::uint64_t value;
     std::span<const std::uint32_t> steps;  // for locate()
 
     // The answer for the integer at `path`.
     [[nodiscard]] bool holds(std::uint64_t integer) const noexcept {
         switch (kind) {
-            case layout::TestKind::has:
-                return (integer & value) != 0;
-            case layout::TestKind::lacks:
-                return (integer & value) == 0;
-            case layout::TestKind::is:
-                return integer == value;
+            case layout::TestKind::has: return (integer & value) != 0;
+            case layout::TestKind::lacks: return (integer & value) == 0;
+            case layout::TestKind::is: return integer == value;
         }
         return false;
     }
@@ -64,12 +61,12 @@ struct Rule {
 
 // Where a message names an object.
 struct ObjectPlace {
-    std::string_view path;                 // such as "domain", "msg.domain", "records[].domain"
-    std::string_view object;               // such as "domain", "storage_vol", "domain_snapshot"
-    std::string_view identity;             // the fields below the path that name it, separated by spaces
-    std::string_view how;                  // keys only: lookup, plain, xml, destination, migration_parameters, image ...
-    bool list = false;                     // the path passes an array
-    bool nullable = false;                 // the path passes an optional
+    std::string_view path;      // such as "domain", "msg.domain", "records[].domain"
+    std::string_view object;    // such as "domain", "storage_vol", "domain_snapshot"
+    std::string_view identity;  // the fields below the path that name it, separated by spaces
+    std::string_view how;       // keys only: lookup, plain, xml, destination, migration_parameters, image ...
+    bool list = false;          // the path passes an array
+    bool nullable = false;      // the path passes an optional
     std::span<const std::uint32_t> steps;  // for locate()
 };
 
@@ -108,7 +105,7 @@ struct ProcedureInfo {
 };
 
 class ProgramInfo {
-   public:
+public:
     // The program of `schema`; one without procedures if the schema describes no program.
     explicit ProgramInfo(const Schema& schema);
 
@@ -124,7 +121,8 @@ class ProgramInfo {
 
     // The procedure of that number, or null. O(1).
     [[nodiscard]] const ProcedureInfo* find(std::uint32_t procedure) const noexcept {
-        return procedure < slots_.size() && slots_[procedure] != k_empty ? &procedures_[slots_[procedure]] : nullptr;
+        return procedure < slots_.size() && slots_[procedure] != k_empty ? &procedures_[slots_[procedure]]
+                                                                         : nullptr;
     }
     // The procedure of that name, or null.
     [[nodiscard]] const ProcedureInfo* find(std::string_view procedure) const noexcept;
@@ -132,7 +130,7 @@ class ProgramInfo {
     // All of them, by number.
     [[nodiscard]] std::span<const ProcedureInfo> procedures() const noexcept { return procedures_; }
 
-   private:
+private:
     static constexpr std::uint16_t k_empty = 0xffff;
 
     void add(const std::uint32_t* row);

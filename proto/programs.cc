@@ -23,15 +23,15 @@ const ProgramInfo& log_program() { return log::program(); }
 const ProgramInfo& keepalive_program() { return keepalive::program(); }
 
 std::span<const ProgramInfo* const> all_programs() {
-    static const std::array k_programs{&remote_program(), &qemu_program(), &lxc_program(),      &admin_program(),
-                                       &lock_program(),   &log_program(),  &keepalive_program()};
+    static const std::array k_programs{&remote_program(),   &qemu_program(), &lxc_program(),
+                                       &admin_program(),    &lock_program(), &log_program(),
+                                       &keepalive_program()};
     return k_programs;
 }
 
 const ProgramInfo* find_program(std::uint32_t number, std::uint32_t version) noexcept {
     for (const ProgramInfo* program : all_programs())
-        if (program->number == number && program->version == version)
-            return program;
+        if (program->number == number && program->version == version) return program;
     return nullptr;
 }
 

@@ -15,11 +15,12 @@ using Recode = xdr::Flaw (*)(std::span<const std::byte> in, std::vector<std::byt
 
 template <class T>
 [[nodiscard]] xdr::Flaw recode(std::span<const std::byte> in, std::vector<std::byte>& out) {
-    const auto value = decode<T>(in);
-    if (!value)
-        return value.error();
+    xdr::Reader reader(in);
+    T value;
+    value.decode(reader);
+    if (const xdr::Flaw flaw = reader.close(); flaw != xdr::Flaw::none) return flaw;
     xdr::Writer writer(out, in.size());
-    value->encode(writer);
+    value.encode(writer);
     return writer.flaw();
 }
 

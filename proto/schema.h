@@ -32,11 +32,10 @@ using xdr::to_text;
 using TypeIndex = std::uint32_t;
 inline constexpr TypeIndex k_void = layout::k_none;
 
-// How deep arrays, optionals, unions and structures may lie in each other.
-inline constexpr std::uint32_t k_depth_max = 24;
+using layout::k_depth_max;
 
 class Schema {
-   public:
+public:
     // A view of words and texts that xdrgen wrote. They must outlive the Schema.
     [[nodiscard]] static Schema view(std::span<const std::uint32_t> words, std::string_view text);
 
@@ -66,7 +65,7 @@ class Schema {
     // The structure, union or enumeration of that name, or k_void.
     [[nodiscard]] TypeIndex find_type(std::string_view name) const noexcept;
 
-   private:
+private:
     Schema() = default;
     [[nodiscard]] std::string open(std::span<const std::uint32_t> words, std::string_view text);
 
@@ -92,7 +91,8 @@ struct Verdict {
 // padding becomes zero, true becomes 1, and the words of char and short become what the encoder writes. What it
 // accepts, the generated decoder accepts and encodes to the same bytes.
 // After a flaw the payload may have been rewritten up to the offset.
-[[nodiscard]] Verdict validate(const Schema& schema, TypeIndex type, std::span<std::byte> payload, Extent extent) noexcept;
+[[nodiscard]] Verdict validate(const Schema& schema, TypeIndex type, std::span<std::byte> payload,
+                               Extent extent) noexcept;
 
 // Where the value lies that `steps` lead to from the start of a value of `type` (see layout::Section::steps), and its
 // type. `payload` must have passed validate(). The n-th k_each step takes element elements[n].
@@ -102,6 +102,7 @@ struct Found {
     TypeIndex type = k_void;   // optionals around the value are passed
 };
 [[nodiscard]] Found locate(const Schema& schema, TypeIndex type, std::span<const std::byte> payload,
-                           std::span<const std::uint32_t> steps, std::span<const std::uint32_t> elements) noexcept;
+                           std::span<const std::uint32_t> steps,
+                           std::span<const std::uint32_t> elements) noexcept;
 
 }  // namespace virtgate::proto

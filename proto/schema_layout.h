@@ -33,6 +33,9 @@ enum class Section : std::uint32_t {
 };
 inline constexpr std::uint32_t k_sections = 11;
 
+// How deep structures and arrays may lie in each other: the frames of the interpreter's stack.
+inline constexpr std::uint32_t k_depth_max = 24;
+
 // Words of the header: magic, format, words in all, bytes of text; then two words per section.
 inline constexpr std::uint32_t k_header_words = 4 + 2 * k_sections;
 
@@ -44,7 +47,7 @@ inline constexpr std::uint32_t k_none = 0xffffffff;
 
 // Type row: kind | flags << 8, least bytes, most bytes (saturating), p0, p1, p2, p3, name.
 enum class Kind : std::uint32_t {
-    i32,           // ranged: p0:p1 = minimum, p2:p3 = maximum, as 64-bit values; the same for u32, i64, u64
+    i32,  // ranged: p0:p1 = minimum, p2:p3 = maximum, as 64-bit values; the same for u32, i64, u64
     u32,
     i64,
     u64,
@@ -61,11 +64,11 @@ enum class Kind : std::uint32_t {
     string,        // p0 = most bytes
     name,          // p0 = most bytes
     structure,     // p0 = first field row, p1 = how many, p2 = first relation row, p3 = how many
-    choice,        // p0 = discriminant type, p1 = first arm row, p2 = how many, p3 = default type, k_none if void,
-                   // k_no_default if there is none
-    optional,      // p0 = type
-    array,         // p0 = type, p1 = most elements
-    fixed_array,   // p0 = type, p1 = elements
+    choice,  // p0 = discriminant type, p1 = first arm row, p2 = how many, p3 = default type, k_none if void,
+             // k_no_default if there is none
+    optional,     // p0 = type
+    array,        // p0 = type, p1 = most elements
+    fixed_array,  // p0 = type, p1 = elements
 };
 inline constexpr std::uint32_t k_kinds = 21;
 inline constexpr std::uint32_t k_no_default = 0xfffffffe;
@@ -93,16 +96,16 @@ enum class RelationKind : std::uint32_t { product, same_length };
 enum class Column : std::uint32_t {
     number,
     name,
-    kind,        // 0 call, 1 event
-    args,        // type or k_none
-    ret,         // type or k_none
-    args_most,   // bytes
-    ret_most,    // bytes
-    stream,      // 0 none, 1 read, 2 write
-    sparse,      // flag bit
-    fds,         // call least | call most << 8 | reply least << 16 | reply most << 24
-    flags,       // k_before_auth, k_high_priority, k_internal
-    readonly,    // 0 refused, 1 allowed, 2 refused if a test holds
+    kind,       // 0 call, 1 event
+    args,       // type or k_none
+    ret,        // type or k_none
+    args_most,  // bytes
+    ret_most,   // bytes
+    stream,     // 0 none, 1 read, 2 write
+    sparse,     // flag bit
+    fds,        // call least | call most << 8 | reply least << 16 | reply most << 24
+    flags,      // k_before_auth, k_high_priority, k_internal
+    readonly,   // 0 refused, 1 allowed, 2 refused if a test holds
     readonly_tests,
     readonly_test_count,
     rules,

@@ -19,16 +19,6 @@ ifneq ($(if $(VERSION),$(flags-now)),$(if $(VERSION),$(strip $(file < $(flags-fi
 $(file > $(flags-file),$(flags-now))
 endif
 
-$(BUILD)/obj/%.o: %.cc $(flags-file)
-	@mkdir -p $(@D)
-	@echo '  CXX       $<'
-	$(Q)$(COMPILE)
-
-$(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.cc $(flags-file)
-	@mkdir -p $(@D)
-	@echo '  CXX       $<'
-	$(Q)$(COMPILE)
-
 define library
 $(BUILD)/lib/lib$(1).a: $$(call objects,$(1))
 	@mkdir -p $$(@D)
@@ -75,5 +65,16 @@ parts-of-all := $(LIBRARIES) $(PROGRAMS) $(UNIT_TESTS) $(FUZZERS)
 tool-objects := $(foreach p,xdrgen $(xdrgen_LIBRARIES),$(call objects,$(p)))
 all-objects  := $(sort $(foreach p,$(parts-of-all),$(call objects,$(p))) $(BUILD)/obj/tests/fuzz/replay.o)
 $(filter-out $(tool-objects),$(all-objects)): | $(GENERATED)
+
+define compile
+	@mkdir -p $(@D)
+	@echo '  CXX       $<'
+	$(Q)$(COMPILE)
+endef
+generated-objects := $(filter $(BUILD)/obj/gen/%,$(all-objects))
+$(generated-objects): $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.cc $(flags-file)
+	$(compile)
+$(filter-out $(generated-objects),$(sort $(all-objects) $(tool-objects))): $(BUILD)/obj/%.o: %.cc $(flags-file)
+	$(compile)
 
 -include $(patsubst %.o,%.d,$(all-objects) $(tool-objects))

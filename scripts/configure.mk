@@ -23,7 +23,7 @@ $(BUILD)/configure: configure.ac $(if $(DEPS_SETS),$(BUILD)/deps.stamp)
 	@command -v autoconf >/dev/null && command -v pkg-config >/dev/null || \
 	    { echo 'autoconf or pkg-config is missing: run "make deps" first' >&2; exit 1; }
 	@echo '  AUTOCONF  $@'
-	$(Q)cd $(@D) && autoconf -I /usr/share/aclocal -I /usr/local/share/aclocal -o configure '$(CURDIR)/configure.ac'
+	$(Q)cd $(@D) && autoconf -I /usr/share/aclocal -I /usr/local/share/aclocal -o configure '$(CURDIR)/configure.ac' && touch configure
 
 $(BUILD)/config.mk: $(BUILD)/configure $(BUILD)/configure.flags config.mk.in config.h.in
 	@echo '  CONFIGURE $(CONFIGURE_FLAGS)'

@@ -43,6 +43,7 @@ Result<Certificate> new_certificate() {
     return Certificate{raw};
 }
 
+// Addresses are names too: a client that was given an address compares it with these, not with the host names.
 void set_names(gnutls_x509_crt_t certificate, const Request& request, Steps& steps) {
     const auto set_part = [&](const char* oid, const std::string& value) {
         if (!value.empty())
@@ -68,6 +69,7 @@ void set_names(gnutls_x509_crt_t certificate, const Request& request, Steps& ste
     }
 }
 
+// What the certificate may be used for. GnuTLS marks constraints and usage as critical.
 void set_usage(gnutls_x509_crt_t certificate, Purpose purpose, Steps& steps) {
     if (purpose == Purpose::authority) {
         steps.step("constraints", gnutls_x509_crt_set_basic_constraints(certificate, 1, 0));
@@ -83,6 +85,7 @@ void set_usage(gnutls_x509_crt_t certificate, Purpose purpose, Steps& steps) {
     steps.step("purpose", gnutls_x509_crt_set_key_purpose_oid(certificate, oid, 0));
 }
 
+// The serial number, and the hashes of the two keys by which a verifier finds the issuer without trying them all.
 void set_identifiers(gnutls_x509_crt_t certificate, gnutls_x509_crt_t issuer, Steps& steps) {
     std::array<unsigned char, k_serial_size> serial{};
     steps.step("serial number", gnutls_rnd(GNUTLS_RND_NONCE, serial.data(), serial.size()));
@@ -142,6 +145,7 @@ Result<Certificate> issue(const Request& request, const Key& key, const Issuer* 
     Result<Certificate> made = new_certificate();
     if (!made) return made;
     gnutls_x509_crt_t certificate = made->get();
+    // Its own certificate gives the issuer's name; everything of it that counts was set before it is used.
     const Issuer itself{certificate, key.get()};
     const Issuer& signer = issuer != nullptr ? *issuer : itself;
 

@@ -57,6 +57,7 @@ Done write_pair(const std::string& directory, const std::string& part, const Pai
                : Done{tl::make_unexpected(pem.error())};
 }
 
+// The authority's key stays in the directory, so that a user can issue more certificates with any tool.
 Done fill(const std::string& directory, KeyType type, std::time_t now) {
     const auto request = [now](Purpose purpose, const char* name) {
         Request wish{.purpose = purpose,
@@ -104,6 +105,7 @@ Done make_all(const std::string& directory, KeyType type, std::time_t now) {
 
 std::string say_time(std::time_t when) { return fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(when)); }
 
+// Errors name the file: there are seven.
 Result<Certificate> load(const std::string& path) {
     const Result<std::string> text = read_file(path);
     if (!text) return tl::make_unexpected(text.error());
@@ -111,6 +113,7 @@ Result<Certificate> load(const std::string& path) {
     return certificate ? std::move(certificate) : Result<Certificate>{wrap(certificate.error(), path)};
 }
 
+// For telling the user that --key-type came too late.
 KeyType key_type_of(const Certificate& certificate) {
     switch (gnutls_x509_crt_get_pk_algorithm(certificate.get(), nullptr)) {
         case GNUTLS_PK_ECDSA: return KeyType::ecdsa;
@@ -142,6 +145,8 @@ Done check(const Certificate& certificate, const Certificate& authority, const s
     return {};
 }
 
+// A certificate that clients refuse is found late and with difficulty; so all are looked at before anything
+// starts.
 Result<Throwaway> check_all(const std::string& directory, std::time_t now) {
     const std::string authority_path = directory + "/ca/cacert.pem";
     const Result<Certificate> authority = load(authority_path);

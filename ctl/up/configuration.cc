@@ -94,6 +94,7 @@ std::string seal(std::string_view name, std::string_view body) {
         name, name.substr(0, name.find('.')), k_mark, checksum(body), body);
 }
 
+// The head itself is not part of the sum: its words may change with a version, and the file is still ours.
 bool is_sealed(std::string_view text) noexcept {
     const std::size_t mark = text.find(k_mark);
     if (mark == std::string_view::npos || (mark > 0 && text[mark - 1] != '\n')) return false;
@@ -118,6 +119,7 @@ std::string netd_text(const Options& options, const Places& places) {
     return document.text();
 }
 
+// The rows of the table come last: in TOML every key after one of them would belong to it.
 std::string workerd_text(const Options& options, const Places& places) {
     constexpr std::string_view k_levels[] = {"debug", "info", "warning", "error"};
     Document document;
@@ -134,6 +136,7 @@ std::string workerd_text(const Options& options, const Places& places) {
     return text;
 }
 
+// One identity for the one certificate; "admin" is the role that is built in.
 std::string policy_text() {
     return fmt::format(
         "# 10-local.toml - who may come in, see virtgate-policy(5).\n"

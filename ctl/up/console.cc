@@ -37,8 +37,12 @@ void write_all(int fd, std::string_view text) noexcept {
     }
 }
 
+// https://no-color.org: any value of the variable counts, but not an empty one.
 bool use_colour() noexcept {
-    static const bool use = isatty(STDERR_FILENO) == 1 && getenv("NO_COLOR") == nullptr;
+    static const bool use = [] {
+        const char* unwanted = getenv("NO_COLOR");
+        return isatty(STDERR_FILENO) == 1 && (unwanted == nullptr || *unwanted == '\0');
+    }();
     return use;
 }
 

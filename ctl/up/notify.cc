@@ -19,6 +19,7 @@ constexpr std::size_t k_notice_max = 4096;
 
 }  // namespace
 
+// An unknown line is no mistake: the protocol has many names, and daemons may send more than is needed here.
 Notice parse_notice(std::string_view text) {
     constexpr std::string_view k_status = "STATUS=", k_port = "X_VIRTGATE_TLS_PORT=";
     Notice notice;

@@ -23,6 +23,7 @@ bool is_word(std::string_view text) noexcept {
     return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return is_word(c); });
 }
 
+// So that numbers need no quotes and texts need none for the shell either.
 bool is_toml_already(std::string_view value) noexcept {
     if (value == "true" || value == "false") return true;
     if (value.empty()) return false;
@@ -56,6 +57,7 @@ Done check_uri(std::string_view uri) {
 
 }  // namespace
 
+// The first "=" separates: local URIs have none before a query, and a query is not part of any row.
 Result<Upstream> parse_upstream(std::string_view text) {
     const std::size_t equals = text.find('=');
     if (equals == std::string_view::npos || equals + 1 == text.size())

@@ -47,6 +47,8 @@ Result<UniqueFd> occupy(const Places& places) {
     for (const std::string* path : {&places.directory, &places.etc, &places.policy_directory, &places.run})
         if (Done done = make_directory(*path, k_open_mode); !done) return tl::make_unexpected(done.error());
 
+    // The directory itself is locked: there is no lock file to be left behind, and the kernel unlocks at our
+    // death.
     UniqueFd lock{open(places.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     if (!lock) return system_fault(errno, fmt::format("cannot open {}", places.directory));
     if (flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {

@@ -14,6 +14,15 @@
 
 namespace virtgate::ctl::up {
 
+namespace {
+
+bool is_ignored(int number) noexcept {
+    struct sigaction now {};
+    return sigaction(number, nullptr, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
+}  // namespace
+
 Suite::Suite(loop::Loop& loop, Setup setup)
     : loop_(loop),
       setup_(std::move(setup)),
@@ -23,10 +32,10 @@ Suite::Suite(loop::Loop& loop, Setup setup)
       netd_(loop, *this, "netd", places_.netd_toml) {
     notice_watch_ = loop.watch(setup_.notices.fd(), loop::Want::read, loop::to<&Suite::on_notice>(*this));
     impatience_ = loop.timer(loop::to<&Suite::on_impatient>(*this));
-    // SIGHUP: the terminal has gone away.
-    constexpr std::array k_ends{SIGTERM, SIGINT, SIGHUP};
-    for (std::size_t i = 0; i < k_ends.size(); ++i)
-        signals_[i] = loop.signal(k_ends[i], loop::to<&Suite::on_signal>(*this));
+    for (const int number : {SIGTERM, SIGINT})
+        signals_.push_back(loop.signal(number, loop::to<&Suite::on_signal>(*this)));
+    // The terminal has gone away; but nohup(1) starts programs that are to stay.
+    if (!is_ignored(SIGHUP)) signals_.push_back(loop.signal(SIGHUP, loop::to<&Suite::on_signal>(*this)));
 }
 
 Suite::~Suite() {
@@ -42,6 +51,7 @@ int Suite::run() noexcept {
 
 // --- starting ---
 
+// Asked before every start, also after a death: netd's configuration is another one then (keep_port()).
 Result<spawn::Launch> Suite::plan(spawn::Ward& ward) {
     spawn::Launch launch;
     launch.path = fmt::format("{}/virtgate-{}", setup_.programs, ward.name());
@@ -71,6 +81,7 @@ void Suite::on_notice(loop::Want) noexcept {
     while (const std::optional<Notice> notice = setup_.notices.receive()) take(*notice);
 }
 
+// A notice of a process that has died meanwhile, or of a stranger, has a pid that is nobody's here.
 void Suite::take(const Notice& notice) {
     if (state_ == State::ending) return;
     for (Daemon* daemon : daemons_) {
@@ -89,6 +100,7 @@ void Suite::take(const Notice& notice) {
     }
 }
 
+// One timer for both daemons: it goes off for the one that has waited longest, and is set again for the other.
 void Suite::on_impatient() noexcept {
     const Instant now = loop_.clock().now();
     for (Daemon* daemon : daemons_) {
@@ -106,6 +118,7 @@ void Suite::on_impatient() noexcept {
 
 // --- serving ---
 
+// From here on a death is no reason to give up: it worked once, so it will again.
 void Suite::serve() noexcept {
     state_ = State::serving;
     for (Daemon* daemon : daemons_) daemon->ward.set_restart(spawn::Ward::Restart::always);
@@ -123,6 +136,7 @@ void Suite::keep_port() noexcept {
         log_.warning("{}; netd may get another port when it is started again", done.error().text);
 }
 
+// Scripts wait for this file: it appears complete, and only while clients are really served.
 void Suite::publish_port() noexcept {
     if (Done done = replace_file(places_.ready, fmt::format("tls_port={}\n", tls_port_), 0644); !done) {
         log_.error("{}", done.error().text);
@@ -180,8 +194,9 @@ void Suite::on_ended(spawn::Ward& ward, const spawn::Exit& exit) noexcept {
     }
 }
 
+// Every way out leads through here; the status is that of the first reason.
 void Suite::end(int status) noexcept {
-    status_ = status;
+    if (state_ != State::ending) status_ = status;
     state_ = State::ending;
     impatience_->stop();
     unlink(places_.ready.c_str());

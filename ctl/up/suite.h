@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ctl/up/notify.h"
 #include "ctl/up/options.h"
@@ -84,7 +85,7 @@ private:
     Daemon workerd_, netd_;
     std::array<Daemon*, 2> daemons_{&workerd_, &netd_};  // in the order in which they start
     std::unique_ptr<loop::Watch> notice_watch_;
-    std::array<std::unique_ptr<loop::Watch>, 3> signals_;
+    std::vector<std::unique_ptr<loop::Watch>> signals_;
     std::unique_ptr<loop::Timer> impatience_;
 };
 

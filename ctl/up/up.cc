@@ -66,6 +66,7 @@ int fail(const Error& error, int status) {
 
 }  // namespace
 
+// In this order nothing is started that could not work, and nothing is written before the directory is ours.
 int run(const Options& options) {
     log_for_people();
     set_log_level(options.log_level);

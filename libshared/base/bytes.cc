@@ -8,7 +8,9 @@
 
 namespace virtgate {
 
-ByteView as_bytes(std::string_view text) noexcept { return std::as_bytes(std::span(text.data(), text.size())); }
+ByteView as_bytes(std::string_view text) noexcept {
+    return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 std::string_view as_text(ByteView bytes) noexcept {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -21,14 +23,16 @@ namespace {
 std::size_t utf8_length(std::string_view text) noexcept {
     const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
     const unsigned lead = byte(0);
-    const std::size_t length = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
-    if (length == 0 || length > text.size())
-        return 0;
+    const std::size_t length = lead < 0x80   ? 1
+                               : lead < 0xc2 ? 0
+                               : lead < 0xe0 ? 2
+                               : lead < 0xf0 ? 3
+                               : lead < 0xf5 ? 4
+                                             : 0;
+    if (length == 0 || length > text.size()) return 0;
     for (std::size_t i = 1; i < length; ++i)
-        if ((byte(i) & 0xc0) != 0x80)
-            return 0;
-    if (length == 2 && lead == 0xc2 && byte(1) < 0xa0)
-        return 0;
+        if ((byte(i) & 0xc0) != 0x80) return 0;
+    if (length == 2 && lead == 0xc2 && byte(1) < 0xa0) return 0;
     const bool overlong = (lead == 0xe0 && byte(1) < 0xa0) || (lead == 0xf0 && byte(1) < 0x90);
     const bool outside = (lead == 0xed && byte(1) >= 0xa0) || (lead == 0xf4 && byte(1) >= 0x90);
     return overlong || outside ? 0 : length;
@@ -40,8 +44,7 @@ std::string escape(std::string_view text, std::size_t limit) {
     std::string out;
     out.reserve(std::min(text.size(), limit) + 8);
     while (!text.empty()) {
-        if (out.size() >= limit)
-            return out += "...";
+        if (out.size() >= limit) return out += "...";
         const std::size_t length = utf8_length(text);
         const auto first = static_cast<unsigned char>(text.front());
         if (length > 1 || (length == 1 && first >= 0x20 && first != 0x7f && first != '"' && first != '\\')) {
@@ -59,8 +62,7 @@ bool is_plain_text(std::string_view text) noexcept {
     while (!text.empty()) {
         const std::size_t length = utf8_length(text);
         const auto first = static_cast<unsigned char>(text.front());
-        if (length == 0 || first < 0x20 || first == 0x7f)
-            return false;
+        if (length == 0 || first < 0x20 || first == 0x7f) return false;
         text.remove_prefix(length);
     }
     return true;

@@ -34,8 +34,7 @@ using ByteVector = std::vector<std::byte>;
 
 // Writes `word` at `at`, big-endian.
 inline void store_be32(std::byte* at, std::uint32_t word) noexcept {
-    if (std::endian::native == std::endian::little)
-        word = __builtin_bswap32(word);
+    if (std::endian::native == std::endian::little) word = __builtin_bswap32(word);
     std::memcpy(at, &word, sizeof word);
 }
 

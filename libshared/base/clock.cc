@@ -7,7 +7,7 @@ namespace virtgate {
 namespace {
 
 class SystemClock final : public Clock {
-   public:
+public:
     [[nodiscard]] Instant now() const noexcept override { return std::chrono::steady_clock::now(); }
 };
 

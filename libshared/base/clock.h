@@ -13,7 +13,7 @@ using Milliseconds = std::chrono::milliseconds;
 using Instant = std::chrono::steady_clock::time_point;
 
 class Clock {
-   public:
+public:
     virtual ~Clock() = default;
     [[nodiscard]] virtual Instant now() const noexcept = 0;
 };
@@ -23,11 +23,11 @@ class Clock {
 
 // Stands still until it is told otherwise.
 class FakeClock final : public Clock {
-   public:
+public:
     [[nodiscard]] Instant now() const noexcept override { return now_; }
     void advance(Milliseconds by) noexcept { now_ += by; }
 
-   private:
+private:
     Instant now_{};
 };
 

@@ -11,7 +11,7 @@
 namespace virtgate {
 
 class UniqueFd {
-   public:
+public:
     UniqueFd() noexcept = default;
     explicit UniqueFd(int fd) noexcept : fd_(fd) {}
     UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
@@ -27,7 +27,7 @@ class UniqueFd {
     // Closes what is held, if anything, and keeps errno.
     void reset() noexcept;
 
-   private:
+private:
     int fd_ = -1;
 };
 

@@ -56,10 +56,8 @@ void write_log_line(Level level, std::string_view subject, std::string_view line
         text += line;
         // Arguments were escaped by whoever knew that a peer chose them; this only keeps one event on one line.
         for (char& c : text)
-            if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-                c = '?';
-        if (text.size() > k_line_max)
-            text.replace(k_line_max, std::string::npos, "...");
+            if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+        if (text.size() > k_line_max) text.replace(k_line_max, std::string::npos, "...");
         if (const LogSink sink = g_sink.load()) {
             sink(level, text);
             return;

@@ -40,7 +40,7 @@ void write_log_line(Level level, std::string_view subject, std::string_view line
 
 // Speaks about one subject: "session 12 alice", "keeper", or nothing.
 class Log {
-   public:
+public:
     Log() = default;
     explicit Log(std::string subject) : subject_(std::move(subject)) {}
 
@@ -61,11 +61,10 @@ class Log {
         say(Level::error, format, std::forward<A>(arguments)...);
     }
 
-   private:
+private:
     template <class... A>
     void say(Level level, fmt::format_string<A...> format, A&&... arguments) const noexcept {
-        if (level < log_level())
-            return;
+        if (level < log_level()) return;
         try {
             write_log_line(level, subject_, fmt::format(format, std::forward<A>(arguments)...));
         } catch (...) {

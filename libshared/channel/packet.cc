@@ -41,10 +41,8 @@ Outcome send_vector(int socket, std::span<iovec> parts, std::span<const int> fds
         std::memcpy(CMSG_DATA(head), fds.data(), fds.size_bytes());
     }
     for (;;) {
-        if (sendmsg(socket, &message, MSG_NOSIGNAL) >= 0)
-            return Outcome::done;
-        if (errno != EINTR)
-            return outcome_of(errno);
+        if (sendmsg(socket, &message, MSG_NOSIGNAL) >= 0) return Outcome::done;
+        if (errno != EINTR) return outcome_of(errno);
     }
 }
 
@@ -52,15 +50,13 @@ Outcome send_vector(int socket, std::span<iovec> parts, std::span<const int> fds
 std::size_t collect_fds(msghdr& message, std::array<UniqueFd, k_packet_fds_max>& fds) noexcept {
     std::size_t count = 0;
     for (cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr; head = CMSG_NXTHDR(&message, head)) {
-        if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS)
-            continue;
+        if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
         const std::size_t here = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         for (std::size_t i = 0; i < here; ++i) {
             int fd;
             std::memcpy(&fd, CMSG_DATA(head) + i * sizeof(int), sizeof fd);
             UniqueFd owned{fd};
-            if (count < fds.size())
-                fds[count] = std::move(owned);
+            if (count < fds.size()) fds[count] = std::move(owned);
             ++count;
         }
     }
@@ -70,12 +66,9 @@ std::size_t collect_fds(msghdr& message, std::array<UniqueFd, k_packet_fds_max>&
 Outcome receive_plain(int socket, MutableBytes buffer, std::size_t& size) noexcept {
     for (;;) {
         const ssize_t n = recv(socket, buffer.data(), buffer.size(), MSG_TRUNC);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return outcome_of(errno);
-        if (static_cast<std::size_t>(n) > buffer.size())
-            return Outcome::broken;
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return outcome_of(errno);
+        if (static_cast<std::size_t>(n) > buffer.size()) return Outcome::broken;
         size = static_cast<std::size_t>(n);
         return n == 0 ? Outcome::closed : Outcome::done;
     }
@@ -84,8 +77,7 @@ Outcome receive_plain(int socket, MutableBytes buffer, std::size_t& size) noexce
 }  // namespace
 
 void ReceivedFds::clear() noexcept {
-    for (std::size_t i = 0; i < count_; ++i)
-        fds_[i].reset();
+    for (std::size_t i = 0; i < count_; ++i) fds_[i].reset();
     count_ = 0;
 }
 
@@ -98,10 +90,8 @@ Outcome send_packet(int socket, ByteView head, ByteView tail, std::span<const in
     require(size != 0 && size <= k_packet_max, "a packet of a wrong size");
     if (fds.empty() && tail.empty()) {
         for (;;) {
-            if (send(socket, head.data(), head.size(), MSG_NOSIGNAL) >= 0)
-                return Outcome::done;
-            if (errno != EINTR)
-                return outcome_of(errno);
+            if (send(socket, head.data(), head.size(), MSG_NOSIGNAL) >= 0) return Outcome::done;
+            if (errno != EINTR) return outcome_of(errno);
         }
     }
     // sendmsg() does not write through these pointers.
@@ -113,8 +103,7 @@ Outcome send_packet(int socket, ByteView head, ByteView tail, std::span<const in
 Outcome receive_packet(int socket, MutableBytes buffer, std::size_t& size, ReceivedFds* fds,
                        std::size_t fds_allowed) noexcept {
     size = 0;
-    if (fds == nullptr)
-        return receive_plain(socket, buffer, size);
+    if (fds == nullptr) return receive_plain(socket, buffer, size);
     alignas(cmsghdr) char control[k_control_size];
     iovec part{buffer.data(), buffer.size()};
     msghdr message{};
@@ -126,8 +115,7 @@ Outcome receive_packet(int socket, MutableBytes buffer, std::size_t& size, Recei
     do {
         n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
     } while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return outcome_of(errno);
+    if (n < 0) return outcome_of(errno);
 
     const std::size_t came = collect_fds(message, fds->fds_);
     fds->count_ = came < k_packet_fds_max ? came : k_packet_fds_max;
@@ -135,8 +123,7 @@ Outcome receive_packet(int socket, MutableBytes buffer, std::size_t& size, Recei
         fds->clear();
         return Outcome::broken;
     }
-    if (n == 0)
-        return Outcome::closed;
+    if (n == 0) return Outcome::closed;
     size = static_cast<std::size_t>(n);
     return Outcome::done;
 }

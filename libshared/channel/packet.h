@@ -33,17 +33,18 @@ enum class Outcome : unsigned char {
 [[nodiscard]] Outcome send_packet(int socket, ByteView bytes, std::span<const int> fds = {}) noexcept;
 
 // The same, with the bytes gathered from two places.
-[[nodiscard]] Outcome send_packet(int socket, ByteView head, ByteView tail, std::span<const int> fds = {}) noexcept;
+[[nodiscard]] Outcome send_packet(int socket, ByteView head, ByteView tail,
+                                  std::span<const int> fds = {}) noexcept;
 
 // Descriptors that came with a packet. They are close-on-exec.
 class ReceivedFds {
-   public:
+public:
     [[nodiscard]] std::size_t count() const noexcept { return count_; }
     // The descriptor number `i`; what was taken once is empty afterwards.
     [[nodiscard]] UniqueFd take(std::size_t i) noexcept { return std::move(fds_.at(i)); }
     void clear() noexcept;
 
-   private:
+private:
     friend Outcome receive_packet(int, MutableBytes, std::size_t&, ReceivedFds*, std::size_t) noexcept;
     std::array<UniqueFd, k_packet_fds_max> fds_;
     std::size_t count_ = 0;
@@ -53,7 +54,7 @@ class ReceivedFds {
 // At most `fds_allowed` descriptors may come with it, and they go to `fds`. Without `fds` the kernel throws away any
 // that come, unseen by this process.
 // Outcome::broken if the packet did not fit or brought more descriptors than were allowed.
-[[nodiscard]] Outcome receive_packet(int socket, MutableBytes buffer, std::size_t& size, ReceivedFds* fds = nullptr,
-                                     std::size_t fds_allowed = 0) noexcept;
+[[nodiscard]] Outcome receive_packet(int socket, MutableBytes buffer, std::size_t& size,
+                                     ReceivedFds* fds = nullptr, std::size_t fds_allowed = 0) noexcept;
 
 }  // namespace virtgate::channel

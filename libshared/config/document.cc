@@ -20,8 +20,7 @@ namespace {
 // How many letters have to be changed, added or removed to turn `a` into `b`.
 std::size_t distance(std::string_view a, std::string_view b) {
     std::vector<std::size_t> row(b.size() + 1);
-    for (std::size_t j = 0; j <= b.size(); ++j)
-        row[j] = j;
+    for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
     for (std::size_t i = 1; i <= a.size(); ++i) {
         std::size_t diagonal = std::exchange(row[0], i);
         for (std::size_t j = 1; j <= b.size(); ++j) {
@@ -47,35 +46,30 @@ std::string suggest(std::string_view key, const std::set<std::string, std::less<
 }
 
 const char* type_name(const Node& node) noexcept {
-    constexpr std::array k_names{"a boolean", "an integer", "a decimal number", "a text", "a list", "a table"};
+    constexpr std::array k_names{"a boolean", "an integer", "a decimal number",
+                                 "a text",    "a list",     "a table"};
     return k_names.at(node.value.index());
 }
 
 Result<std::string> read_text(const std::string& path) {
     const UniqueFd file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-    if (!file)
-        return system_fault(errno, "cannot open " + path);
+    if (!file) return system_fault(errno, "cannot open " + path);
     std::string text;
     std::array<char, 16384> buffer;
     for (;;) {
         const ssize_t n = read(file.get(), buffer.data(), buffer.size());
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return system_fault(errno, "cannot read " + path);
-        if (n == 0)
-            return text;
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return system_fault(errno, "cannot read " + path);
+        if (n == 0) return text;
         text.append(buffer.data(), static_cast<std::size_t>(n));
-        if (text.size() > k_file_max)
-            return system_fault(0, path + " is larger than 1 MiB");
+        if (text.size() > k_file_max) return system_fault(0, path + " is larger than 1 MiB");
     }
 }
 
 }  // namespace
 
 const Node* Section::ask(std::string_view key) {
-    if (table_ == nullptr)
-        return nullptr;
+    if (table_ == nullptr) return nullptr;
     Document::Asked& asked = document_->asked_[table_];
     asked.name = name_;
     asked.keys.emplace(key);
@@ -83,7 +77,9 @@ const Node* Section::ask(std::string_view key) {
     return found == table_->end() ? nullptr : &found->second.node;
 }
 
-bool Section::has(std::string_view key) const noexcept { return table_ != nullptr && table_->find(key) != table_->end(); }
+bool Section::has(std::string_view key) const noexcept {
+    return table_ != nullptr && table_->find(key) != table_->end();
+}
 
 void Section::refuse(std::string_view key, std::string_view text) {
     const Node* node = ask(key);
@@ -96,8 +92,7 @@ void Section::refuse_type(std::string_view key, const Node& node, std::string_vi
 
 std::string Section::text(std::string_view key, std::string_view fallback) {
     const Node* node = ask(key);
-    if (node == nullptr)
-        return std::string(fallback);
+    if (node == nullptr) return std::string(fallback);
     if (const auto* value = std::get_if<std::string>(&node->value)) {
         // Settings end up in C strings, logs and paths; none of them has a use for a control character.
         if (std::none_of(value->begin(), value->end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
@@ -109,13 +104,12 @@ std::string Section::text(std::string_view key, std::string_view fallback) {
     return std::string(fallback);
 }
 
-std::int64_t Section::integer(std::string_view key, std::int64_t fallback, std::int64_t min, std::int64_t max) {
+std::int64_t Section::integer(std::string_view key, std::int64_t fallback, std::int64_t min,
+                              std::int64_t max) {
     const Node* node = ask(key);
-    if (node == nullptr)
-        return fallback;
+    if (node == nullptr) return fallback;
     if (const auto* value = std::get_if<std::int64_t>(&node->value)) {
-        if (*value >= min && *value <= max)
-            return *value;
+        if (*value >= min && *value <= max) return *value;
         document_->complain(node->place, fmt::format("\"{}\" has to be between {} and {}", key, min, max));
     } else {
         refuse_type(key, *node, "an integer");
@@ -125,18 +119,16 @@ std::int64_t Section::integer(std::string_view key, std::int64_t fallback, std::
 
 bool Section::boolean(std::string_view key, bool fallback) {
     const Node* node = ask(key);
-    if (node == nullptr)
-        return fallback;
-    if (const auto* value = std::get_if<bool>(&node->value))
-        return *value;
+    if (node == nullptr) return fallback;
+    if (const auto* value = std::get_if<bool>(&node->value)) return *value;
     refuse_type(key, *node, "true or false");
     return fallback;
 }
 
-Milliseconds Section::seconds(std::string_view key, Milliseconds fallback, Milliseconds min, Milliseconds max) {
+Milliseconds Section::seconds(std::string_view key, Milliseconds fallback, Milliseconds min,
+                              Milliseconds max) {
     const Node* node = ask(key);
-    if (node == nullptr)
-        return fallback;
+    if (node == nullptr) return fallback;
     const auto* whole = std::get_if<std::int64_t>(&node->value);
     const auto* decimal = std::get_if<double>(&node->value);
     if (whole == nullptr && decimal == nullptr) {
@@ -156,8 +148,7 @@ Milliseconds Section::seconds(std::string_view key, Milliseconds fallback, Milli
 std::vector<std::string> Section::texts(std::string_view key) {
     const Node* node = ask(key);
     std::vector<std::string> result;
-    if (node == nullptr)
-        return result;
+    if (node == nullptr) return result;
     const auto* array = std::get_if<Array>(&node->value);
     if (array == nullptr) {
         refuse_type(key, *node, "a list of texts");
@@ -189,8 +180,7 @@ Section Section::section(std::string_view key) {
 std::vector<Section> Section::sections(std::string_view key) {
     const Node* node = ask(key);
     std::vector<Section> result;
-    if (node == nullptr)
-        return result;
+    if (node == nullptr) return result;
     const auto* array = std::get_if<Array>(&node->value);
     if (array == nullptr) {
         refuse_type(key, *node, fmt::format("a list of tables ([[{}]])", key));
@@ -207,15 +197,13 @@ std::vector<Section> Section::sections(std::string_view key) {
 
 Result<std::unique_ptr<Document>> Document::load(const std::string& path) {
     auto text = read_text(path);
-    if (!text)
-        return tl::unexpected(text.error());
+    if (!text) return tl::unexpected(text.error());
     return parse(*text, path);
 }
 
 Result<std::unique_ptr<Document>> Document::parse(std::string_view text, std::string file) {
     auto table = config::parse(text, file);
-    if (!table)
-        return tl::unexpected(table.error());
+    if (!table) return tl::unexpected(table.error());
     return std::unique_ptr<Document>(new Document(std::move(*table), std::move(file)));
 }
 
@@ -231,17 +219,15 @@ void Document::complain(Place place, std::string_view text) {
 Done Document::finish() {
     for (const auto& [table, asked] : asked_) {
         for (const auto& [key, entry] : *table) {
-            if (asked.keys.contains(key))
-                continue;
+            if (asked.keys.contains(key)) continue;
             const std::string where = asked.name.empty() ? "" : fmt::format(" in [{}]", asked.name);
-            complain(entry.key, fmt::format("unknown key \"{}\"{}{}", escape(key, 64), where, suggest(key, asked.keys)));
+            complain(entry.key,
+                     fmt::format("unknown key \"{}\"{}{}", escape(key, 64), where, suggest(key, asked.keys)));
         }
     }
-    if (complaints_.empty())
-        return {};
+    if (complaints_.empty()) return {};
     std::string all;
-    for (const auto& [place, line] : complaints_)
-        all += (all.empty() ? "" : "\n") + line;
+    for (const auto& [place, line] : complaints_) all += (all.empty() ? "" : "\n") + line;
     return system_fault(0, std::move(all));
 }
 

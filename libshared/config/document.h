@@ -6,8 +6,9 @@
 //     settings.port = tls.integer("port", 16514, 0, 65535);
 //     if (auto done = document->finish(); !done) …          // all complaints, one per line
 //
-// A wrong value is noted and the default is returned, so that a reader asks for everything in a row and one run
-// reports all mistakes. A key that nobody asked for is a mistake too; the complaint names the nearest known key.
+// A wrong value is noted and the default is returned, so that a reader asks for everything in a row and one
+// run reports all mistakes. A key that nobody asked for is a mistake too; the complaint names the nearest
+// known key.
 //
 // Trust:  the file is the administrator's: complaints quote it (escaped), and go to the administrator.
 // Owns:   the parsed file; a Section must not outlive its Document, nor be used after finish().
@@ -26,13 +27,15 @@ class Document;
 
 // A table of the file, or the absence of one (then every setting has its default).
 class Section {
-   public:
+public:
     // The value of `key`, or `fallback` if the key is absent or its value is refused.
     [[nodiscard]] std::string text(std::string_view key, std::string_view fallback);
-    [[nodiscard]] std::int64_t integer(std::string_view key, std::int64_t fallback, std::int64_t min, std::int64_t max);
+    [[nodiscard]] std::int64_t integer(std::string_view key, std::int64_t fallback, std::int64_t min,
+                                       std::int64_t max);
     [[nodiscard]] bool boolean(std::string_view key, bool fallback);
     // A time in seconds, whole or decimal (0.5).
-    [[nodiscard]] Milliseconds seconds(std::string_view key, Milliseconds fallback, Milliseconds min, Milliseconds max);
+    [[nodiscard]] Milliseconds seconds(std::string_view key, Milliseconds fallback, Milliseconds min,
+                                       Milliseconds max);
     // A list of texts; empty if absent.
     [[nodiscard]] std::vector<std::string> texts(std::string_view key);
     // [key], and each [[key]].
@@ -44,7 +47,7 @@ class Section {
     // Complains about the value of `key` (or about this section, if the key is absent) in the caller's words.
     void refuse(std::string_view key, std::string_view text);
 
-   private:
+private:
     friend class Document;
     Section(Document& document, const Table* table, Place place, std::string name)
         : document_(&document), table_(table), place_(place), name_(std::move(name)) {}
@@ -58,18 +61,18 @@ class Section {
 };
 
 class Document {
-   public:
+public:
     // Reads the file `path`. Error: system's fault, if it cannot be read or is not TOML.
     [[nodiscard]] static Result<std::unique_ptr<Document>> load(const std::string& path);
     // The same from `text`; `file` is its name in complaints.
     [[nodiscard]] static Result<std::unique_ptr<Document>> parse(std::string_view text, std::string file);
 
     [[nodiscard]] Section root();
-    // Success if there is nothing to complain about. Error: system's fault; the complaints in the order of the
-    // file, separated by newlines.
+    // Success if there is nothing to complain about. Error: system's fault; the complaints in the order of
+    // the file, separated by newlines.
     [[nodiscard]] Done finish();
 
-   private:
+private:
     friend class Section;
     Document(Table table, std::string file) : table_(std::move(table)), file_(std::move(file)) {}
     void complain(Place place, std::string_view text);

@@ -8,11 +8,13 @@ namespace virtgate::config {
 
 namespace {
 
-Place place_of(const toml::source_region& region) noexcept { return {region.begin.line, region.begin.column}; }
+Place place_of(const toml::source_region& region) noexcept {
+    return {region.begin.line, region.begin.column};
+}
 
 // Converts toml++'s nodes; remembers the first that has no place in ours.
 class Converter {
-   public:
+public:
     Table convert(const toml::table& from) {
         Table to;
         for (const auto& [key, value] : from)
@@ -22,7 +24,7 @@ class Converter {
 
     [[nodiscard]] const Place* stranger() const noexcept { return found_ ? &stranger_ : nullptr; }
 
-   private:
+private:
     Node convert(const toml::node& from) {
         Node to{place_of(from.source()), false};
         if (const auto* text = from.as_string())
@@ -44,14 +46,12 @@ class Converter {
 
     Array convert(const toml::array& from) {
         Array to;
-        for (const auto& element : from)
-            to.push_back(convert(element));
+        for (const auto& element : from) to.push_back(convert(element));
         return to;
     }
 
     void note_stranger(Place place) noexcept {
-        if (!found_)
-            stranger_ = place;
+        if (!found_) stranger_ = place;
         found_ = true;
     }
 

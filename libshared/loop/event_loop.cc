@@ -17,38 +17,34 @@ using Base = std::unique_ptr<event_base, FreeWith<event_base_free>>;
 using Event = std::unique_ptr<event, FreeWith<event_free>>;
 
 class EventWatch final : public Watch {
-   public:
-    EventWatch(event_base* base, int fd, Want want, Target<Want> target) noexcept : base_(base), fd_(fd), target_(target) {
+public:
+    EventWatch(event_base* base, int fd, Want want, Target<Want> target) noexcept
+        : base_(base), fd_(fd), target_(target) {
         set(want);
     }
 
     void set(Want want) noexcept override {
-        if (want == want_)
-            return;
+        if (want == want_) return;
         arm(read_, has(want, Want::read), EV_READ);
         arm(write_, has(want, Want::write), EV_WRITE);
         want_ = want;
     }
 
     void wake(Want ready) noexcept override {
-        if (has(ready, Want::read))
-            event_active(get(read_, EV_READ), EV_READ, 0);
-        if (has(ready, Want::write))
-            event_active(get(write_, EV_WRITE), EV_WRITE, 0);
+        if (has(ready, Want::read)) event_active(get(read_, EV_READ), EV_READ, 0);
+        if (has(ready, Want::write)) event_active(get(write_, EV_WRITE), EV_WRITE, 0);
     }
 
-   private:
+private:
     event* get(Event& which, short what) noexcept {
-        if (!which)
-            which.reset(event_new(base_, fd_, static_cast<short>(what | EV_PERSIST), fire, this));
+        if (!which) which.reset(event_new(base_, fd_, static_cast<short>(what | EV_PERSIST), fire, this));
         require(which != nullptr, "no memory for an event");
         return which.get();
     }
 
     void arm(Event& which, bool on, short what) noexcept {
         const bool is_on = has(want_, what == EV_READ ? Want::read : Want::write);
-        if (on == is_on)
-            return;
+        if (on == is_on) return;
         const int failed = on ? event_add(get(which, what), nullptr) : event_del(which.get());
         require(failed == 0, "an event could not be changed");
     }
@@ -66,7 +62,7 @@ class EventWatch final : public Watch {
 };
 
 class EventSignal final : public Watch {
-   public:
+public:
     EventSignal(event_base* base, int number, Target<Want> target) noexcept
         : target_(target), event_(evsignal_new(base, number, fire, this)) {
         require(event_ != nullptr && event_add(event_.get(), nullptr) == 0, "a signal could not be watched");
@@ -74,14 +70,16 @@ class EventSignal final : public Watch {
     void set(Want) noexcept override {}
     void wake(Want) noexcept override { event_active(event_.get(), EV_SIGNAL, 1); }
 
-   private:
-    static void fire(int, short, void* self) noexcept { static_cast<EventSignal*>(self)->target_(Want::read); }
+private:
+    static void fire(int, short, void* self) noexcept {
+        static_cast<EventSignal*>(self)->target_(Want::read);
+    }
     Target<Want> target_;
     Event event_;
 };
 
 class EventTimer final : public Timer {
-   public:
+public:
     EventTimer(event_base* base, Target<> target) noexcept
         : target_(target), event_(evtimer_new(base, fire, this)) {
         require(event_ != nullptr, "no memory for a timer");
@@ -92,9 +90,11 @@ class EventTimer final : public Timer {
         require(evtimer_add(event_.get(), &tv) == 0, "a timer could not be started");
     }
     void stop() noexcept override { evtimer_del(event_.get()); }
-    [[nodiscard]] bool running() const noexcept override { return evtimer_pending(event_.get(), nullptr) != 0; }
+    [[nodiscard]] bool running() const noexcept override {
+        return evtimer_pending(event_.get(), nullptr) != 0;
+    }
 
-   private:
+private:
     static void fire(int, short, void* self) noexcept { static_cast<EventTimer*>(self)->target_(); }
     Target<> target_;
     Event event_;
@@ -112,12 +112,14 @@ Base make_base() noexcept {
 }
 
 class EventLoop final : public Loop {
-   public:
+public:
     EventLoop() : base_(make_base()) {}
     std::unique_ptr<Watch> watch(int fd, Want want, Target<Want> target) override {
         return std::make_unique<EventWatch>(base_.get(), fd, want, target);
     }
-    std::unique_ptr<Timer> timer(Target<> target) override { return std::make_unique<EventTimer>(base_.get(), target); }
+    std::unique_ptr<Timer> timer(Target<> target) override {
+        return std::make_unique<EventTimer>(base_.get(), target);
+    }
     std::unique_ptr<Watch> signal(int number, Target<Want> target) override {
         return std::make_unique<EventSignal>(base_.get(), number, target);
     }
@@ -125,14 +127,15 @@ class EventLoop final : public Loop {
     void run() noexcept override {
         stopped_ = false;
         while (!stopped_)
-            require(event_base_loop(base_.get(), EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY) >= 0, "the event loop failed");
+            require(event_base_loop(base_.get(), EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY) >= 0,
+                    "the event loop failed");
     }
     void stop() noexcept override {
         stopped_ = true;
         event_base_loopbreak(base_.get());
     }
 
-   private:
+private:
     Base base_;
     bool stopped_ = false;
 };

@@ -8,7 +8,7 @@
 namespace virtgate::loop {
 
 class FakeLoop::FakeWatch final : public Watch {
-   public:
+public:
     FakeWatch(FakeLoop& loop, int id, bool is_signal, Want want, Target<Want> target)
         : loop_(loop), id_(id), is_signal_(is_signal), want_(want), target_(target) {
         loop_.watches_.push_back(this);
@@ -26,8 +26,10 @@ class FakeLoop::FakeWatch final : public Watch {
 };
 
 class FakeLoop::FakeTimer final : public Timer {
-   public:
-    FakeTimer(FakeLoop& loop, Target<> target) : loop_(loop), target_(target) { loop_.timers_.push_back(this); }
+public:
+    FakeTimer(FakeLoop& loop, Target<> target) : loop_(loop), target_(target) {
+        loop_.timers_.push_back(this);
+    }
     ~FakeTimer() override { std::erase(loop_.timers_, this); }
     void start(Milliseconds delay) noexcept override {
         due_ = loop_.clock_.now() + delay;
@@ -83,8 +85,7 @@ int FakeLoop::ready(int fd, Want what) {
 Want FakeLoop::wanted(int fd) const {
     Want all = Want::nothing;
     for (const FakeWatch* watch : watches_)
-        if (!watch->is_signal_ && watch->id_ == fd)
-            all = all | watch->want_;
+        if (!watch->is_signal_ && watch->id_ == fd) all = all | watch->want_;
     return all;
 }
 
@@ -108,8 +109,7 @@ void FakeLoop::advance(Milliseconds by) {
         for (FakeTimer* timer : timers_)
             if (timer->running_ && timer->due_ <= end && (next == nullptr || timer->due_ < next->due_))
                 next = timer;
-        if (next == nullptr)
-            break;
+        if (next == nullptr) break;
         if (next->due_ > clock_.now())
             clock_.advance(std::chrono::duration_cast<Milliseconds>(next->due_ - clock_.now()));
         next->running_ = false;

@@ -12,7 +12,7 @@
 namespace virtgate::loop {
 
 class FakeLoop final : public Loop {
-   public:
+public:
     [[nodiscard]] std::unique_ptr<Watch> watch(int fd, Want want, Target<Want> target) override;
     [[nodiscard]] std::unique_ptr<Timer> timer(Target<> target) override;
     [[nodiscard]] std::unique_ptr<Watch> signal(int number, Target<Want> target) override;
@@ -30,7 +30,7 @@ class FakeLoop final : public Loop {
     // Lets time pass and fires the timers that become due, earliest first.
     void advance(Milliseconds by);
 
-   private:
+private:
     class FakeWatch;
     class FakeTimer;
     FakeClock clock_;

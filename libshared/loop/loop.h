@@ -40,7 +40,8 @@ struct Bind;
 template <class T, class... A, void (T::*Method)(A...) noexcept>
 struct Bind<Method> {
     static Target<A...> to(T& object) noexcept {
-        return {&object, [](void* self, A... arguments) noexcept { (static_cast<T*>(self)->*Method)(arguments...); }};
+        return {&object,
+                [](void* self, A... arguments) noexcept { (static_cast<T*>(self)->*Method)(arguments...); }};
     }
 };
 }  // namespace detail
@@ -53,7 +54,7 @@ template <auto Method, class T>
 
 // A registered descriptor. Level-triggered. The descriptor must stay open as long as the Watch lives.
 class Watch {
-   public:
+public:
     virtual ~Watch() = default;
     // Waits for these from now on. Calling it again with the same set costs nothing.
     virtual void set(Want want) noexcept = 0;
@@ -64,7 +65,7 @@ class Watch {
 
 // A timer that fires once per start().
 class Timer {
-   public:
+public:
     virtual ~Timer() = default;
     // Fires `delay` from now; a timer that is running starts again.
     virtual void start(Milliseconds delay) noexcept = 0;
@@ -73,7 +74,7 @@ class Timer {
 };
 
 class Loop {
-   public:
+public:
     virtual ~Loop() = default;
     // Calls `target` with what `fd` is ready for, as long as the returned handle lives. `fd` is borrowed.
     [[nodiscard]] virtual std::unique_ptr<Watch> watch(int fd, Want want, Target<Want> target) = 0;

@@ -22,7 +22,7 @@ namespace virtgate::loop {
 
 template <class T>
 class Mailbox {
-   public:
+public:
     // Calls `target` in `loop`'s thread when something was put; it then calls take().
     Mailbox(Loop& loop, Target<> target) : target_(target), wakeup_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
         require(static_cast<bool>(wakeup_), "no descriptor for a mailbox");
@@ -46,7 +46,7 @@ class Mailbox {
         return std::exchange(items_, {});
     }
 
-   private:
+private:
     void on_ready(Want) noexcept {
         std::uint64_t count;
         static_cast<void>(!read(wakeup_.get(), &count, sizeof count));

@@ -22,7 +22,7 @@
 namespace virtgate::rpc {
 
 class Control {
-   public:
+public:
     static constexpr std::size_t k_queue_max = 256;
     static constexpr std::size_t k_payload_max = channel::k_packet_max - k_frame_min;
 
@@ -38,7 +38,8 @@ class Control {
     // Serves `socket` (SOCK_SEQPACKET, made non-blocking here). Each message may bring up to `fds_allowed`
     // descriptors. `on_closed` is called at most once, with a reason in words, from the loop and never from within
     // send(). Both targets may destroy this object.
-    Control(loop::Loop& loop, UniqueFd socket, std::size_t fds_allowed, OnMessage on_message, OnClosed on_closed);
+    Control(loop::Loop& loop, UniqueFd socket, std::size_t fds_allowed, OnMessage on_message,
+            OnClosed on_closed);
 
     // Sends a frame of `header` and `payload` (at most k_payload_max bytes) with copies of `fds` (borrowed).
     // Error: peer's fault, if it does not read; system's fault, if the channel is closed.
@@ -52,7 +53,7 @@ class Control {
     [[nodiscard]] std::uint32_t next_serial() noexcept { return ++serial_; }
     [[nodiscard]] bool is_open() const noexcept { return static_cast<bool>(socket_); }
 
-   private:
+private:
     struct Waiting {
         ByteVector frame;
         std::vector<UniqueFd> fds;

@@ -25,8 +25,7 @@ Cut Cutter::next(MutableBytes& in) {
     if (held_is_given_) {
         held_is_given_ = false;
         held_.clear();
-        if (held_.capacity() > k_keep_max)
-            held_ = ByteVector{};
+        if (held_.capacity() > k_keep_max) held_ = ByteVector{};
     }
     switch (state_) {
         case State::start: return at_start(in);
@@ -51,12 +50,10 @@ Cut Cutter::at_start(MutableBytes& in) {
     }
     if (known >= k_length_size) {
         frame_size_ = load_be32(head);
-        if (frame_size_ < k_frame_min || frame_size_ > frame_max_)
-            return {.kind = Cut::Kind::flaw};
+        if (frame_size_ < k_frame_min || frame_size_ > frame_max_) return {.kind = Cut::Kind::flaw};
     }
     if (known < k_frame_min) {
-        if (held_.empty())
-            held_.assign(in.begin(), in.end());
+        if (held_.empty()) held_.assign(in.begin(), in.end());
         in = {};
         return {};
     }
@@ -83,8 +80,7 @@ Cut Cutter::at_whole(MutableBytes& in) {
         return finish({.kind = Cut::Kind::frame, .bytes = cut_front(in, frame_size_)});
     const MutableBytes part = cut_front(in, std::min(frame_size_ - held_.size(), in.size()));
     held_.insert(held_.end(), part.begin(), part.end());
-    if (held_.size() < frame_size_)
-        return {};
+    if (held_.size() < frame_size_) return {};
     held_is_given_ = true;
     return finish({.kind = Cut::Kind::frame, .bytes = held_});
 }
@@ -96,16 +92,14 @@ Cut Cutter::at_pieces(MutableBytes& in) {
         cut.bytes = held_;
         held_is_given_ = true;
     } else {
-        if (in.empty())
-            return {};
+        if (in.empty()) return {};
         cut.bytes = cut_front(in, std::min(frame_size_ - passed_, in.size()));
     }
     passed_ += cut.bytes.size();
     cut.last = passed_ == frame_size_;
     cut.header = header_;
     cut.frame_size = frame_size_;
-    if (cut.last)
-        state_ = State::start;
+    if (cut.last) state_ = State::start;
     return cut;
 }
 
@@ -113,8 +107,7 @@ Cut Cutter::at_skipping(MutableBytes& in) {
     passed_ += held_.size();
     held_ = ByteVector{};
     passed_ += cut_front(in, std::min(frame_size_ - passed_, in.size())).size();
-    if (passed_ < frame_size_)
-        return {};
+    if (passed_ < frame_size_) return {};
     return finish({.kind = Cut::Kind::skipped});
 }
 

@@ -26,10 +26,10 @@ namespace virtgate::rpc {
 
 struct Cut {
     enum class Kind : unsigned char {
-        more,     // all input is used; nothing else to report
-        header,   // a header is known: call take_whole(), take_pieces() or skip() before next()
-        frame,    // `bytes` is a whole frame, length word included; it may be changed in place
-        piece,    // `bytes` is the next part of the frame, length word and header included; `last` ends the frame
+        more,    // all input is used; nothing else to report
+        header,  // a header is known: call take_whole(), take_pieces() or skip() before next()
+        frame,   // `bytes` is a whole frame, length word included; it may be changed in place
+        piece,  // `bytes` is the next part of the frame, length word and header included; `last` ends the frame
         skipped,  // the end of a skipped frame was passed
         flaw,     // the length word is below 28 or above the limit: the stream cannot be followed any more
     };
@@ -42,7 +42,7 @@ struct Cut {
 };
 
 class Cutter {
-   public:
+public:
     // `frame_max`: the largest length word to accept, k_frame_min..k_frame_max.
     explicit Cutter(std::size_t frame_max) noexcept : frame_max_(frame_max) {}
 
@@ -56,7 +56,9 @@ class Cutter {
     void set_frame_max(std::size_t frame_max) noexcept { frame_max_ = frame_max; }
 
     // True if a frame has begun and not ended.
-    [[nodiscard]] bool in_frame() const noexcept { return state_ != State::start || (!held_.empty() && !held_is_given_); }
+    [[nodiscard]] bool in_frame() const noexcept {
+        return state_ != State::start || (!held_.empty() && !held_is_given_);
+    }
     // True if that frame is being taken in pieces.
     [[nodiscard]] bool in_pieces() const noexcept { return state_ == State::pieces; }
     // The bytes so far of a frame taken whole, after Cut::Kind::more; to judge it before it is complete.
@@ -65,7 +67,7 @@ class Cutter {
     // Gives up a frame that was taken whole: what is held is freed, what is to come is skipped.
     void abandon() noexcept;
 
-   private:
+private:
     enum class State : unsigned char { start, deciding, whole, pieces, skipping };
     void decide(State state) noexcept;
     Cut at_start(MutableBytes& in);
@@ -78,8 +80,8 @@ class Cutter {
     State state_ = State::start;
     Header header_{};
     std::size_t frame_size_ = 0;
-    std::size_t passed_ = 0;     // bytes of this frame that were given away or skipped
-    ByteVector held_;            // a partial frame, or fewer bytes than a header
+    std::size_t passed_ = 0;      // bytes of this frame that were given away or skipped
+    ByteVector held_;             // a partial frame, or fewer bytes than a header
     bool held_is_given_ = false;  // held_ was returned as a frame and is freed at the next call
 };
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // child - start another program of ours with exactly the descriptors it should have.
 //
-// Everything that allocates happens before fork(). The child then makes system calls only, reports the first that
-// fails through a pipe that exec() closes, and never returns.
+// Everything that allocates happens before fork(). The child then makes system calls only, reports the first
+// that fails through a pipe that exec() closes, and never returns.
 #include "libshared/spawn/child.h"
 
 #include <fcntl.h>
@@ -75,23 +75,17 @@ void reset_signals() noexcept {
     reset_signals();
     setsid();
     if (plan.user != nullptr)
-        if (const int number = switch_user(*plan.user); number != 0)
-            fail(plan.report, Step::user, number);
+        if (const int number = switch_user(*plan.user); number != 0) fail(plan.report, Step::user, number);
     // After the switch, since a change of the user forgets the setting.
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-        fail(plan.report, Step::parent, errno);
-    if (getppid() != plan.parent)
-        fail(plan.report, Step::parent, ESRCH);  // it ended before the line above
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        fail(plan.report, Step::privileges, errno);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) fail(plan.report, Step::parent, errno);
+    if (getppid() != plan.parent) fail(plan.report, Step::parent, ESRCH);  // it ended before the line above
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) fail(plan.report, Step::privileges, errno);
 
     // Every source lies above the targets, so none is overwritten before it is copied.
     int target = 0;
     for (const UniqueFd& source : plan.sources)
-        if (dup2(source.get(), target++) < 0)
-            fail(plan.report, Step::descriptors, errno);
-    if (dup3(plan.report, target, O_CLOEXEC) < 0)
-        fail(plan.report, Step::descriptors, errno);
+        if (dup2(source.get(), target++) < 0) fail(plan.report, Step::descriptors, errno);
+    if (dup3(plan.report, target, O_CLOEXEC) < 0) fail(plan.report, Step::descriptors, errno);
     if (syscall(SYS_close_range, static_cast<unsigned>(target) + 1, ~0U, 0U) < 0)
         fail(target, Step::descriptors, errno);
     execve(plan.path, plan.arguments, plan.environment);
@@ -104,8 +98,7 @@ struct Pipe {
 
 Result<Pipe> make_pipe() {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return system_fault(errno, "cannot make a pipe");
+    if (pipe2(ends, O_CLOEXEC) < 0) return system_fault(errno, "cannot make a pipe");
     return Pipe{UniqueFd{ends[0]}, UniqueFd{ends[1]}};
 }
 
@@ -116,16 +109,14 @@ std::vector<std::string> make_environment(std::vector<std::string> given) {
     constexpr const char* k_inherited[] = {"TZ"};
 #endif
     for (const char* name : k_inherited)
-        if (const char* value = getenv(name))
-            given.push_back(fmt::format("{}={}", name, value));
+        if (const char* value = getenv(name)) given.push_back(fmt::format("{}={}", name, value));
     return given;
 }
 
 // The form that execve() wants. The pointers are as good as `texts`.
 std::vector<char*> make_vector(std::vector<std::string>& texts) {
     std::vector<char*> pointers;
-    for (std::string& text : texts)
-        pointers.push_back(text.data());
+    for (std::string& text : texts) pointers.push_back(text.data());
     pointers.push_back(nullptr);
     return pointers;
 }
@@ -133,23 +124,21 @@ std::vector<char*> make_vector(std::vector<std::string>& texts) {
 // A copy of `fd` whose number is above everything that the child will use.
 Result<UniqueFd> copy_above(int fd, std::size_t targets) {
     UniqueFd copy{fcntl(fd, F_DUPFD_CLOEXEC, static_cast<int>(targets) + 1)};
-    if (!copy)
-        return system_fault(errno, "cannot copy a descriptor");
+    if (!copy) return system_fault(errno, "cannot copy a descriptor");
     return copy;
 }
 
-// Forks with all signals blocked, so that no handler of the parent runs in the child. Returns in the parent only.
+// Forks with all signals blocked, so that no handler of the parent runs in the child. Returns in the parent
+// only.
 Result<pid_t> fork_child(const Plan& plan) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     const pid_t pid = fork();
-    if (pid == 0)
-        become(plan);
+    if (pid == 0) become(plan);
     const int number = errno;
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    if (pid < 0)
-        return system_fault(number, "cannot make a process");
+    if (pid < 0) return system_fault(number, "cannot make a process");
     return pid;
 }
 
@@ -160,12 +149,10 @@ Done await_exec(int report, pid_t pid) {
     do {
         n = read(report, &failure, sizeof failure);
     } while (n < 0 && errno == EINTR);
-    if (n == 0)
-        return {};
+    if (n == 0) return {};
     while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
     }
-    if (n != sizeof failure)
-        return system_fault(0, "it ended before it could be executed");
+    if (n != sizeof failure) return system_fault(0, "it ended before it could be executed");
     return system_fault(failure.number, to_text(failure.step));
 }
 
@@ -178,25 +165,21 @@ struct Ends {
 
 Result<Ends> make_ends(const Launch& launch) {
     const UniqueFd null{open("/dev/null", O_RDWR | O_CLOEXEC)};
-    if (!null)
-        return system_fault(errno, "cannot open /dev/null");
+    if (!null) return system_fault(errno, "cannot open /dev/null");
     auto log = make_pipe();
     auto report = make_pipe();
-    if (!log || !report)
-        return tl::unexpected(log ? report.error() : log.error());
+    if (!log || !report) return tl::unexpected(log ? report.error() : log.error());
 
     Ends ends;
     UniqueFd config, control;
     if (launch.config) {
         auto file = make_sealed_memfd("virtgate-config", launch.config->data(), launch.config->size());
-        if (!file)
-            return tl::unexpected(file.error());
+        if (!file) return tl::unexpected(file.error());
         config = std::move(*file);
     }
     if (launch.control) {
         auto pair = make_channel_pair();
-        if (!pair)
-            return tl::unexpected(pair.error());
+        if (!pair) return tl::unexpected(pair.error());
         ends.child.control = std::move(pair->first);
         control = std::move(pair->second);
     }
@@ -204,24 +187,20 @@ Result<Ends> make_ends(const Launch& launch) {
     std::vector<int> fds{null.get(), log_end, log_end};
     fds.push_back(config ? config.get() : null.get());
     fds.push_back(control ? control.get() : null.get());
-    for (const UniqueFd& fd : launch.extra)
-        fds.push_back(fd.get());
+    for (const UniqueFd& fd : launch.extra) fds.push_back(fd.get());
     require(fds.size() == fdmap::k_first_extra + launch.extra.size(), "the descriptor map does not fit");
 
     for (const int fd : fds) {
         auto copy = copy_above(fd, fds.size());
-        if (!copy)
-            return tl::unexpected(copy.error());
+        if (!copy) return tl::unexpected(copy.error());
         ends.sources.push_back(std::move(*copy));
     }
     auto copy = copy_above(report->write.get(), fds.size());
-    if (!copy)
-        return tl::unexpected(copy.error());
+    if (!copy) return tl::unexpected(copy.error());
     ends.report_to_parent = std::move(*copy);
     ends.report = std::move(report->read);
     ends.child.log = std::move(log->read);
-    if (auto done = set_nonblocking(ends.child.log.get(), true); !done)
-        return tl::unexpected(done.error());
+    if (auto done = set_nonblocking(ends.child.log.get(), true); !done) return tl::unexpected(done.error());
     return ends;
 }
 
@@ -230,8 +209,7 @@ Result<Ends> make_ends(const Launch& launch) {
 Result<Child> start(Launch launch) {
     const std::string what = "cannot start " + launch.path;
     auto ends = make_ends(launch);
-    if (!ends)
-        return wrap(std::move(ends.error()), what);
+    if (!ends) return wrap(std::move(ends.error()), what);
     launch.arguments.insert(launch.arguments.begin(), "virtgate: " + launch.name);
     std::vector<std::string> environment = make_environment(std::move(launch.environment));
     const std::vector<char*> argv = make_vector(launch.arguments);
@@ -244,11 +222,9 @@ Result<Child> start(Launch launch) {
                     .parent = getpid(),
                     .user = launch.user ? &*launch.user : nullptr};
     const auto pid = fork_child(plan);
-    if (!pid)
-        return wrap(pid.error(), what);
+    if (!pid) return wrap(pid.error(), what);
     ends->report_to_parent.reset();
-    if (auto done = await_exec(ends->report.get(), *pid); !done)
-        return wrap(std::move(done.error()), what);
+    if (auto done = await_exec(ends->report.get(), *pid); !done) return wrap(std::move(done.error()), what);
     ends->child.pid = *pid;
     ends->child.process = UniqueFd{static_cast<int>(syscall(SYS_pidfd_open, *pid, 0))};  // is close-on-exec
     if (!ends->child.process) {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // child - start another program of ours with exactly the descriptors it should have.
 //
-// A child has: 0 = /dev/null, 1 and 2 = a pipe to its parent, 3 = its configuration, 4 = its control channel, then
-// what its role needs (libshared/fdmap.h), and nothing else. Its environment is emptied, it leads its own session
-// (so Ctrl-C reaches the top process only), it cannot gain privileges by exec (no_new_privs), and it is killed when
-// its parent ends.
+// A child has: 0 = /dev/null, 1 and 2 = a pipe to its parent, 3 = its configuration, 4 = its control channel,
+// then what its role needs (libshared/fdmap.h), and nothing else. Its environment is emptied, it leads its
+// own session (so Ctrl-C reaches the top process only), it cannot gain privileges by exec (no_new_privs), and
+// it is killed when its parent ends.
 //
 // Trust:  a child may be taken over later. What it gets here is all it will ever have.
-// Limits: the kernel kills a child when the *thread* that started it ends: start children from a thread that lives
-//         as long as the process, the main one.
+// Limits: the kernel kills a child when the *thread* that started it ends: start children from a thread that
+//         lives as long as the process, the main one.
 // Owns:   Launch owns the descriptors to hand over; Child owns the parent's ends.
 #pragma once
 
@@ -31,13 +31,13 @@ struct Launch {
     std::vector<std::string> arguments;    // after argv[0]
     std::vector<std::string> environment;  // "NAME=value" beside the variables that every child inherits (TZ)
     std::optional<ByteVector> config;      // becomes the sealed memory file at descriptor 3; none: /dev/null
-    bool control = false;                  // makes a SOCK_SEQPACKET pair, the child's end is 4; otherwise /dev/null
-    std::vector<UniqueFd> extra;           // become 5, 6, …; the open file descriptions are shared with the child
-    std::optional<User> user;              // to run as; the parent has to be root
+    bool control = false;         // makes a SOCK_SEQPACKET pair, the child's end is 4; otherwise /dev/null
+    std::vector<UniqueFd> extra;  // become 5, 6, …; the open file descriptions are shared with the child
+    std::optional<User> user;     // to run as; the parent has to be root
 };
 
-// A process that was started. It runs on when this object is destroyed, and has to be reaped: see ward.h, which
-// does all that.
+// A process that was started. It runs on when this object is destroyed, and has to be reaped: see ward.h,
+// which does all that.
 struct Child {
     pid_t pid = -1;
     UniqueFd process;  // pidfd: readable when it has ended

@@ -20,18 +20,20 @@ Level take_level(std::string_view& line) noexcept {
         return Level::warning;
     const char priority = line[1];
     line.remove_prefix(3);
-    return priority <= '3' ? Level::error : priority == '4' ? Level::warning : priority <= '6' ? Level::info : Level::debug;
+    return priority <= '3'   ? Level::error
+           : priority == '4' ? Level::warning
+           : priority <= '6' ? Level::info
+                             : Level::debug;
 }
 
-// Makes control bytes and what is not UTF-8 visible, but leaves quotes and backslashes alone: our own children have
-// escaped what they quote.
+// Makes control bytes and what is not UTF-8 visible, but leaves quotes and backslashes alone: our own
+// children have escaped what they quote.
 std::string clean(std::string_view line) {
     std::string out;
     while (!line.empty()) {
         const std::size_t plain = std::min(line.find_first_of("\"\\"), line.size());
         out += escape(line.substr(0, plain), 4 * LogRelay::k_line_max);
-        if (plain < line.size())
-            out += line[plain];
+        if (plain < line.size()) out += line[plain];
         line.remove_prefix(std::min(plain + 1, line.size()));
     }
     return out;
@@ -50,22 +52,19 @@ void LogRelay::drain() noexcept {
     // Bounded: a grandchild might hold the pipe and write for ever.
     for (int i = 0; i < 64 && read_some(); ++i) {
     }
-    if (!line_.empty())
-        finish_line();
+    if (!line_.empty()) finish_line();
 }
 
 // True if there may be more.
 bool LogRelay::read_some() noexcept {
     std::array<char, 4096> buffer;
-    if (!pipe_)
-        return false;
+    if (!pipe_) return false;
     const ssize_t n = read(pipe_.get(), buffer.data(), buffer.size());
     if (n > 0) {
         take({buffer.data(), static_cast<std::size_t>(n)});
         return true;
     }
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return errno == EINTR;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return errno == EINTR;
     watch_.reset();
     pipe_.reset();
     return false;
@@ -78,8 +77,7 @@ void LogRelay::take(std::string_view bytes) {
         const std::size_t room = k_line_max - line_.size();
         line_ += part.substr(0, room);
         cut_ = cut_ || part.size() > room;
-        if (end == std::string_view::npos)
-            return;
+        if (end == std::string_view::npos) return;
         finish_line();
         bytes.remove_prefix(end + 1);
     }
@@ -93,8 +91,7 @@ bool LogRelay::may_speak() {
         second_ = now;
         lines_ = dropped_ = 0;
     }
-    if (++lines_ <= k_lines_per_second)
-        return true;
+    if (++lines_ <= k_lines_per_second) return true;
     ++dropped_;
     return false;
 }
@@ -102,8 +99,7 @@ bool LogRelay::may_speak() {
 void LogRelay::finish_line() {
     std::string_view line = line_;
     const Level level = take_level(line);
-    if (may_speak() && !line.empty())
-        write_log_line(level, subject_, clean(line) + (cut_ ? "..." : ""));
+    if (may_speak() && !line.empty()) write_log_line(level, subject_, clean(line) + (cut_ ? "..." : ""));
     line_.clear();
     cut_ = false;
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // log_relay - pass on what a child writes to its standard error, in the child's name.
 //
-// Each line gets "NAME[PID]: " in front, so that no child can speak in the name of another one. A "<N>" priority at
-// the start of a line is kept; lines without one are warnings, since only libraries write such lines.
+// Each line gets "NAME[PID]: " in front, so that no child can speak in the name of another one. A "<N>"
+// priority at the start of a line is kept; lines without one are warnings, since only libraries write such
+// lines.
 //
 // Trust:  the child may be taken over. Control bytes and what is not UTF-8 become \xNN.
-// Limits: k_line_max bytes a line, the rest of it is cut; k_lines_per_second lines, then the others of that second
-//         are counted and dropped.
+// Limits: k_line_max bytes a line, the rest of it is cut; k_lines_per_second lines, then the others of that
+//         second are counted and dropped.
 // Owns:   the pipe's end and one unfinished line.
 #pragma once
 
@@ -19,17 +20,18 @@
 namespace virtgate::spawn {
 
 class LogRelay {
-   public:
+public:
     static constexpr std::size_t k_line_max = 1536;
     static constexpr unsigned k_lines_per_second = 200;
 
-    // Relays what comes from `pipe` (non-blocking) as `subject`, for example "gate-0[1234]", until it is closed.
+    // Relays what comes from `pipe` (non-blocking) as `subject`, for example "gate-0[1234]", until it is
+    // closed.
     LogRelay(loop::Loop& loop, UniqueFd pipe, std::string subject);
 
     // Relays what is in the pipe now, and an unfinished line too: for a child that has ended.
     void drain() noexcept;
 
-   private:
+private:
     void on_readable(loop::Want ready) noexcept;
     [[nodiscard]] bool read_some() noexcept;
     void take(std::string_view bytes);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // notify - tell the service manager how this daemon is doing.
 //
-// Source: sd_notify(3): a datagram of NAME=value lines to the UNIX socket that NOTIFY_SOCKET names; "@" in front
-//         means an abstract socket. Used by systemd, and by `virtgate up` in its place.
+// Source: sd_notify(3): a datagram of NAME=value lines to the UNIX socket that NOTIFY_SOCKET names; "@" in
+//         front means an abstract socket. Used by systemd, and by `virtgate up` in its place.
 #pragma once
 
 #include <string>

@@ -15,8 +15,7 @@ namespace virtgate::spawn {
 Result<std::string> program_directory() {
     std::array<char, PATH_MAX> path;
     const ssize_t size = readlink("/proc/self/exe", path.data(), path.size());
-    if (size < 0)
-        return system_fault(errno, "cannot find my own executable in /proc");
+    if (size < 0) return system_fault(errno, "cannot find my own executable in /proc");
     const std::string_view text{path.data(), static_cast<std::size_t>(size)};
     return std::string(text.substr(0, text.rfind('/')));
 }
@@ -34,12 +33,9 @@ Result<ByteVector> read_file(int fd, std::size_t limit) {
     std::array<std::byte, 16384> buffer;
     for (;;) {
         const ssize_t n = pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(bytes.size()));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return system_fault(errno, "cannot read");
-        if (n == 0)
-            return bytes;
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return system_fault(errno, "cannot read");
+        if (n == 0) return bytes;
         if (bytes.size() + static_cast<std::size_t>(n) > limit)
             return system_fault(0, fmt::format("more than {} bytes", limit));
         bytes.insert(bytes.end(), buffer.begin(), buffer.begin() + n);

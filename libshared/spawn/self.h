@@ -12,15 +12,16 @@
 
 namespace virtgate::spawn {
 
-// A configuration in a memory file has at most this many bytes: three PEM texts of proto/config.x and the rest.
+// A configuration in a memory file has at most this many bytes: three PEM texts of proto/config.x and the
+// rest.
 inline constexpr std::size_t k_config_max = 4U << 20;
 
 // The directory of the executable that runs, without a final slash: the others of our programs lie beside it.
 // Error: system's fault, where /proc is not mounted.
 Result<std::string> program_directory();
 
-// Makes this process closed to others: not dumpable (no core file, no ptrace, /proc entries belong to root), no
-// core file, and no new privileges by exec. For every child, first thing in main().
+// Makes this process closed to others: not dumpable (no core file, no ptrace, /proc entries belong to root),
+// no core file, and no new privileges by exec. For every child, first thing in main().
 Done close_to_others() noexcept;
 
 // All bytes of the file `fd` (borrowed) from its start, at most `limit`. Error: system's fault.
@@ -39,7 +40,8 @@ Result<T> read_config(int fd) {
     config.decode(reader);
     auto result = reader.finish(std::move(config));
     if (!result)
-        return system_fault(0, fmt::format("the parent process left a configuration with {}", to_text(result.error())));
+        return system_fault(
+            0, fmt::format("the parent process left a configuration with {}", to_text(result.error())));
     return std::move(*result);
 }
 

@@ -20,8 +20,7 @@ Result<std::optional<User>> find_user(const std::string& name) {
     // POSIX lets "no such user" look like several errors; these are those that name services report for it.
     if (found == nullptr && (failed == 0 || failed == ENOENT || failed == ESRCH))
         return std::optional<User>{};
-    if (found == nullptr)
-        return system_fault(failed, fmt::format("cannot look up user {}", name));
+    if (found == nullptr) return system_fault(failed, fmt::format("cannot look up user {}", name));
     User user{.name = name, .uid = entry.pw_uid, .gid = entry.pw_gid, .groups = {}};
     int count = 64;
     user.groups.resize(static_cast<std::size_t>(count));
@@ -35,20 +34,18 @@ Result<std::optional<User>> find_user(const std::string& name) {
 }
 
 int switch_user(const User& user) noexcept {
-    // The system calls themselves: glibc's wrappers speak to the other threads, which a forked child does not have.
+    // The system calls themselves: glibc's wrappers speak to the other threads, which a forked child does not
+    // have.
     if (syscall(SYS_setgroups, user.groups.size(), user.groups.data()) < 0 ||
         syscall(SYS_setresgid, user.gid, user.gid, user.gid) < 0 ||
         syscall(SYS_setresuid, user.uid, user.uid, user.uid) < 0)
         return errno;
     uid_t uid[3];
     gid_t gid[3];
-    if (getresuid(&uid[0], &uid[1], &uid[2]) < 0 || getresgid(&gid[0], &gid[1], &gid[2]) < 0)
-        return errno;
+    if (getresuid(&uid[0], &uid[1], &uid[2]) < 0 || getresgid(&gid[0], &gid[1], &gid[2]) < 0) return errno;
     for (int i = 0; i < 3; ++i)
-        if (uid[i] != user.uid || gid[i] != user.gid)
-            return EPERM;
-    if (user.uid != 0 && syscall(SYS_setresuid, 0, 0, 0) == 0)
-        return EPERM;
+        if (uid[i] != user.uid || gid[i] != user.gid) return EPERM;
+    if (user.uid != 0 && syscall(SYS_setresuid, 0, 0, 0) == 0) return EPERM;
     return 0;
 }
 

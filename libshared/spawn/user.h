@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // user - become another user, for good.
 //
-// Trust:  only a process that runs as root can switch. After switch_user() no way leads back, and it checks that.
+// Trust:  only a process that runs as root can switch. After switch_user() no way leads back, and it checks
+//         that.
 // Owns:   nothing.
 #pragma once
 
@@ -23,11 +24,12 @@ struct User {
     std::vector<gid_t> groups;  // supplementary, the primary one among them
 };
 
-// Looks `name` up. Empty if there is no such user. Error: system's fault, if the user database cannot be read.
+// Looks `name` up. Empty if there is no such user. Error: system's fault, if the user database cannot be
+// read.
 Result<std::optional<User>> find_user(const std::string& name);
 
-// Becomes `user`: groups, then gid, then uid, real, effective and saved; then makes sure that it happened and that
-// root cannot be had back. Only async-signal-safe calls, so it may run between fork() and exec().
+// Becomes `user`: groups, then gid, then uid, real, effective and saved; then makes sure that it happened and
+// that root cannot be had back. Only async-signal-safe calls, so it may run between fork() and exec().
 // Returns 0, or the errno of the step that failed; then the process is in between and has to end.
 [[nodiscard]] int switch_user(const User& user) noexcept;
 

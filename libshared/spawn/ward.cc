@@ -19,8 +19,7 @@ Ward::Ward(loop::Loop& loop, WardOwner& owner, std::string name, Restart restart
 }
 
 Ward::~Ward() {
-    if (child_.pid < 0)
-        return;
+    if (child_.pid < 0) return;
     signal(SIGKILL);
     static_cast<void>(reap());
 }
@@ -30,8 +29,7 @@ void Ward::start() noexcept {
     rested_->stop();
     started_ = loop_.clock().now();
     auto plan = owner_.plan(*this);
-    if (plan)
-        plan->name = name_;
+    if (plan) plan->name = name_;
     Result<Child> child = plan ? spawn::start(std::move(*plan)) : tl::unexpected(plan.error());
     if (!child) {
         log_.error("{}", child.error().text);
@@ -41,30 +39,29 @@ void Ward::start() noexcept {
     child_ = std::move(*child);
     state_ = State::running;
     log_.debug("started as process {}", child_.pid);
-    relay_ = std::make_unique<LogRelay>(loop_, std::move(child_.log), fmt::format("{}[{}]", name_, child_.pid));
+    relay_ =
+        std::make_unique<LogRelay>(loop_, std::move(child_.log), fmt::format("{}[{}]", name_, child_.pid));
     watch_ = loop_.watch(child_.process.get(), loop::Want::read, loop::to<&Ward::on_process>(*this));
     owner_.on_started(*this, std::move(child_.control));
 }
 
 void Ward::stop(Milliseconds patience) noexcept {
     rested_->stop();
-    if (state_ == State::resting)
-        state_ = State::idle;
-    if (state_ != State::running)
-        return;
+    if (state_ == State::resting) state_ = State::idle;
+    if (state_ != State::running) return;
     state_ = State::stopping;
     signal(SIGTERM);
     impatient_->start(patience);
 }
 
 void Ward::signal(int number) noexcept {
-    // By descriptor, not by number: it cannot hit a process that got the number later. Fails only when it is dead.
+    // By descriptor, not by number: it cannot hit a process that got the number later. Fails only when it is
+    // dead.
     syscall(SYS_pidfd_send_signal, child_.process.get(), number, nullptr, 0);
 }
 
 void Ward::on_impatient() noexcept {
-    if (state_ != State::stopping)
-        return;
+    if (state_ != State::stopping) return;
     log_.warning("process {} does not end; it is killed", child_.pid);
     signal(SIGKILL);
 }
@@ -85,10 +82,11 @@ void Ward::on_process(loop::Want) noexcept {
     relay_->drain();  // its last words come before the news of its end
     relay_.reset();
     const auto ran = std::chrono::duration_cast<Milliseconds>(loop_.clock().now() - started_);
-    if (ran >= k_good_run)
-        rest_ = k_rest_min;
+    if (ran >= k_good_run) rest_ = k_rest_min;
     if (state_ == State::stopping || restart_ == Restart::never)
         log_.debug("process {} {}", pid, describe(exit));
+    else if (exit.success())
+        log_.info("process {} ended; it is started again in {} ms", pid, rest_.count());
     else
         log_.error("process {} {}; it is started again in {} ms", pid, describe(exit), rest_.count());
     rest_or_end(exit);

@@ -5,9 +5,9 @@
 //       ▲                  │ stop()                │ stop()
 //       └── it ends ── stopping ◀──────────────────┘ (to idle at once: nothing runs)
 //
-// A child that ends is started again after a pause: 100 ms, doubling up to 10 s, and 100 ms again after a child that
-// ran for 10 s. How it ended is logged in words; SIGSYS is a sandbox violation. A child that could not be started
-// counts as one that ended.
+// A child that ends is started again after a pause: 100 ms, doubling up to 10 s, and 100 ms again after a
+// child that ran for 10 s. How it ended is logged in words; SIGSYS is a sandbox violation. A child that could
+// not be started counts as one that ended.
 //
 // Trust:  nothing that the child sends is read here, but its log lines (log_relay.h).
 // Owns:   the process: destroying a Ward kills and reaps it.
@@ -28,20 +28,20 @@ class Ward;
 
 // Whoever wants the process. The calls come from the loop, or from Ward::start().
 class WardOwner {
-   public:
+public:
     virtual ~WardOwner() = default;
     // What to start now; asked before every start, so that descriptors and configuration are fresh.
     // Launch::name is set by the ward. Error: logged, and tried again later.
     virtual Result<Launch> plan(Ward& ward) = 0;
     // It runs. `control` is our end of its control channel; empty if the plan asked for none.
     virtual void on_started(Ward& ward, UniqueFd control) noexcept = 0;
-    // It has ended, or could not be started (status 71). The last thing that a ward does in its callback: `ward`
-    // may be destroyed in it. Unless `ward` is idle, it will be started again by itself.
+    // It has ended, or could not be started (status 71). The last thing that a ward does in its callback:
+    // `ward` may be destroyed in it. Unless `ward` is idle, it will be started again by itself.
     virtual void on_ended(Ward& ward, const Exit& exit) noexcept = 0;
 };
 
 class Ward {
-   public:
+public:
     static constexpr Milliseconds k_rest_min{100};
     static constexpr Milliseconds k_rest_max{10'000};
     static constexpr Milliseconds k_good_run{10'000};
@@ -56,8 +56,8 @@ class Ward {
 
     // Starts the process now. Not while it is running or stopping.
     void start() noexcept;
-    // Ends the process: SIGTERM now, SIGKILL after `patience`. on_ended() follows if it was running; if it was
-    // resting or idle, the ward is idle at once and nothing follows.
+    // Ends the process: SIGTERM now, SIGKILL after `patience`. on_ended() follows if it was running; if it
+    // was resting or idle, the ward is idle at once and nothing follows.
     void stop(Milliseconds patience) noexcept;
     // What happens from now on when the process ends by itself.
     void set_restart(Restart restart) noexcept { restart_ = restart; }
@@ -68,7 +68,7 @@ class Ward {
     [[nodiscard]] pid_t pid() const noexcept { return child_.pid; }
     [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
-   private:
+private:
     enum class State : unsigned char { idle, running, resting, stopping };
     void on_process(loop::Want ready) noexcept;
     void on_rested() noexcept { start(); }

@@ -18,14 +18,12 @@ bool has_control_byte(std::string_view text) noexcept {
 }
 
 void Reader::fail(Flaw flaw) noexcept {
-    if (ok())
-        flaw_ = flaw;
+    if (ok()) flaw_ = flaw;
 }
 
 // `size` bytes at the current position, or null: then the flaw is recorded.
 const std::byte* Reader::take(std::size_t size) noexcept {
-    if (!ok())
-        return nullptr;
+    if (!ok()) return nullptr;
     if (bytes_.size() - at_ < size) {
         flaw_ = Flaw::truncated;
         return nullptr;
@@ -88,8 +86,7 @@ std::uint64_t Reader::u64(std::uint64_t min, std::uint64_t max) noexcept {
 std::span<const std::byte> Reader::opaque(std::uint32_t max) noexcept {
     const std::size_t start = at_;
     const std::uint32_t size = u32();
-    if (!ok())
-        return {};
+    if (!ok()) return {};
     if (size > max)
         fail(Flaw::string_too_long);
     else if (bytes_.size() - at_ < padded(size))
@@ -141,15 +138,13 @@ std::string Reader::characters(std::uint32_t max) {
 }
 
 void Reader::fixed_characters(std::span<char> to) noexcept {
-    for (char& c : to)
-        c = character();
+    for (char& c : to) c = character();
 }
 
 std::uint32_t Reader::count(std::uint32_t max, std::uint32_t least) noexcept {
     const std::size_t start = at_;
     const std::uint32_t elements = u32();
-    if (!ok())
-        return 0;
+    if (!ok()) return 0;
     if (elements > max)
         fail(Flaw::array_too_long);
     else if ((bytes_.size() - at_) / least < elements)

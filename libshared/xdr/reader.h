@@ -24,7 +24,7 @@
 namespace virtgate::xdr {
 
 class Reader {
-   public:
+public:
     explicit Reader(std::span<const std::byte> bytes) noexcept : bytes_(bytes) {}
 
     // Integers of 4 and 8 bytes, IEEE 754 numbers, booleans.
@@ -73,17 +73,20 @@ class Reader {
     [[nodiscard]] std::size_t offset() const noexcept { return at_; }
     [[nodiscard]] std::size_t left() const noexcept { return ok() ? bytes_.size() - at_ : 0; }
 
+    // What was wrong, left-over bytes included; Flaw::none if nothing was.
+    [[nodiscard]] Flaw close() noexcept {
+        if (ok() && at_ != bytes_.size()) fail(Flaw::trailing_bytes);
+        return flaw_;
+    }
+
     // Releases `value` if nothing was wrong and no byte is left over.
     template <class T>
     [[nodiscard]] tl::expected<T, Flaw> finish(T value) noexcept {
-        if (ok() && at_ != bytes_.size())
-            fail(Flaw::trailing_bytes);
-        if (!ok())
-            return tl::make_unexpected(flaw_);
+        if (close() != Flaw::none) return tl::make_unexpected(flaw_);
         return value;
     }
 
-   private:
+private:
     [[nodiscard]] const std::byte* take(std::size_t size) noexcept;
 
     std::span<const std::byte> bytes_;

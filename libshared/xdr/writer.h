@@ -19,7 +19,7 @@
 namespace virtgate::xdr {
 
 class Writer {
-   public:
+public:
     // Appends to `to` at most `limit` bytes.
     Writer(std::vector<std::byte>& to, std::size_t limit) noexcept : vector_(&to), limit_(limit) {}
     // Fills `to` from its start.
@@ -70,7 +70,7 @@ class Writer {
     // vector or span: drop them.
     [[nodiscard]] tl::expected<std::size_t, Flaw> finish() const noexcept;
 
-   private:
+private:
     void put(std::span<const std::byte> bytes, std::size_t padding);
 
     std::vector<std::byte>* vector_ = nullptr;

@@ -38,16 +38,15 @@ BrokerLink::BrokerLink(loop::Loop& loop, std::string path)
       sweep_timer_(loop.timer(loop::to<&BrokerLink::on_sweep>(*this))) {}
 
 Done BrokerLink::ask_open_session(const proto::who::Who& who, std::uint64_t ticket, OnAnswer answer) {
-    if (questions_.size() >= k_waiting_max)
-        return system_fault(0, "too many clients wait for the broker");
+    if (questions_.size() >= k_waiting_max) return system_fault(0, "too many clients wait for the broker");
     auto payload = proto::encode(who, rpc::Control::k_payload_max);
     if (!payload)
-        return system_fault(0, fmt::format("a client cannot be described to the broker: {}", to_text(payload.error())));
+        return system_fault(
+            0, fmt::format("a client cannot be described to the broker: {}", to_text(payload.error())));
     while (questions_.contains(++serial_)) {
     }
     questions_.emplace(serial_, Question{answer, ticket, std::move(*payload), loop_.clock().now()});
-    if (!sweep_timer_->running())
-        sweep_timer_->start(k_sweep);
+    if (!sweep_timer_->running()) sweep_timer_->start(k_sweep);
     if (control_)
         send_waiting();
     else if (!retry_timer_->running())
@@ -58,8 +57,7 @@ Done BrokerLink::ask_open_session(const proto::who::Who& who, std::uint64_t tick
 void BrokerLink::forget(const void* asker) noexcept {
     // The places stay until the answers come, so that a gate that comes and goes cannot ask without a bound.
     for (auto& [serial, question] : questions_)
-        if (question.answer.object == asker)
-            question.answer = {};
+        if (question.answer.object == asker) question.answer = {};
 }
 
 UniqueFd BrokerLink::try_connect() const noexcept {
@@ -88,40 +86,40 @@ void BrokerLink::connect() noexcept {
     }
     log_.info("connected to {}", path_);
     retry_ = k_retry_min;
-    control_ = std::make_unique<rpc::Control>(loop_, std::move(socket), 1, loop::to<&BrokerLink::on_message>(*this),
-                                              loop::to<&BrokerLink::on_closed>(*this));
+    control_ =
+        std::make_unique<rpc::Control>(loop_, std::move(socket), 1, loop::to<&BrokerLink::on_message>(*this),
+                                       loop::to<&BrokerLink::on_closed>(*this));
     send_waiting();
 }
 
 void BrokerLink::send_waiting() noexcept {
     for (auto& [serial, question] : questions_) {
-        if (question.payload.empty())
-            continue;
+        if (question.payload.empty()) continue;
         // A channel that is closed or full: the rest waits for the next connection or the next answer.
-        if (!control_->send(make_call(serial), question.payload))
-            return;
+        if (!control_->send(make_call(serial), question.payload)) return;
         question.payload = ByteVector{};
     }
 }
 
 void BrokerLink::on_message(rpc::Control::Message& message) noexcept {
     const auto at = questions_.find(message.header.serial);
-    const bool is_reply = message.header == rpc::reply_to(make_call(message.header.serial)) ||
-                          message.header == rpc::reply_to(make_call(message.header.serial), rpc::Status::error);
+    const bool is_reply =
+        message.header == rpc::reply_to(make_call(message.header.serial)) ||
+        message.header == rpc::reply_to(make_call(message.header.serial), rpc::Status::error);
     if (!is_reply || at == questions_.end() || !at->second.payload.empty())
         return log_.error("the broker sent something that is no answer");
     const Question question = std::move(at->second);
     questions_.erase(at);
     if (message.header.status == rpc::Status::error)
         answer(question, nullptr, {}, rpc::read_error_text(message.payload));
-    else if (const auto grant = proto::decode<proto::who::SessionGrant>(message.payload); grant && message.fds.count() == 1)
+    else if (const auto grant = proto::decode<proto::who::SessionGrant>(message.payload);
+             grant && message.fds.count() == 1)
         answer(question, &*grant, message.fds.take(0), {});
     else {
         log_.error("the broker's answer cannot be understood");
         answer(question, nullptr, {}, "internal error");
     }
-    if (control_)
-        send_waiting();
+    if (control_) send_waiting();
 }
 
 void BrokerLink::on_closed(std::string_view why) noexcept {
@@ -136,17 +134,14 @@ void BrokerLink::on_closed(std::string_view why) noexcept {
             ++at;
         }
     }
-    if (!questions_.empty())
-        retry_timer_->start(retry_);
-    for (const Question& question : lost)
-        answer(question, nullptr, {}, "the broker has ended");
+    if (!questions_.empty()) retry_timer_->start(retry_);
+    for (const Question& question : lost) answer(question, nullptr, {}, "the broker has ended");
 }
 
 void BrokerLink::on_retry() noexcept {
     const bool somebody_waits = std::any_of(questions_.begin(), questions_.end(),
                                             [](const auto& q) { return !q.second.payload.empty(); });
-    if (!control_ && somebody_waits)
-        connect();
+    if (!control_ && somebody_waits) connect();
 }
 
 void BrokerLink::on_sweep() noexcept {
@@ -160,16 +155,13 @@ void BrokerLink::on_sweep() noexcept {
             ++at;
         }
     }
-    if (!questions_.empty())
-        sweep_timer_->start(k_sweep);
-    for (const Question& question : late)
-        answer(question, nullptr, {}, "the broker does not answer");
+    if (!questions_.empty()) sweep_timer_->start(k_sweep);
+    for (const Question& question : late) answer(question, nullptr, {}, "the broker does not answer");
 }
 
 void BrokerLink::answer(const Question& question, const proto::who::SessionGrant* grant, UniqueFd session,
                         std::string_view refusal) noexcept {
-    if (question.answer.object == nullptr)
-        return;  // the session, if there is one, is closed here
+    if (question.answer.object == nullptr) return;  // the session, if there is one, is closed here
     BrokerAnswer result{question.ticket, grant, std::move(session), refusal};
     question.answer(result);
 }

@@ -7,8 +7,8 @@
 //       ▲                      │ fails: tries again after 50 ms … 2 s while somebody waits
 //       └──────────────────────┘
 //
-// Questions asked while it is down wait for it. Those that were on their way when the broker ended are refused: the
-// broker may or may not have opened the session, and closing its descriptor has ended it.
+// Questions asked while it is down wait for it. Those that were on their way when the broker ended are
+// refused: the broker may or may not have opened the session, and closing its descriptor has ended it.
 //
 // Trust:  the broker is trusted with the decision. What it answers is checked for form.
 // Limits: k_waiting_max questions; each is refused after k_patience.
@@ -34,7 +34,7 @@ struct BrokerAnswer {
 };
 
 class BrokerLink {
-   public:
+public:
     using OnAnswer = loop::Target<BrokerAnswer&>;
     static constexpr std::size_t k_waiting_max = 1024;
     static constexpr Milliseconds k_patience{20'000};
@@ -44,15 +44,15 @@ class BrokerLink {
     // `path`: of the broker's socket. Nothing is connected before somebody asks.
     BrokerLink(loop::Loop& loop, std::string path);
 
-    // Asks for a session of `who`; `answer` is called later from the loop, exactly once, with `ticket`, unless the
-    // asker is forgotten before. Error: system's fault, if too many questions wait already.
+    // Asks for a session of `who`; `answer` is called later from the loop, exactly once, with `ticket`,
+    // unless the asker is forgotten before. Error: system's fault, if too many questions wait already.
     Done ask_open_session(const proto::who::Who& who, std::uint64_t ticket, OnAnswer answer);
 
-    // Forgets the questions whose answers go to `asker` (the object of their target): their sessions are closed when
-    // they come.
+    // Forgets the questions whose answers go to `asker` (the object of their target): their sessions are
+    // closed when they come.
     void forget(const void* asker) noexcept;
 
-   private:
+private:
     struct Question {
         OnAnswer answer;  // its object is null when the asker is gone
         std::uint64_t ticket = 0;

@@ -22,7 +22,8 @@ rpc::Header make_call(door::Procedure procedure, std::uint32_t serial) noexcept 
 
 }  // namespace
 
-Desk::Desk(loop::Loop& loop, std::uint32_t gate, UniqueFd channel, const Examiner& examiner, BrokerLink& broker)
+Desk::Desk(loop::Loop& loop, std::uint32_t gate, UniqueFd channel, const Examiner& examiner,
+           BrokerLink& broker)
     : log_(fmt::format("gate-{}", gate)), examiner_(examiner), broker_(broker) {
     channel_ = std::make_unique<rpc::Control>(loop, std::move(channel), 0, loop::to<&Desk::on_message>(*this),
                                               loop::to<&Desk::on_closed>(*this));
@@ -57,24 +58,22 @@ void Desk::serve_nonces(const rpc::Header& call) {
     }
     const auto payload = proto::encode(door::NoncesRet{.nonces = std::move(*nonces)});
     require(payload.has_value(), "nonces that do not fit their message");
-    if (const auto sent = channel_->send_reply(call, *payload); !sent)
-        log_.warning("{}", sent.error().text);
+    if (const auto sent = channel_->send_reply(call, *payload); !sent) log_.warning("{}", sent.error().text);
 }
 
 void Desk::serve_admit(const rpc::Header& call, ByteView payload) {
     const auto proof = proto::decode<door::AdmitArgs>(payload);
-    if (!proof)
-        return hang_up(fmt::format("its proof has a {}", to_text(proof.error())));
-    if (open_.contains(call.serial))
-        return hang_up("it used a serial twice");
+    if (!proof) return hang_up(fmt::format("its proof has a {}", to_text(proof.error())));
+    if (open_.contains(call.serial)) return hang_up("it used a serial twice");
     Examination examination = examiner_.examine(*proof, nonces_);
     Open admission{.client = fmt::format("{} port {}", escape(proof->source, 64), proof->source_port),
                    .presented = std::move(examination.presented)};
-    if (!examination.verdict)
-        return refuse(call, admission, examination.verdict.error().text);
+    if (!examination.verdict) return refuse(call, admission, examination.verdict.error().text);
     for (const std::string& warning : examination.warnings)
         log_.warning("certificate \"{}\" of {}: {}", admission.presented, admission.client, warning);
-    if (const auto asked = broker_.ask_open_session(examination.who, call.serial, loop::to<&Desk::on_answer>(*this)); !asked)
+    if (const auto asked =
+            broker_.ask_open_session(examination.who, call.serial, loop::to<&Desk::on_answer>(*this));
+        !asked)
         return refuse(call, admission, asked.error().text);
     open_.emplace(call.serial, std::move(admission));
 }
@@ -89,13 +88,11 @@ void Desk::refuse(const rpc::Header& call, const Open& admission, std::string_vi
 void Desk::on_answer(BrokerAnswer& answer) noexcept {
     const auto serial = static_cast<std::uint32_t>(answer.ticket);
     const auto at = open_.find(serial);
-    if (at == open_.end())
-        return;
+    if (at == open_.end()) return;
     const Open admission = std::move(at->second);
     open_.erase(at);
     const rpc::Header call = make_call(door::Procedure::admit, serial);
-    if (answer.grant == nullptr)
-        return refuse(call, admission, answer.refusal);
+    if (answer.grant == nullptr) return refuse(call, admission, answer.refusal);
     const auto payload = proto::encode(*answer.grant);
     require(payload.has_value(), "a grant that was decoded cannot be encoded");
     const int session = answer.session.get();

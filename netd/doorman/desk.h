@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // desk - doorman's side of the channel to one gate: nonces, and who may come in.
 //
-// Twins: ask_nonces() and ask_admit() in netd/gate/door; serve_nonces() and serve_admit() here (proto/door.x).
+// Twins: ask_nonces() and ask_admit() in netd/gate/door; serve_nonces() and serve_admit() here
+//        (proto/door.x).
 //
-// Each client that is refused gives one line in the log with its address, what it presented and the rule that it
-// broke; each client that came in gives one with its session and identity.
+// Each client that is refused gives one line in the log with its address, what it presented and the rule that
+// it broke; each client that came in gives one with its session and identity.
 //
-// Trust:  the gate may be taken over. A message that is not a well-formed call of the DOOR program closes its channel;
-//         a proof that does not hold gets an error, since an honest gate cannot know what doorman finds.
+// Trust:  the gate may be taken over. A message that is not a well-formed call of the DOOR program closes its
+//         channel; a proof that does not hold gets an error, since an honest gate cannot know what doorman
+//         finds.
 // Limits: those of nonces.h and broker_link.h.
 // Owns:   the channel. A session's descriptor is passed on and closed here.
 #pragma once
@@ -24,13 +26,14 @@
 namespace virtgate::netd::doorman {
 
 class Desk {
-   public:
-    Desk(loop::Loop& loop, std::uint32_t gate, UniqueFd channel, const Examiner& examiner, BrokerLink& broker);
+public:
+    Desk(loop::Loop& loop, std::uint32_t gate, UniqueFd channel, const Examiner& examiner,
+         BrokerLink& broker);
     ~Desk() { broker_.forget(this); }
     Desk(const Desk&) = delete;
     Desk& operator=(const Desk&) = delete;
 
-   private:
+private:
     // An admission that waits for the broker.
     struct Open {
         std::string client;     // "192.0.2.7 port 4711"

@@ -28,13 +28,12 @@ Result<std::string> normalise_address(std::string_view address) {
     return std::string(inet_ntop(AF_INET6, &v6, text.data(), text.size()));
 }
 
-Result<Examiner> Examiner::make(std::string_view authorities, std::string_view revoked, std::string_view certificate) {
+Result<Examiner> Examiner::make(std::string_view authorities, std::string_view revoked,
+                                std::string_view certificate) {
     auto loaded = Authorities::load(authorities, revoked);
-    if (!loaded)
-        return tl::unexpected(loaded.error());
+    if (!loaded) return tl::unexpected(loaded.error());
     auto own = first_certificate(certificate);
-    if (!own)
-        return tl::unexpected(own.error());
+    if (!own) return tl::unexpected(own.error());
     return Examiner(std::move(*loaded), std::move(*own));
 }
 
@@ -46,30 +45,23 @@ Examination Examiner::examine(const proto::door::AdmitArgs& proof, Nonces& nonce
 
 Done Examiner::examine_into(const proto::door::AdmitArgs& proof, Nonces& nonces, Examination& result) const {
     auto source = normalise_address(proof.source);
-    if (!source)
-        return tl::unexpected(source.error());
+    if (!source) return tl::unexpected(source.error());
     const auto handshake = read_handshake(proof.transcript);
-    if (!handshake)
-        return tl::unexpected(handshake.error());
+    if (!handshake) return tl::unexpected(handshake.error());
     if (!nonces.spend(handshake->server_random))
         return peer_fault("the handshake was not made with a nonce of this gate");
     if (!std::ranges::equal(handshake->server_certificate, certificate_))
         return peer_fault("the handshake was made with another server's certificate");
     const auto chain = parse_chain(handshake->client_chain);
-    if (!chain)
-        return tl::unexpected(chain.error());
+    if (!chain) return tl::unexpected(chain.error());
     gnutls_x509_crt_t leaf = chain->front().get();
     result.presented = describe_subject(leaf);
 
     const auto verify = read_certificate_verify(proof.certificate_verify);
-    if (!verify)
-        return tl::unexpected(verify.error());
-    if (auto done = check_proof(*handshake, *verify, leaf); !done)
-        return done;
-    if (auto done = authorities_.judge(*chain, result.warnings); !done)
-        return done;
-    if (auto done = read_names(leaf, result.who); !done)
-        return done;
+    if (!verify) return tl::unexpected(verify.error());
+    if (auto done = check_proof(*handshake, *verify, leaf); !done) return done;
+    if (auto done = authorities_.judge(*chain, result.warnings); !done) return done;
+    if (auto done = read_names(leaf, result.who); !done) return done;
     result.who.method = proto::who::AuthMethod::auth_x509;
     result.who.source = std::move(*source);
     result.who.source_port = proof.source_port;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // examine - decide from a gate's proof who the client is, or that nobody knows.
 //
-// In this order, cheapest first: the transcript is a full TLS 1.3 handshake; its nonce is one of this gate's, unspent;
-// the server in it was us; the client's signature covers it; the chain is valid (x509.h); its names are unambiguous
-// (x509_names.h).
+// In this order, cheapest first: the transcript is a full TLS 1.3 handshake; its nonce is one of this gate's,
+// unspent; the server in it was us; the client's signature covers it; the chain is valid (x509.h); its names
+// are unambiguous (x509_names.h).
 //
-// Trust:  nothing in the proof is believed but what the client's signature and the CA's cover. The source address is
-//         the gate's word: a taken-over gate can lie about it.
+// Trust:  nothing in the proof is believed but what the client's signature and the CA's cover. The source
+//         address is the gate's word: a taken-over gate can lie about it.
 #pragma once
 
 #include <string>
@@ -25,15 +25,17 @@ struct Examination {
 };
 
 class Examiner {
-   public:
-    // `authorities` and `revoked`: PEM texts, see Authorities. `certificate`: PEM of the server's own certificate.
+public:
+    // `authorities` and `revoked`: PEM texts, see Authorities. `certificate`: PEM of the server's own
+    // certificate.
     // Error: system's fault; the configuration is wrong.
-    static Result<Examiner> make(std::string_view authorities, std::string_view revoked, std::string_view certificate);
+    static Result<Examiner> make(std::string_view authorities, std::string_view revoked,
+                                 std::string_view certificate);
 
     // Examines `proof`; spends its nonce of `nonces`.
     [[nodiscard]] Examination examine(const proto::door::AdmitArgs& proof, Nonces& nonces) const;
 
-   private:
+private:
     Examiner(Authorities authorities, ByteVector certificate)
         : authorities_(std::move(authorities)), certificate_(std::move(certificate)) {}
     Done examine_into(const proto::door::AdmitArgs& proof, Nonces& nonces, Examination& result) const;

@@ -8,3 +8,14 @@ PROGRAMS += virtgate-doorman
 virtgate-doorman_SOURCES := netd/doorman/main.cc
 virtgate-doorman_LIBRARIES := doorman keeper spawn rpc channel proto xdr loop base
 virtgate-doorman_PACKAGES := GNUTLS EVENT
+
+UNIT_TESTS += test-doorman-x509 test-doorman-proof test-doorman-service
+test-doorman-x509_SOURCES := tests/unit/doorman_x509.cc tests/unit/support/certificates.cc
+test-doorman-x509_LIBRARIES := $(virtgate-doorman_LIBRARIES)
+test-doorman-x509_PACKAGES := GNUTLS EVENT
+test-doorman-proof_SOURCES := tests/unit/doorman_proof.cc tests/unit/support/certificates.cc
+test-doorman-proof_LIBRARIES := $(virtgate-doorman_LIBRARIES)
+test-doorman-proof_PACKAGES := GNUTLS EVENT
+test-doorman-service_SOURCES := tests/unit/doorman_service.cc tests/unit/support/certificates.cc
+test-doorman-service_LIBRARIES := $(virtgate-doorman_LIBRARIES)
+test-doorman-service_PACKAGES := GNUTLS EVENT

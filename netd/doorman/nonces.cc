@@ -18,15 +18,13 @@ Result<std::vector<Nonces::Nonce>> Nonces::hand_out(std::size_t count) {
         live_.insert(nonce);
         order_.push_back(nonce);
     }
-    for (; order_.size() > k_kept; order_.pop_front())
-        live_.erase(order_.front());
+    for (; order_.size() > k_kept; order_.pop_front()) live_.erase(order_.front());
     return fresh;
 }
 
 bool Nonces::spend(ByteView random) {
     Nonce nonce;
-    if (random.size() != nonce.size())
-        return false;
+    if (random.size() != nonce.size()) return false;
     std::copy(random.begin(), random.end(), nonce.begin());
     return live_.erase(nonce) == 1;
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // nonces - random values that one gate may use as a TLS server's random, each once.
 //
-// A handshake that contains one of them was made after it was handed out, and no second session can be had with it.
+// A handshake that contains one of them was made after it was handed out, and no second session can be had
+// with it.
 //
 // Trust:  the gate may be taken over; it can waste its own nonces only.
-// Limits: the last k_kept that were handed out and not spent; a gate that lets more handshakes fail than that in the
-//         time of one handshake loses the oldest. At the few thousand handshakes a second that a core can do, this
-//         is more than the ten seconds a handshake may take.
+// Limits: the last k_kept that were handed out and not spent; a gate that lets more handshakes fail than that
+//         in the time of one handshake loses the oldest. At the few thousand handshakes a second that a core
+//         can do, this is more than the ten seconds a handshake may take.
 // Owns:   the values, 32 bytes each.
 #pragma once
 
@@ -22,7 +23,7 @@
 namespace virtgate::netd::doorman {
 
 class Nonces {
-   public:
+public:
     using Nonce = std::array<std::byte, 32>;
     static constexpr std::size_t k_kept = 16384;
 
@@ -34,7 +35,7 @@ class Nonces {
 
     [[nodiscard]] std::size_t outstanding() const noexcept { return live_.size(); }
 
-   private:
+private:
     // The values are random, so their first bytes are as good as a hash of them; nobody else chooses them.
     struct FirstBytes {
         std::size_t operator()(const Nonce& nonce) const noexcept { return load_be64(nonce.data()); }

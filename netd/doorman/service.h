@@ -14,14 +14,14 @@
 namespace virtgate::netd::doorman {
 
 class Service {
-   public:
+public:
     // Serves until the supervisor's channel `parent` is closed; then stops `loop`.
     Service(loop::Loop& loop, UniqueFd parent, const Examiner& examiner, std::string broker_socket);
 
     // Tells the supervisor that doorman serves. Error: the channel is closed.
     Done report_ready();
 
-   private:
+private:
     void on_parent(rpc::Control::Message& message) noexcept;
     void on_parent_closed(std::string_view why) noexcept;
 

@@ -22,9 +22,42 @@ std::string to_text(unsigned status) {
         return fmt::format("verification status {:#x}", status);
     std::string result(reinterpret_cast<const char*>(text.data), text.size);
     gnutls_free(text.data);
-    while (!result.empty() && (result.back() == ' ' || result.back() == '.'))
-        result.pop_back();
+    while (!result.empty() && (result.back() == ' ' || result.back() == '.')) result.pop_back();
     return result;
+}
+
+// Frees an array that GnuTLS made, but not what its elements point to.
+struct FreeArray {
+    void operator()(void* array) const noexcept { gnutls_free(array); }
+};
+
+// Adds the revocation lists of the PEM text to `list`, if each is signed by one of `authorities`.
+Done add_revoked(gnutls_x509_trust_list_t list, std::span<const gnutls_x509_crt_t> authorities,
+                 std::string_view revoked) {
+    // An old list still says who is revoked, so its dates do not matter; a list of somebody else would say
+    // nothing.
+    constexpr unsigned k_harmless = GNUTLS_CERT_INVALID | GNUTLS_CERT_REVOCATION_DATA_SUPERSEDED;
+    unsigned count = 0;
+    gnutls_x509_crl_t* lists = nullptr;
+    const gnutls_datum_t input = to_datum(revoked);
+    if (const int code = gnutls_x509_crl_list_import2(&lists, &count, &input, GNUTLS_X509_FMT_PEM, 0);
+        code < 0)
+        return gnutls_fault(code, "the revocation lists cannot be read");
+    const std::unique_ptr<gnutls_x509_crl_t, FreeArray> array(lists);
+    bool good = true;
+    for (const gnutls_x509_crl_t one : std::span(lists, count)) {
+        unsigned status = 0;
+        const int code = gnutls_x509_crl_verify(one, authorities.data(),
+                                                static_cast<unsigned>(authorities.size()), 0, &status);
+        const bool is_old_only =
+            (status & ~k_harmless) == 0 && (status & GNUTLS_CERT_REVOCATION_DATA_SUPERSEDED) != 0;
+        good = good && code >= 0 && (status == 0 || is_old_only);
+    }
+    // It takes the lists in any case.
+    const int added = gnutls_x509_trust_list_add_crls(list, lists, count, 0, 0);
+    if (!good || added < 0 || static_cast<unsigned>(added) != count)
+        return system_fault(0, "a revocation list is not signed by any of the CAs");
+    return {};
 }
 
 Done judge_dates(const X509Chain& chain) {
@@ -32,12 +65,9 @@ Done judge_dates(const X509Chain& chain) {
     for (const X509Certificate& certificate : chain) {
         const std::time_t begin = gnutls_x509_crt_get_activation_time(certificate.get());
         const std::time_t end = gnutls_x509_crt_get_expiration_time(certificate.get());
-        if (begin == -1 || end == -1)
-            return peer_fault("a certificate has unreadable dates");
-        if (begin > now)
-            return peer_fault("a certificate is not valid yet");
-        if (end < now)
-            return peer_fault("a certificate has expired");
+        if (begin == -1 || end == -1) return peer_fault("a certificate has unreadable dates");
+        if (begin > now) return peer_fault("a certificate is not valid yet");
+        if (end < now) return peer_fault("a certificate has expired");
     }
     return {};
 }
@@ -48,23 +78,19 @@ Done judge_constraints(gnutls_x509_crt_t leaf) {
     const int found = gnutls_x509_crt_get_basic_constraints(leaf, &critical, &is_ca, &length);
     if (found < 0 && found != GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
         return peer_fault("the certificate has unreadable basic constraints");
-    if (found >= 0 && is_ca != 0)
-        return peer_fault("the certificate is a CA's, not a client's");
+    if (found >= 0 && is_ca != 0) return peer_fault("the certificate is a CA's, not a client's");
     return {};
 }
 
 Done judge_usage(gnutls_x509_crt_t leaf, std::vector<std::string>& warnings) {
     unsigned usage = 0, critical = 0;
     const int found = gnutls_x509_crt_get_key_usage(leaf, &usage, &critical);
-    if (found == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
-        return {};
-    if (found < 0)
-        return peer_fault("the certificate has an unreadable key usage");
-    // libvirt also wants keyEncipherment. TLS 1.3 encrypts nothing with a certificate's key, so that is not asked.
-    if ((usage & GNUTLS_KEY_DIGITAL_SIGNATURE) != 0)
-        return {};
-    if (critical != 0)
-        return peer_fault("the certificate's key usage does not allow digital signatures");
+    if (found == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE) return {};
+    if (found < 0) return peer_fault("the certificate has an unreadable key usage");
+    // libvirt also wants keyEncipherment. TLS 1.3 encrypts nothing with a certificate's key, so that is not
+    // asked.
+    if ((usage & GNUTLS_KEY_DIGITAL_SIGNATURE) != 0) return {};
+    if (critical != 0) return peer_fault("the certificate's key usage does not allow digital signatures");
     warnings.emplace_back("its key usage does not allow digital signatures, but is not critical");
     return {};
 }
@@ -77,17 +103,13 @@ Done judge_purpose(gnutls_x509_crt_t leaf, std::vector<std::string>& warnings) {
         unsigned critical = 0;
         const int found = gnutls_x509_crt_get_key_purpose_oid(leaf, i, oid, &size, &critical);
         if (found == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE) {
-            if (i == 0)
-                return {};
-            if (any_critical)
-                return peer_fault("the certificate's purpose is not that of a TLS client");
+            if (i == 0) return {};
+            if (any_critical) return peer_fault("the certificate's purpose is not that of a TLS client");
             warnings.emplace_back("its purpose is not that of a TLS client, but is not critical");
             return {};
         }
-        if (found < 0)
-            return peer_fault("the certificate has an unreadable key purpose");
-        if (std::string_view(oid) == GNUTLS_KP_TLS_WWW_CLIENT)
-            return {};
+        if (found < 0) return peer_fault("the certificate has an unreadable key purpose");
+        if (std::string_view(oid) == GNUTLS_KP_TLS_WWW_CLIENT) return {};
         any_critical = any_critical || critical != 0;
     }
 }
@@ -120,8 +142,7 @@ Result<ByteVector> first_certificate(std::string_view pem) {
     const gnutls_datum_t input = to_datum(pem);
     gnutls_datum_t der{nullptr, 0};
     const int code = gnutls_pem_base64_decode2("CERTIFICATE", &input, &der);
-    if (code < 0)
-        return gnutls_fault(code, "the server's certificate cannot be read");
+    if (code < 0) return gnutls_fault(code, "the server's certificate cannot be read");
     const ByteView bytes = std::as_bytes(std::span(der.data, der.size));
     ByteVector result(bytes.begin(), bytes.end());
     gnutls_free(der.data);
@@ -133,52 +154,36 @@ Result<Authorities> Authorities::load(std::string_view certificates, std::string
     if (const int code = gnutls_x509_trust_list_init(&raw, 0); code < 0)
         return gnutls_fault(code, "cannot make a list of authorities");
     List list(raw);
-
     unsigned count = 0;
     gnutls_x509_crt_t* authorities = nullptr;
-    gnutls_datum_t input = to_datum(certificates);
+    const gnutls_datum_t input = to_datum(certificates);
     int code = gnutls_x509_crt_list_import2(&authorities, &count, &input, GNUTLS_X509_FMT_PEM, 0);
-    if (code < 0)
-        return gnutls_fault(code, "the CA certificates cannot be read");
-    code = gnutls_x509_trust_list_add_cas(raw, authorities, count, 0);  // takes the certificates, not the array
-    gnutls_free(authorities);
+    if (code < 0) return gnutls_fault(code, "the CA certificates cannot be read");
+    // It takes the certificates; the array stays ours.
+    const std::unique_ptr<gnutls_x509_crt_t, FreeArray> array(authorities);
+    code = gnutls_x509_trust_list_add_cas(raw, authorities, count, 0);
     if (code < 0 || static_cast<unsigned>(code) != count)
         return gnutls_fault(code, "the CA certificates cannot be used");
-    if (revoked.empty())
-        return Authorities(std::move(list));
-
-    gnutls_x509_crl_t* lists = nullptr;
-    input = to_datum(revoked);
-    code = gnutls_x509_crl_list_import2(&lists, &count, &input, GNUTLS_X509_FMT_PEM, 0);
-    if (code < 0)
-        return gnutls_fault(code, "the revocation lists cannot be read");
-    // An old list still says who is revoked, so its dates do not matter; a list of somebody else would say nothing.
-    code = gnutls_x509_trust_list_add_crls(raw, lists, count, GNUTLS_TL_VERIFY_CRL, GNUTLS_VERIFY_DISABLE_TIME_CHECKS);
-    gnutls_free(lists);
-    if (code < 0 || static_cast<unsigned>(code) != count)
-        return system_fault(0, "a revocation list is not signed by any of the CAs");
+    if (!revoked.empty())
+        if (auto done = add_revoked(raw, {authorities, count}, revoked); !done)
+            return tl::unexpected(done.error());
     return Authorities(std::move(list));
 }
 
 Done Authorities::judge(const X509Chain& chain, std::vector<std::string>& warnings) const {
     require(!chain.empty(), "an empty chain is judged");
     std::vector<gnutls_x509_crt_t> raw;
-    for (const X509Certificate& certificate : chain)
-        raw.push_back(certificate.get());
+    for (const X509Certificate& certificate : chain) raw.push_back(certificate.get());
     // Dates first: their message is the clearest one.
-    if (auto done = judge_dates(chain); !done)
-        return done;
+    if (auto done = judge_dates(chain); !done) return done;
     unsigned status = 0;
-    const int code = gnutls_x509_trust_list_verify_crt2(list_.get(), raw.data(), static_cast<unsigned>(raw.size()), nullptr,
-                                                        0, k_verify_flags, &status, nullptr);
-    if (code < 0)
-        return peer_fault(fmt::format("the chain cannot be verified: {}", gnutls_strerror(code)));
-    if (status != 0)
-        return peer_fault(to_text(status));
-    if (auto done = judge_constraints(raw.front()); !done)
-        return done;
-    if (auto done = judge_usage(raw.front(), warnings); !done)
-        return done;
+    const int code =
+        gnutls_x509_trust_list_verify_crt2(list_.get(), raw.data(), static_cast<unsigned>(raw.size()),
+                                           nullptr, 0, k_verify_flags, &status, nullptr);
+    if (code < 0) return peer_fault(fmt::format("the chain cannot be verified: {}", gnutls_strerror(code)));
+    if (status != 0) return peer_fault(to_text(status));
+    if (auto done = judge_constraints(raw.front()); !done) return done;
+    if (auto done = judge_usage(raw.front(), warnings); !done) return done;
     return judge_purpose(raw.front(), warnings);
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // x509 - judge a client's certificate chain.
 //
-// The rules are libvirt's (docs/protocol.md, "TLS"), so that a certificate that works there works here: the chain
-// ends at a configured CA and nothing in it is revoked; every certificate in it is valid now; the client's own is not
-// a CA's; where its key usage or purpose is marked critical, it allows digital signatures and TLS clients. A usage
-// or purpose that does not fit and is not critical is a warning, as in libvirt. Stricter than libvirt are the names
-// (x509_names.h).
+// The rules are libvirt's (docs/protocol.md, "TLS"), so that a certificate that works there works here: the
+// chain ends at a configured CA and nothing in it is revoked; every certificate in it is valid now; the
+// client's own is not a CA's; where its key usage or purpose is marked critical, it allows digital signatures
+// and TLS clients. A usage or purpose that does not fit and is not critical is a warning, as in libvirt.
+// Stricter than libvirt are the names (x509_names.h).
 //
 // Trust:  the chain is hostile until it is judged, and its names are then still chosen by somebody else.
 // Limits: the caller's: handshake.h bounds the chain.
@@ -40,17 +40,20 @@ Result<X509Chain> parse_chain(const std::vector<ByteView>& chain);
 Result<ByteVector> first_certificate(std::string_view pem);
 
 class Authorities {
-   public:
-    // `certificates` and `revoked` are PEM texts; `revoked` may be empty. Error: system's fault: one of them cannot
-    // be read, there is no CA certificate, or a revocation list is not signed by one of them.
+public:
+    // `certificates` and `revoked` are PEM texts; `revoked` may be empty. Error: system's fault: one of them
+    // cannot be read, there is no CA certificate, or a revocation list is not signed by one of them.
     static Result<Authorities> load(std::string_view certificates, std::string_view revoked);
 
-    // Succeeds if the chain may come in. `warnings` gets what is odd but allowed. Error: peer's fault, with the rule.
+    // Succeeds if the chain may come in. `warnings` gets what is odd but allowed. Error: peer's fault, with
+    // the rule.
     Done judge(const X509Chain& chain, std::vector<std::string>& warnings) const;
 
-   private:
+private:
     struct FreeList {
-        void operator()(gnutls_x509_trust_list_t list) const noexcept { gnutls_x509_trust_list_deinit(list, 1); }
+        void operator()(gnutls_x509_trust_list_t list) const noexcept {
+            gnutls_x509_trust_list_deinit(list, 1);
+        }
     };
     using List = std::unique_ptr<gnutls_x509_trust_list_st, FreeList>;
     explicit Authorities(List list) : list_(std::move(list)) {}

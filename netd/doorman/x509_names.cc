@@ -16,12 +16,11 @@ using proto::who::AlternativeNameKind;
 using proto::who::NamePart;
 
 // Tags of ASN.1's string types (X.680).
-constexpr unsigned long k_utf8 = 12, k_numeric = 18, k_printable = 19, k_teletex = 20, k_ia5 = 22, k_visible = 26,
-                        k_universal = 28, k_bmp = 30;
+constexpr unsigned long k_utf8 = 12, k_numeric = 18, k_printable = 19, k_teletex = 20, k_ia5 = 22,
+                        k_visible = 26, k_universal = 28, k_bmp = 30;
 
 bool append_utf8(std::string& to, std::uint32_t c) {
-    if (c >= 0xd800 && c <= 0xdfff)
-        return false;
+    if (c >= 0xd800 && c <= 0xdfff) return false;
     if (c < 0x80) {
         to += static_cast<char>(c);
     } else if (c < 0x800) {
@@ -44,14 +43,11 @@ bool append_utf8(std::string& to, std::uint32_t c) {
 
 // Characters of `width` bytes each, big endian, as UTF-8.
 bool decode_wide(std::string_view raw, std::size_t width, std::string& to) {
-    if (raw.size() % width != 0)
-        return false;
+    if (raw.size() % width != 0) return false;
     for (std::size_t at = 0; at < raw.size(); at += width) {
         std::uint32_t c = 0;
-        for (std::size_t i = 0; i < width; ++i)
-            c = c << 8 | static_cast<unsigned char>(raw[at + i]);
-        if (!append_utf8(to, c))
-            return false;
+        for (std::size_t i = 0; i < width; ++i) c = c << 8 | static_cast<unsigned char>(raw[at + i]);
+        if (!append_utf8(to, c)) return false;
     }
     return true;
 }
@@ -67,8 +63,7 @@ bool decode_string(unsigned long tag, std::string_view raw, std::string& to) {
         case k_visible:
             to = raw;
             for (const char c : raw)
-                if (static_cast<unsigned char>(c) >= 0x80)
-                    return false;
+                if (static_cast<unsigned char>(c) >= 0x80) return false;
             return true;
         case k_bmp: return decode_wide(raw, 2, to);
         case k_universal: return decode_wide(raw, 4, to);
@@ -90,8 +85,7 @@ Result<NamePart> read_part(const gnutls_x509_ava_st& ava) {
     const char* name = gnutls_x509_dn_oid_name(oid.c_str(), GNUTLS_X509_DN_OID_RETURN_OID);
     NamePart part;
     part.attribute = name != nullptr ? name : oid;
-    if (!is_good_value(part.attribute))
-        return peer_fault("a name with an attribute that is too long");
+    if (!is_good_value(part.attribute)) return peer_fault("a name with an attribute that is too long");
     const std::string_view raw = view(ava.value);
     if (!decode_string(ava.value_tag, raw, part.value) || !is_good_value(part.value))
         return peer_fault(fmt::format("{}=\"{}\" is not plain text", part.attribute, escape(raw, 128)));
@@ -104,17 +98,12 @@ Result<std::vector<NamePart>> read_name(gnutls_x509_dn_t name) {
         for (int i = 0;; ++i) {
             gnutls_x509_ava_st ava{};
             const int code = gnutls_x509_dn_get_rdn_ava(name, rdn, i, &ava);
-            if (code == GNUTLS_E_ASN1_ELEMENT_NOT_FOUND && i == 0)
-                return parts;
-            if (code == GNUTLS_E_ASN1_ELEMENT_NOT_FOUND)
-                break;
-            if (code < 0)
-                return peer_fault(fmt::format("a name cannot be read: {}", gnutls_strerror(code)));
-            if (parts.size() == proto::who::k_name_parts_max)
-                return peer_fault("a name has too many parts");
+            if (code == GNUTLS_E_ASN1_ELEMENT_NOT_FOUND && i == 0) return parts;
+            if (code == GNUTLS_E_ASN1_ELEMENT_NOT_FOUND) break;
+            if (code < 0) return peer_fault(fmt::format("a name cannot be read: {}", gnutls_strerror(code)));
+            if (parts.size() == proto::who::k_name_parts_max) return peer_fault("a name has too many parts");
             auto part = read_part(ava);
-            if (!part)
-                return tl::unexpected(part.error());
+            if (!part) return tl::unexpected(part.error());
             parts.push_back(std::move(*part));
         }
     }
@@ -123,8 +112,7 @@ Result<std::vector<NamePart>> read_name(gnutls_x509_dn_t name) {
 // An address of 4 or 16 bytes in the usual notation.
 bool decode_address(std::string_view raw, std::string& to) {
     std::array<char, INET6_ADDRSTRLEN> text;
-    if (raw.size() != 4 && raw.size() != 16)
-        return false;
+    if (raw.size() != 4 && raw.size() != 16) return false;
     to = inet_ntop(raw.size() == 4 ? AF_INET : AF_INET6, raw.data(), text.data(), text.size());
     return true;
 }
@@ -135,15 +123,13 @@ Done read_alternatives(gnutls_x509_crt_t certificate, std::vector<AlternativeNam
     for (unsigned i = 0;; ++i) {
         std::size_t size = buffer.size();
         unsigned type = 0;
-        const int code = gnutls_x509_crt_get_subject_alt_name2(certificate, i, buffer.data(), &size, &type, nullptr);
-        if (code == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
-            return {};
-        const bool known = type == GNUTLS_SAN_DNSNAME || type == GNUTLS_SAN_URI || type == GNUTLS_SAN_RFC822NAME ||
-                           type == GNUTLS_SAN_IPADDRESS;
-        if (code >= 0 && !known)
-            continue;
-        if (code == GNUTLS_E_SHORT_MEMORY_BUFFER && !known)
-            continue;
+        const int code =
+            gnutls_x509_crt_get_subject_alt_name2(certificate, i, buffer.data(), &size, &type, nullptr);
+        if (code == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE) return {};
+        const bool known = type == GNUTLS_SAN_DNSNAME || type == GNUTLS_SAN_URI ||
+                           type == GNUTLS_SAN_RFC822NAME || type == GNUTLS_SAN_IPADDRESS;
+        if (code >= 0 && !known) continue;
+        if (code == GNUTLS_E_SHORT_MEMORY_BUFFER && !known) continue;
         if (code < 0)
             return peer_fault(fmt::format("an alternative name cannot be read: {}", gnutls_strerror(code)));
         if (names.size() == proto::who::k_alternative_names_max)
@@ -155,10 +141,12 @@ Done read_alternatives(gnutls_x509_crt_t certificate, std::vector<AlternativeNam
             case GNUTLS_SAN_DNSNAME: name.kind = AlternativeNameKind::name_dns; break;
             case GNUTLS_SAN_URI: name.kind = AlternativeNameKind::name_uri; break;
             case GNUTLS_SAN_RFC822NAME: name.kind = AlternativeNameKind::name_email; break;
-            default: name.kind = AlternativeNameKind::name_ip; good = decode_address(raw, name.value); break;
+            default:
+                name.kind = AlternativeNameKind::name_ip;
+                good = decode_address(raw, name.value);
+                break;
         }
-        if (name.value.empty() && good)
-            name.value = raw;
+        if (name.value.empty() && good) name.value = raw;
         if (!good || !is_good_value(name.value))
             return peer_fault(fmt::format("the alternative name \"{}\" is not plain text", escape(raw, 128)));
         names.push_back(std::move(name));
@@ -169,19 +157,17 @@ Done read_alternatives(gnutls_x509_crt_t certificate, std::vector<AlternativeNam
 
 Done read_names(gnutls_x509_crt_t certificate, proto::who::Who& who) {
     gnutls_x509_dn_t subject = nullptr, issuer = nullptr;
-    if (gnutls_x509_crt_get_subject(certificate, &subject) < 0 || gnutls_x509_crt_get_issuer(certificate, &issuer) < 0)
+    if (gnutls_x509_crt_get_subject(certificate, &subject) < 0 ||
+        gnutls_x509_crt_get_issuer(certificate, &issuer) < 0)
         return peer_fault("the certificate's names cannot be read");
     auto parts = read_name(subject);
-    if (!parts)
-        return wrap(parts.error(), "subject");
+    if (!parts) return wrap(parts.error(), "subject");
     who.subject = std::move(*parts);
     parts = read_name(issuer);
-    if (!parts)
-        return wrap(parts.error(), "issuer");
+    if (!parts) return wrap(parts.error(), "issuer");
     who.issuer = std::move(*parts);
     who.names.clear();
-    if (auto done = read_alternatives(certificate, who.names); !done)
-        return done;
+    if (auto done = read_alternatives(certificate, who.names); !done) return done;
 
     std::array<std::byte, 64> serial;
     std::size_t size = serial.size();

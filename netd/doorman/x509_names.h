@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // x509_names - the names in a certificate, as values that a policy can be matched against.
 //
-// A name is never taken apart or put together as text: each attribute is decoded by itself, so a value such as
-// "x,CN=admin" stays the one value that it is.
+// A name is never taken apart or put together as text: each attribute is decoded by itself, so a value such
+// as "x,CN=admin" stays the one value that it is.
 //
-// Trust:  the CA decided to sign these names, but a careless CA signs anything: a value that is not UTF-8 (after
-//         decoding), contains NUL or a control character, or is too long is refused, since it could be read in two
-//         ways.
+// Trust:  the CA decided to sign these names, but a careless CA signs anything: a value that is not UTF-8
+//         (after decoding), contains NUL or a control character, or is too long is refused, since it could be
+//         read in two ways.
 // Limits: those of proto/who.x.
 #pragma once
 

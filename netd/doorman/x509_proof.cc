@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// x509_proof - check that whoever took part in a handshake holds the private key of the certificate it showed.
+// x509_proof - check that whoever took part in a handshake holds the private key of the certificate it
+// showed.
 #include "netd/doorman/x509_proof.h"
 
 #include <gnutls/crypto.h>
@@ -34,7 +35,8 @@ Result<ByteVector> client_signed_content(const Handshake& handshake) {
     bool good = true;
     ByteView rest = handshake.transcript;
     if (handshake.first_hello_size != 0) {
-        // After a HelloRetryRequest the first ClientHello counts as a message of type 254 that holds its hash.
+        // After a HelloRetryRequest the first ClientHello counts as a message of type 254 that holds its
+        // hash.
         ByteVector stand_in(4 + size);
         stand_in[0] = std::byte{254};
         stand_in[3] = static_cast<std::byte>(size);
@@ -44,8 +46,7 @@ Result<ByteVector> client_signed_content(const Handshake& handshake) {
     }
     good = good && gnutls_hash(handle, rest.data(), rest.size()) >= 0;
     gnutls_hash_deinit(handle, content.data() + hash_at);
-    if (!good)
-        return system_fault(0, "cannot hash a handshake");
+    if (!good) return system_fault(0, "cannot hash a handshake");
     return content;
 }
 
@@ -54,16 +55,15 @@ Done check_proof(const Handshake& handshake, const CertificateVerify& verify, gn
     if (scheme == nullptr)
         return peer_fault(fmt::format("signature scheme {:04x} is not one of TLS 1.3", verify.scheme));
     gnutls_pubkey_t raw = nullptr;
-    if (gnutls_pubkey_init(&raw) < 0)
-        return system_fault(0, "cannot make a key object");
+    if (gnutls_pubkey_init(&raw) < 0) return system_fault(0, "cannot make a key object");
     const PublicKey key(raw);
     if (const int code = gnutls_pubkey_import_x509(raw, leaf, 0); code < 0)
         return peer_fault(fmt::format("the certificate's key cannot be used: {}", gnutls_strerror(code)));
     if (!keeper::fits(*scheme, raw))
-        return peer_fault(fmt::format("signature scheme {:04x} does not fit the certificate's key", verify.scheme));
+        return peer_fault(
+            fmt::format("signature scheme {:04x} does not fit the certificate's key", verify.scheme));
     const auto content = client_signed_content(handshake);
-    if (!content)
-        return tl::unexpected(content.error());
+    if (!content) return tl::unexpected(content.error());
     const gnutls_datum_t data = to_datum(*content), signature = to_datum(verify.signature);
     if (gnutls_pubkey_verify_data2(raw, scheme->algorithm, 0, &data, &signature) < 0)
         return peer_fault("the client's signature is not valid for this handshake");

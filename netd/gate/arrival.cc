@@ -31,16 +31,13 @@ void Front::Arrival::on_ready(Want) noexcept {
         go_on();
     else if (state_ == State::asking)
         refuse("it went away, or spoke before it was let in");
-    if (state_ == State::over)
-        front_.drop(*this);
+    if (state_ == State::over) front_.drop(*this);
 }
 
 void Front::Arrival::nonces_came() noexcept {
-    if (state_ != State::nonceless)
-        return;
+    if (state_ != State::nonceless) return;
     start_tls();
-    if (state_ == State::over)
-        front_.drop(*this);
+    if (state_ == State::over) front_.drop(*this);
 }
 
 void Front::Arrival::start_tls() {
@@ -74,8 +71,7 @@ void Front::Arrival::go_on() {
 
 void Front::Arrival::ask() {
     Transcript& transcript = tls_->transcript();
-    if (transcript.certificate_verify().empty())
-        return refuse("it presented no certificate");
+    if (transcript.certificate_verify().empty()) return refuse("it presented no certificate");
     const ByteView proof = transcript.client_part();
     const ByteView verify = transcript.certificate_verify();
     ticket_ = front_.door_.ask_admit({.transcript = {proof.begin(), proof.end()},
@@ -92,13 +88,13 @@ void Front::Arrival::ask() {
     // A client has nothing to say before it is let in; that it goes away must be seen.
     state_ = State::asking;
     watch_->set(Want::read);
-    const auto left = std::chrono::ceil<Milliseconds>(since_ + front_.settings_.authentication - front_.loop_.clock().now());
+    const auto left = std::chrono::ceil<Milliseconds>(since_ + front_.settings_.authentication -
+                                                      front_.loop_.clock().now());
     deadline_->start(left);
 }
 
 bool Front::Arrival::decided(Door::Decision& decision) noexcept {
-    if (state_ != State::asking || decision.ticket != ticket_)
-        return false;
+    if (state_ != State::asking || decision.ticket != ticket_) return false;
     ticket_ = 0;
     if (decision.grant == nullptr) {
         refuse(decision.why_not);
@@ -121,8 +117,7 @@ bool Front::Arrival::decided(Door::Decision& decision) noexcept {
 }
 
 void Front::Arrival::leave() noexcept {
-    if (ticket_ != 0)
-        front_.door_.forget(ticket_);
+    if (ticket_ != 0) front_.door_.forget(ticket_);
 }
 
 void Front::Arrival::on_deadline() noexcept {

@@ -10,7 +10,7 @@
 namespace virtgate::netd::gate {
 
 class Front::Arrival {
-   public:
+public:
     Arrival(Front& front, UniqueFd socket, std::string address, std::uint16_t port);
 
     // Where it is in Front's list, so that it can be taken off in constant time.
@@ -23,12 +23,12 @@ class Front::Arrival {
     // Frees the ticket at the door.
     void leave() noexcept;
 
-   private:
+private:
     enum class State : unsigned char {
         silent,     // nothing was received
         nonceless,  // something was received, and there is no nonce to start TLS with
         handshake,
-        asking,     // doorman thinks
+        asking,  // doorman thinks
         over,
     };
     void on_ready(loop::Want ready) noexcept;

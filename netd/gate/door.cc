@@ -28,18 +28,16 @@ Door::Door(loop::Loop& loop, OnDecision decided, loop::Target<> nonces_came) noe
     : loop_(loop), decided_(decided), nonces_came_(nonces_came) {}
 
 void Door::adopt(UniqueFd channel) {
-    if (channel_)
-        on_closed("it was replaced");
+    if (channel_) on_closed("it was replaced");
     // Nonces belong to the channel on which they came.
     nonces_.clear();
-    channel_ = std::make_unique<rpc::Control>(loop_, std::move(channel), 1, loop::to<&Door::on_message>(*this),
-                                              loop::to<&Door::on_closed>(*this));
+    channel_ = std::make_unique<rpc::Control>(
+        loop_, std::move(channel), 1, loop::to<&Door::on_message>(*this), loop::to<&Door::on_closed>(*this));
     ask_nonces();
 }
 
 void Door::ask_nonces() {
-    if (!channel_ || nonces_serial_ != 0)
-        return;
+    if (!channel_ || nonces_serial_ != 0) return;
     const std::uint32_t serial = channel_->next_serial();
     if (const auto sent = channel_->send(make_call(door::Procedure::nonces, serial), {}))
         nonces_serial_ = serial;
@@ -48,21 +46,17 @@ void Door::ask_nonces() {
 }
 
 bool Door::take_nonce(TlsConnection::Random& nonce) {
-    if (nonces_.size() <= k_nonces_low)
-        ask_nonces();
-    if (nonces_.empty())
-        return false;
+    if (nonces_.size() <= k_nonces_low) ask_nonces();
+    if (nonces_.empty()) return false;
     nonce = nonces_.back();
     nonces_.pop_back();
     return true;
 }
 
 std::uint64_t Door::ask_admit(const door::AdmitArgs& proof) {
-    if (!channel_ || waiting_.size() >= k_waiting_max)
-        return 0;
+    if (!channel_ || waiting_.size() >= k_waiting_max) return 0;
     const auto arguments = proto::encode(proof);
-    if (!arguments || arguments->size() > rpc::Control::k_payload_max)
-        return 0;
+    if (!arguments || arguments->size() > rpc::Control::k_payload_max) return 0;
     const std::uint32_t serial = channel_->next_serial();
     if (const auto sent = channel_->send(make_call(door::Procedure::admit, serial), *arguments); !sent) {
         log_.error("cannot ask to let a client in: {}", sent.error().text);
@@ -73,9 +67,9 @@ std::uint64_t Door::ask_admit(const door::AdmitArgs& proof) {
 }
 
 void Door::forget(std::uint64_t ticket) noexcept {
-    const auto at = std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& w) { return w.second == ticket; });
-    if (at != waiting_.end())
-        at->second = 0;
+    const auto at =
+        std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& w) { return w.second == ticket; });
+    if (at != waiting_.end()) at->second = 0;
 }
 
 void Door::on_message(rpc::Control::Message& message) noexcept {
@@ -95,15 +89,13 @@ void Door::on_nonces(const rpc::Control::Message& message) {
     const auto answer = proto::decode<door::NoncesRet>(message.payload);
     if (message.header.status != rpc::Status::ok || !answer || answer->nonces.empty()) {
         log_.error("doorman gives no nonces: {}", message.header.status == rpc::Status::ok
-                                                       ? "its answer cannot be understood"
-                                                       : escape(rpc::read_error_text(message.payload)));
+                                                      ? "its answer cannot be understood"
+                                                      : escape(rpc::read_error_text(message.payload)));
         return;
     }
     const bool were_none = nonces_.empty();
-    for (const auto& nonce : answer->nonces)
-        nonces_.push_back(nonce);
-    if (were_none)
-        nonces_came_();
+    for (const auto& nonce : answer->nonces) nonces_.push_back(nonce);
+    if (were_none) nonces_came_();
 }
 
 void Door::on_admitted(rpc::Control::Message& message) {
@@ -114,8 +106,7 @@ void Door::on_admitted(rpc::Control::Message& message) {
     }
     const std::uint64_t ticket = at->second;
     waiting_.erase(at);
-    if (ticket == 0)
-        return;  // the client has gone; the session's descriptor is closed with the message
+    if (ticket == 0) return;  // the client has gone; the session's descriptor is closed with the message
     if (message.header.status != rpc::Status::ok)
         return decide(ticket, nullptr, {}, rpc::read_error_text(message.payload));
     auto grant = proto::decode<proto::who::SessionGrant>(message.payload);
@@ -131,11 +122,11 @@ void Door::on_closed(std::string_view why) noexcept {
     channel_.reset();
     nonces_serial_ = 0;
     for (const auto& [serial, ticket] : std::exchange(waiting_, {}))
-        if (ticket != 0)
-            decide(ticket, nullptr, {}, "doorman has ended");
+        if (ticket != 0) decide(ticket, nullptr, {}, "doorman has ended");
 }
 
-void Door::decide(std::uint64_t ticket, proto::who::SessionGrant* grant, UniqueFd session, std::string_view why_not) {
+void Door::decide(std::uint64_t ticket, proto::who::SessionGrant* grant, UniqueFd session,
+                  std::string_view why_not) {
     Decision decision{ticket, grant, std::move(session), why_not};
     decided_(decision);
 }

@@ -20,7 +20,7 @@
 namespace virtgate::netd::gate {
 
 class Door {
-   public:
+public:
     static constexpr std::size_t k_waiting_max = 4096;
     // New nonces are asked for when there are fewer than this.
     static constexpr std::size_t k_nonces_low = 32;
@@ -50,13 +50,14 @@ class Door {
     // Nobody waits for the answer any more. A session that doorman opens for it is closed.
     void forget(std::uint64_t ticket) noexcept;
 
-   private:
+private:
     void ask_nonces();
     void on_message(rpc::Control::Message& message) noexcept;
     void on_nonces(const rpc::Control::Message& message);
     void on_admitted(rpc::Control::Message& message);
     void on_closed(std::string_view why) noexcept;
-    void decide(std::uint64_t ticket, proto::who::SessionGrant* grant, UniqueFd session, std::string_view why_not);
+    void decide(std::uint64_t ticket, proto::who::SessionGrant* grant, UniqueFd session,
+                std::string_view why_not);
 
     loop::Loop& loop_;
     Log log_{"door"};
@@ -64,7 +65,7 @@ class Door {
     loop::Target<> nonces_came_;
     std::unique_ptr<rpc::Control> channel_;
     std::vector<TlsConnection::Random> nonces_;
-    std::uint32_t nonces_serial_ = 0;                  // of the open question for nonces, or 0
+    std::uint32_t nonces_serial_ = 0;                 // of the open question for nonces, or 0
     std::map<std::uint32_t, std::uint64_t> waiting_;  // serial → ticket; 0: forgotten
     std::uint64_t tickets_ = 0;
 };

@@ -73,7 +73,8 @@ void Front::on_listener(Want) noexcept {
         }
         sockaddr_storage from{};
         socklen_t size = sizeof from;
-        UniqueFd socket{accept4(listener_, reinterpret_cast<sockaddr*>(&from), &size, SOCK_NONBLOCK | SOCK_CLOEXEC)};
+        UniqueFd socket{
+            accept4(listener_, reinterpret_cast<sockaddr*>(&from), &size, SOCK_NONBLOCK | SOCK_CLOEXEC)};
         if (!socket) {
             // Other gates share the listener, and clients may be gone again: both are normal.
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -99,8 +100,7 @@ void Front::pause_accepting() noexcept {
 }
 
 void Front::on_accept_again() noexcept {
-    if (!draining_)
-        listener_watch_->set(Want::read);
+    if (!draining_) listener_watch_->set(Want::read);
 }
 
 void Front::drain() noexcept {
@@ -110,8 +110,7 @@ void Front::drain() noexcept {
 
 void Front::on_decision(Door::Decision& decision) noexcept {
     for (const auto& arrival : arrivals_)
-        if (arrival->decided(decision))
-            return;
+        if (arrival->decided(decision)) return;
 }
 
 void Front::on_nonces() noexcept {

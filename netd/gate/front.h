@@ -23,7 +23,7 @@
 namespace virtgate::netd::gate {
 
 class Front {
-   public:
+public:
     // `live` counts the clients of this gate; the session loop takes one off for each session that ends.
     // `admitted` receives those that were let in.
     Front(loop::Loop& loop, const Settings& settings, const Credentials& credentials, int listener,
@@ -36,7 +36,7 @@ class Front {
     // True if nobody is on the way in.
     [[nodiscard]] bool is_empty() const noexcept { return arrivals_.empty(); }
 
-   private:
+private:
     class Arrival;
     friend class Arrival;
     using Arrivals = std::list<std::unique_ptr<Arrival>>;

@@ -7,8 +7,7 @@
 namespace virtgate::netd::gate {
 
 bool Keepalive::start(Instant now) noexcept {
-    if (interval_ <= Milliseconds{0})
-        return false;
+    if (interval_ <= Milliseconds{0}) return false;
     started_ = true;
     on_input(now);
     return true;
@@ -20,10 +19,8 @@ void Keepalive::on_input(Instant now) noexcept {
 }
 
 Keepalive::Step Keepalive::on_time(Instant now) noexcept {
-    if (!started_ || now - since_ < interval_)
-        return Step::wait;
-    if (pings_ >= count_)
-        return Step::dead;
+    if (!started_ || now - since_ < interval_) return Step::wait;
+    if (pings_ >= count_) return Step::dead;
     ++pings_;
     since_ = now;
     return Step::ping;

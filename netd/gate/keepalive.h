@@ -14,7 +14,7 @@
 namespace virtgate::netd::gate {
 
 class Keepalive {
-   public:
+public:
     enum class Step : unsigned char {
         wait,  // look again after next()
         ping,  // send a ping, then look again after next()
@@ -34,7 +34,7 @@ class Keepalive {
     // How long to wait until on_time().
     [[nodiscard]] Milliseconds next(Instant now) const noexcept;
 
-   private:
+private:
     Milliseconds interval_;
     unsigned count_;
     bool started_ = false;

@@ -21,21 +21,19 @@ rpc::Header header_of(const CallKey& key) noexcept {
 
 const OpenCall* Ledger::find_call(const CallKey& key) const noexcept {
     for (const OpenCall& call : calls_)
-        if (call.key == key)
-            return &call;
+        if (call.key == key) return &call;
     return nullptr;
 }
 
 void Ledger::remove_call(const CallKey& key) noexcept {
-    const auto at = std::find_if(calls_.begin(), calls_.end(), [&](const OpenCall& c) { return c.key == key; });
-    if (at != calls_.end())
-        calls_.erase(at);
+    const auto at =
+        std::find_if(calls_.begin(), calls_.end(), [&](const OpenCall& c) { return c.key == key; });
+    if (at != calls_.end()) calls_.erase(at);
 }
 
 OpenStream* Ledger::find_stream(const CallKey& key) noexcept {
     for (OpenStream& stream : streams_)
-        if (stream.key == key)
-            return &stream;
+        if (stream.key == key) return &stream;
     return nullptr;
 }
 

@@ -40,7 +40,7 @@ struct OpenStream {
 };
 
 class Ledger {
-   public:
+public:
     void add(const OpenCall& call) { calls_.push_back(call); }
     // The open call that a reply with `key` answers, or null. The same key may be open twice; one is as good as
     // the other, since both are the same call.
@@ -57,7 +57,7 @@ class Ledger {
     [[nodiscard]] const std::vector<OpenStream>& open_streams() const noexcept { return streams_; }
     void clear() noexcept;
 
-   private:
+private:
     std::vector<OpenCall> calls_;
     std::vector<OpenStream> streams_;
 };

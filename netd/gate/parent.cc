@@ -16,12 +16,14 @@ constexpr Milliseconds k_drain_look{200};
 
 }  // namespace
 
-Parent::Parent(loop::Loop& loop, UniqueFd channel, Front& front, Signer& signer, const std::atomic<std::size_t>& live)
+Parent::Parent(loop::Loop& loop, UniqueFd channel, Front& front, Signer& signer,
+               const std::atomic<std::size_t>& live)
     : loop_(loop),
       front_(front),
       signer_(signer),
       live_(live),
-      channel_(loop, std::move(channel), 1, loop::to<&Parent::on_message>(*this), loop::to<&Parent::on_closed>(*this)),
+      channel_(loop, std::move(channel), 1, loop::to<&Parent::on_message>(*this),
+               loop::to<&Parent::on_closed>(*this)),
       drained_(loop.timer(loop::to<&Parent::on_drained>(*this))) {}
 
 void Parent::on_message(rpc::Control::Message& message) noexcept {
@@ -38,8 +40,7 @@ void Parent::on_message(rpc::Control::Message& message) noexcept {
 
 void Parent::serve_adopt(rpc::Control::Message& message) {
     const auto arguments = proto::decode<supervise::AdoptArgs>(message.payload);
-    if (!arguments || message.fds.count() != 1)
-        return log_.error("a malformed ADOPT of the supervisor");
+    if (!arguments || message.fds.count() != 1) return log_.error("a malformed ADOPT of the supervisor");
     switch (arguments->role) {
         case supervise::PeerRole::peer_keeper:
             if (const auto done = signer_.adopt(message.fds.take(0)); !done)
@@ -56,8 +57,7 @@ void Parent::serve_adopt(rpc::Control::Message& message) {
 }
 
 void Parent::report_ready() {
-    if (reported_ || !has_keeper_ || !has_doorman_)
-        return;
+    if (reported_ || !has_keeper_ || !has_doorman_) return;
     reported_ = true;
     const rpc::Header ready{.program = supervise::k_program,
                             .version = supervise::k_version,
@@ -65,8 +65,7 @@ void Parent::report_ready() {
                             .type = rpc::Type::message,
                             .serial = 0,
                             .status = rpc::Status::ok};
-    if (const auto sent = channel_.send(ready, {}); !sent)
-        log_.error("{}", sent.error().text);
+    if (const auto sent = channel_.send(ready, {}); !sent) log_.error("{}", sent.error().text);
 }
 
 void Parent::serve_drain() {
@@ -76,8 +75,7 @@ void Parent::serve_drain() {
 }
 
 void Parent::on_drained() noexcept {
-    if (live_ == 0)
-        return loop_.stop();
+    if (live_ == 0) return loop_.stop();
     drained_->start(k_drain_look);
 }
 

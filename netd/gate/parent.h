@@ -15,10 +15,11 @@
 namespace virtgate::netd::gate {
 
 class Parent {
-   public:
-    Parent(loop::Loop& loop, UniqueFd channel, Front& front, Signer& signer, const std::atomic<std::size_t>& live);
+public:
+    Parent(loop::Loop& loop, UniqueFd channel, Front& front, Signer& signer,
+           const std::atomic<std::size_t>& live);
 
-   private:
+private:
     void on_message(rpc::Control::Message& message) noexcept;
     void on_closed(std::string_view why) noexcept;
     void on_drained() noexcept;

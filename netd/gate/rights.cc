@@ -13,15 +13,13 @@ Rights::Rights(const proto::who::Ceiling& ceiling) {
 
 const proto::ProgramInfo* Rights::find(std::uint32_t program, std::uint32_t version) const noexcept {
     for (const Row& row : rows_)
-        if (row.program->number == program && row.program->version == version)
-            return row.program;
+        if (row.program->number == program && row.program->version == version) return row.program;
     return nullptr;
 }
 
 bool Rights::may(const proto::ProgramInfo& program, std::uint32_t procedure) const noexcept {
     for (const Row& row : rows_) {
-        if (row.program != &program)
-            continue;
+        if (row.program != &program) continue;
         const std::size_t byte = procedure / 8;
         return byte < row.procedures.size() &&
                (std::to_integer<unsigned>(row.procedures[byte]) >> (procedure % 8) & 1U) != 0;

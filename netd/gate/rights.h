@@ -16,7 +16,7 @@
 namespace virtgate::netd::gate {
 
 class Rights {
-   public:
+public:
     // Programs in `ceiling` that this build does not know are left out.
     explicit Rights(const proto::who::Ceiling& ceiling);
 
@@ -24,7 +24,7 @@ class Rights {
     [[nodiscard]] const proto::ProgramInfo* find(std::uint32_t program, std::uint32_t version) const noexcept;
     [[nodiscard]] bool may(const proto::ProgramInfo& program, std::uint32_t procedure) const noexcept;
 
-   private:
+private:
     struct Row {
         const proto::ProgramInfo* program = nullptr;
         ByteVector procedures;

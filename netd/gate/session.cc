@@ -66,8 +66,7 @@ void Session::update_wants() noexcept {
     const bool output_waits = client_->has_output() || !to_client_.empty();
     const Want write = output_waits ? Want::write : Want::nothing;
     client_watch_->set((serving && !paused_ ? Want::read : Want::nothing) | write);
-    if (serving && !paused_ && client_->has_input())
-        client_watch_->wake(Want::read);
+    if (serving && !paused_ && client_->has_input()) client_watch_->wake(Want::read);
     if (worker_watch_)
         worker_watch_->set((serving && !output_waits ? Want::read : Want::nothing) |
                            (serving && !to_worker_.empty() ? Want::write : Want::nothing));
@@ -84,37 +83,31 @@ void Session::pause(ByteView rest) {
 }
 
 void Session::resume() {
-    if (state_ != State::serving || !paused_ || must_pause())
-        return;
+    if (state_ != State::serving || !paused_ || must_pause()) return;
     paused_ = false;
     // While we did not read, the client could neither be silent nor slow.
-    if (keepalive_.started())
-        keepalive_.on_input(loop_.clock().now());
+    if (keepalive_.started()) keepalive_.on_input(loop_.clock().now());
     partial_since_ = {};
     ByteVector parked = std::exchange(parked_, {});
-    if (!parked.empty())
-        take_input(parked);
+    if (!parked.empty()) take_input(parked);
 }
 
 void Session::start_keepalive() {
     const Instant now = loop_.clock().now();
-    if (keepalive_.started() || !keepalive_.start(now))
-        return;
+    if (keepalive_.started() || !keepalive_.start(now)) return;
     keepalive_timer_ = loop_.timer(loop::to<&Session::on_keepalive>(*this));
     keepalive_timer_->start(keepalive_.next(now));
 }
 
 void Session::on_keepalive() noexcept {
     const Instant now = loop_.clock().now();
-    if (paused_)
-        keepalive_.on_input(now);
+    if (paused_) keepalive_.on_input(now);
     switch (state_ == State::serving ? keepalive_.on_time(now) : Keepalive::Step::wait) {
         case Keepalive::Step::wait: break;
         case Keepalive::Step::ping: insert(rpc::make_keepalive(rpc::Keepalive::ping)); break;
         case Keepalive::Step::dead: client_gone("it does not answer keepalive pings"); break;
     }
-    if (keepalive_timer_ && state_ != State::over)
-        keepalive_timer_->start(keepalive_.next(now));
+    if (keepalive_timer_ && state_ != State::over) keepalive_timer_->start(keepalive_.next(now));
     end_turn();
 }
 
@@ -124,12 +117,9 @@ void Session::note_partial_frame() {
         partial_since_ = {};
         return;
     }
-    if (partial_since_ == Instant{} || from_client_.in_pieces())
-        partial_since_ = loop_.clock().now();
-    if (!deadline_timer_)
-        deadline_timer_ = loop_.timer(loop::to<&Session::on_deadline>(*this));
-    if (!deadline_timer_->running())
-        deadline_timer_->start(settings_.partial_frame);
+    if (partial_since_ == Instant{} || from_client_.in_pieces()) partial_since_ = loop_.clock().now();
+    if (!deadline_timer_) deadline_timer_ = loop_.timer(loop::to<&Session::on_deadline>(*this));
+    if (!deadline_timer_->running()) deadline_timer_->start(settings_.partial_frame);
 }
 
 void Session::on_deadline() noexcept {
@@ -149,8 +139,7 @@ void Session::on_deadline() noexcept {
 }
 
 void Session::worker_gone(std::string_view why) {
-    if (state_ != State::serving)
-        return;
+    if (state_ != State::serving) return;
     worker_watch_.reset();
     worker_.reset();
     flush_client_run();
@@ -161,30 +150,25 @@ void Session::worker_gone(std::string_view why) {
         for (const OpenStream& stream : ledger_.open_streams())
             send_to_client(rpc::make_stream_error(header_of(stream.key), rpc::k_code_operation_failed, why));
     }
-    if (state_ != State::serving)
-        return;
+    if (state_ != State::serving) return;
     if (ledger_.calls() != 0 || !ledger_.open_streams().empty())
         log_.warning("{}; {} open calls and {} open streams were ended with an error", why, ledger_.calls(),
                      ledger_.open_streams().size());
     ledger_.clear();
     state_ = State::farewell;
     log_end("its worker closed it");
-    if (!deadline_timer_)
-        deadline_timer_ = loop_.timer(loop::to<&Session::on_deadline>(*this));
+    if (!deadline_timer_) deadline_timer_ = loop_.timer(loop::to<&Session::on_deadline>(*this));
     deadline_timer_->start(k_farewell_time);
 }
 
 void Session::client_gone(std::string_view why) noexcept {
-    if (state_ == State::over)
-        return;
-    if (state_ == State::serving)
-        log_end(why);
+    if (state_ == State::over) return;
+    if (state_ == State::serving) log_end(why);
     state_ = State::over;
 }
 
 void Session::client_broke_rules(std::string_view what) noexcept {
-    if (state_ == State::serving)
-        log_.info("the client broke the protocol: {}", what);
+    if (state_ == State::serving) log_.info("the client broke the protocol: {}", what);
     client_gone("it broke the protocol");
 }
 

@@ -40,13 +40,13 @@ struct Admitted {
 inline constexpr bool k_fds_allowed = false;
 
 class Session {
-   public:
+public:
     // `ended` is called once, from the loop, when the session is over; it may destroy the session.
     Session(loop::Loop& loop, const Settings& settings, Admitted admitted, loop::Target<Session&> ended);
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 
-   private:
+private:
     // serving → farewell (the worker is gone: last words, nothing is read any more) → over
     enum class State : unsigned char { serving, farewell, over };
 
@@ -111,17 +111,18 @@ class Session {
     rpc::Cutter from_client_{rpc::k_request_max};
     rpc::Cutter from_worker_{rpc::k_frame_max};
     const proto::ProcedureInfo* calling_ = nullptr;  // of the call that from_client_ is collecting
-    std::size_t judged_ = 0;      // bytes of a partial call that were found good so far
-    ByteVector parked_;           // input that was read and not looked at yet, while paused
-    ByteVector to_worker_;        // vetted bytes that the worker's socket did not take yet
-    ByteVector to_client_;        // bytes that wait behind those in the connection
-    ByteVector inserted_;         // own frames that wait for the end of a worker's frame
-    MutableBytes worker_run_{};   // adjacent vetted bytes of this turn, to leave as one packet
-    MutableBytes client_run_{};   // the same in the other direction
+    std::size_t judged_ = 0;                         // bytes of a partial call that were found good so far
+    ByteVector parked_;          // input that was read and not looked at yet, while paused
+    ByteVector to_worker_;       // vetted bytes that the worker's socket did not take yet
+    ByteVector to_client_;       // bytes that wait behind those in the connection
+    ByteVector inserted_;        // own frames that wait for the end of a worker's frame
+    MutableBytes worker_run_{};  // adjacent vetted bytes of this turn, to leave as one packet
+    MutableBytes client_run_{};  // the same in the other direction
+    std::size_t client_frame_left_ = 0;  // bytes of the frame that was begun towards the client
     std::uint64_t refused_ = 0;
     bool paused_ = false;
-    bool frame_open_ = false;     // the client has got a part of a frame
-    Instant partial_since_{};     // when the client's partial frame began or last moved; epoch if there is none
+    bool frame_open_ = false;  // the client has got a part of a frame
+    Instant partial_since_{};  // when the client's partial frame began or last moved; epoch if there is none
 
     std::unique_ptr<loop::Watch> client_watch_, worker_watch_;
     std::unique_ptr<loop::Timer> keepalive_timer_, deadline_timer_;

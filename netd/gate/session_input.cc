@@ -34,8 +34,7 @@ void Session::read_client() {
     const MutableBytes plain = plain_buffer();
     const TlsStep step = client_->receive(plain, size);
     if (size != 0) {
-        if (keepalive_.started())
-            keepalive_.on_input(loop_.clock().now());
+        if (keepalive_.started()) keepalive_.on_input(loop_.clock().now());
         take_input(plain.first(size));
     }
     if (step == TlsStep::closed)
@@ -52,16 +51,13 @@ void Session::take_input(MutableBytes in) {
             return pause(in);
         }
         const Cut cut = from_client_.next(in);
-        if (cut.kind == Cut::Kind::more)
-            break;
+        if (cut.kind == Cut::Kind::more) break;
         take_cut(cut);
         // What is not in `whole` is the cutter's, and gone at the next step.
-        if (!worker_run_.empty() && !lies_in(worker_run_, whole))
-            flush_worker_run();
+        if (!worker_run_.empty() && !lies_in(worker_run_, whole)) flush_worker_run();
     }
     flush_worker_run();
-    if (state_ != State::serving)
-        return;
+    if (state_ != State::serving) return;
     judge_partial();
     note_partial_frame();
 }
@@ -102,8 +98,7 @@ void Session::judge_partial() {
     const Header header = from_client_.header();
     const Ruling ruling = vet_payload(*rights_.find(header.program, header.version), *calling_,
                                       held.subspan(rpc::k_frame_min), proto::Extent::prefix);
-    if (ruling.action == Action::whole)
-        return;
+    if (ruling.action == Action::whole) return;
     from_client_.abandon();
     calling_ = nullptr;
     if (ruling.action == Action::refuse)
@@ -118,14 +113,11 @@ void Session::take_frame(const Cut& cut) {
             insert(rpc::make_keepalive(rpc::Keepalive::pong));
         return;
     }
-    if (cut.header.type == Type::call)
-        return take_call(cut);
+    if (cut.header.type == Type::call) return take_call(cut);
     const Ruling ruling = vet_stream(cut.header, cut.bytes.subspan(rpc::k_frame_min));
-    if (ruling.action != Action::forward)
-        return client_broke_rules(ruling.text);
+    if (ruling.action != Action::forward) return client_broke_rules(ruling.text);
     if (cut.header.type == Type::stream)
-        if (OpenStream* stream = ledger_.find_stream(key_of(cut.header)))
-            stream->finishing = true;
+        if (OpenStream* stream = ledger_.find_stream(key_of(cut.header))) stream->finishing = true;
     pass_to_worker(cut.bytes);
 }
 
@@ -134,23 +126,18 @@ void Session::take_call(const Cut& cut) {
     const proto::ProgramInfo& program = *rights_.find(cut.header.program, cut.header.version);
     const MutableBytes payload = cut.bytes.subspan(rpc::k_frame_min);
     const Ruling ruling = vet_payload(program, procedure, payload, proto::Extent::whole);
-    if (ruling.action == Action::refuse)
-        return refuse(cut.header, ruling);
-    if (ruling.action != Action::forward)
-        return client_broke_rules(ruling.text);
-    if (answer_here(cut.header, payload))
-        return;
-    ledger_.add({.key = key_of(cut.header),
-                 .procedure = &procedure,
-                 .sparse = asks_for_holes(procedure, payload)});
+    if (ruling.action == Action::refuse) return refuse(cut.header, ruling);
+    if (ruling.action != Action::forward) return client_broke_rules(ruling.text);
+    if (answer_here(cut.header, payload)) return;
+    ledger_.add(
+        {.key = key_of(cut.header), .procedure = &procedure, .sparse = asks_for_holes(procedure, payload)});
     pass_to_worker(cut.bytes);
 }
 
 // Calls that are the gate's own business. True if this was one.
 bool Session::answer_here(const Header& call, ByteView payload) {
     using proto::remote::Procedure;
-    if (call.program != proto::remote::k_program)
-        return false;
+    if (call.program != proto::remote::k_program) return false;
     const auto say = [&](std::initializer_list<std::uint32_t> words) {
         std::array<std::byte, 8> reply;
         std::size_t size = 0;
@@ -174,10 +161,8 @@ bool Session::answer_here(const Header& call, ByteView payload) {
             return true;
         case Procedure::connect_supports_feature: {
             const std::uint32_t feature = load_be32(payload.data());
-            if (feature == k_feature_fd_passing && !k_fds_allowed)
-                return say({0});
-            if (feature != k_feature_keepalive)
-                return false;
+            if (feature == k_feature_fd_passing && !k_fds_allowed) return say({0});
+            if (feature != k_feature_keepalive) return false;
             start_keepalive();
             return say({1});
         }
@@ -190,8 +175,8 @@ void Session::refuse(const Header& call, const Ruling& ruling) {
     constexpr std::uint64_t k_told_always = 16;
     ++refused_;
     if (refused_ <= k_told_always || std::has_single_bit(refused_))
-        log_.info("call refused ({} so far): procedure {} of program {:#x}, serial {}: {}", refused_, call.procedure,
-                  call.program, call.serial, ruling.text);
+        log_.info("call refused ({} so far): procedure {} of program {:#x}, serial {}: {}", refused_,
+                  call.procedure, call.program, call.serial, ruling.text);
     insert(rpc::make_error_reply(call, ruling.code, ruling.text, ruling.domain));
 }
 
@@ -216,7 +201,8 @@ void Session::flush_worker_run() {
 }
 
 void Session::send_to_worker(ByteView packet) {
-    const Outcome outcome = to_worker_.empty() ? channel::send_packet(worker_.get(), packet) : Outcome::blocked;
+    const Outcome outcome =
+        to_worker_.empty() ? channel::send_packet(worker_.get(), packet) : Outcome::blocked;
     if (outcome == Outcome::blocked)
         to_worker_.insert(to_worker_.end(), packet.begin(), packet.end());
     else if (outcome != Outcome::done)
@@ -226,12 +212,11 @@ void Session::send_to_worker(ByteView packet) {
 void Session::flush_to_worker() {
     std::size_t sent = 0;
     while (sent < to_worker_.size()) {
-        const ByteView packet = ByteView(to_worker_).subspan(sent, std::min(to_worker_.size() - sent, channel::k_packet_max));
+        const ByteView packet =
+            ByteView(to_worker_).subspan(sent, std::min(to_worker_.size() - sent, channel::k_packet_max));
         const Outcome outcome = channel::send_packet(worker_.get(), packet);
-        if (outcome == Outcome::blocked)
-            break;
-        if (outcome != Outcome::done)
-            return worker_gone("the process that served this connection has ended");
+        if (outcome == Outcome::blocked) break;
+        if (outcome != Outcome::done) return worker_gone("the process that served this connection has ended");
         sent += packet.size();
     }
     if (sent == to_worker_.size())

@@ -5,6 +5,8 @@
 //         pass, and their payloads are validated like the client's.
 #include "netd/gate/session.h"
 
+#include <algorithm>
+
 namespace virtgate::netd::gate {
 
 using channel::Outcome;
@@ -16,7 +18,8 @@ using rpc::Type;
 namespace {
 
 MutableBytes packet_buffer() {
-    static thread_local const auto t_buffer = std::make_unique<std::array<std::byte, channel::k_packet_max>>();
+    static thread_local const auto t_buffer =
+        std::make_unique<std::array<std::byte, channel::k_packet_max>>();
     return *t_buffer;
 }
 
@@ -25,8 +28,7 @@ MutableBytes packet_buffer() {
 void Session::read_worker() {
     for (int i = 0; i < k_packets_per_turn && state_ == State::serving; ++i) {
         // Nothing is read for a client that does not take what it has been sent.
-        if (client_->has_output() || !to_client_.empty())
-            return;
+        if (client_->has_output() || !to_client_.empty()) return;
         std::size_t size = 0;
         const MutableBytes buffer = packet_buffer();
         switch (channel::receive_packet(worker_.get(), buffer, size)) {
@@ -36,8 +38,7 @@ void Session::read_worker() {
             case Outcome::done: break;
         }
         take_answers(buffer.first(size));
-        if (size < k_bulk_packet)
-            return;
+        if (size < k_bulk_packet) return;
     }
 }
 
@@ -45,11 +46,9 @@ void Session::take_answers(MutableBytes in) {
     const ByteView whole = in;
     while (state_ == State::serving) {
         const Cut cut = from_worker_.next(in);
-        if (cut.kind == Cut::Kind::more)
-            break;
+        if (cut.kind == Cut::Kind::more) break;
         take_answer_cut(cut);
-        if (!client_run_.empty() && !lies_in(client_run_, whole))
-            flush_client_run();
+        if (!client_run_.empty() && !lies_in(client_run_, whole)) flush_client_run();
         if (!frame_open_ && !inserted_.empty()) {
             flush_client_run();
             send_to_client(std::exchange(inserted_, {}));
@@ -79,8 +78,7 @@ void Session::take_answer_cut(const Cut& cut) {
         case Cut::Kind::frame: {
             const Ruling ruling =
                 vet_answer_payload(cut.header, rights_, ledger_, cut.bytes.subspan(rpc::k_frame_min));
-            if (ruling.action != Action::forward)
-                return worker_broke_rules(ruling.text);
+            if (ruling.action != Action::forward) return worker_broke_rules(ruling.text);
             settle(cut.header);
             return pass_to_client(cut.bytes);
         }
@@ -116,8 +114,7 @@ void Session::pass_to_client(MutableBytes bytes) {
 
 void Session::flush_client_run() {
     const ByteView run = std::exchange(client_run_, {});
-    if (!run.empty())
-        send_to_client(run);
+    if (!run.empty()) send_to_client(run);
 }
 
 void Session::send_to_client(ByteView bytes) {
@@ -125,8 +122,17 @@ void Session::send_to_client(ByteView bytes) {
         to_client_.insert(to_client_.end(), bytes.begin(), bytes.end());
         return;
     }
-    if (client_->send(bytes) == TlsStep::failed)
-        client_gone(client_->why());
+    // Each frame begins a TLS record. libvirt's client goes back to poll() after every frame; the beginning of
+    // another one, read together with it, would stay in its TLS library until something else arrives.
+    client_->begin_records();
+    while (!bytes.empty()) {
+        if (client_frame_left_ == 0) client_frame_left_ = load_be32(bytes.data());
+        const ByteView part = bytes.first(std::min(client_frame_left_, bytes.size()));
+        bytes = bytes.subspan(part.size());
+        client_frame_left_ -= part.size();
+        if (client_->add_records(part) == TlsStep::failed) return client_gone(client_->why());
+    }
+    if (client_->send_records() == TlsStep::failed) client_gone(client_->why());
 }
 
 void Session::insert(ByteView frame) {
@@ -142,10 +148,8 @@ void Session::insert(ByteView frame) {
 void Session::drain_output() {
     if (client_->has_output()) {
         const TlsStep step = client_->flush();
-        if (step == TlsStep::failed)
-            return client_gone(client_->why());
-        if (step != TlsStep::done)
-            return;
+        if (step == TlsStep::failed) return client_gone(client_->why());
+        if (step != TlsStep::done) return;
     }
     if (!to_client_.empty()) {
         const ByteVector waiting = std::exchange(to_client_, {});

@@ -5,7 +5,10 @@
 namespace virtgate::netd::gate {
 
 Sessions::Sessions(loop::Loop& loop, const Settings& settings, std::atomic<std::size_t>& live)
-    : loop_(loop), settings_(settings), live_(live), arrivals_(loop, loop::to<&Sessions::on_arrivals>(*this)) {}
+    : loop_(loop),
+      settings_(settings),
+      live_(live),
+      arrivals_(loop, loop::to<&Sessions::on_arrivals>(*this)) {}
 
 void Sessions::on_arrivals() noexcept {
     for (Admitted& admitted : arrivals_.take()) {

@@ -13,14 +13,14 @@
 namespace virtgate::netd::gate {
 
 class Sessions {
-   public:
+public:
     // `live` is shared with Front.
     Sessions(loop::Loop& loop, const Settings& settings, std::atomic<std::size_t>& live);
 
     // Where Front puts those who were let in, from its own thread.
     [[nodiscard]] loop::Mailbox<Admitted>& arrivals() noexcept { return arrivals_; }
 
-   private:
+private:
     void on_arrivals() noexcept;
     void on_ended(Session& session) noexcept;
 

@@ -21,7 +21,9 @@ namespace {
 
 constexpr std::size_t k_hole_size = rpc::k_frame_min + 12;
 
-Ruling pass(Action action, const ProcedureInfo* procedure = nullptr) { return {.action = action, .procedure = procedure}; }
+Ruling pass(Action action, const ProcedureInfo* procedure = nullptr) {
+    return {.action = action, .procedure = procedure};
+}
 
 Ruling close(std::string why) { return {.action = Action::close, .text = std::move(why)}; }
 
@@ -34,8 +36,8 @@ Ruling refuse_payload(const proto::Verdict& verdict) {
                               verdict.offset));
 }
 
-Ruling vet_call_header(const Header& header, std::size_t frame_size, const ProgramInfo& program, const Rights& rights,
-                       const Ledger& ledger, bool fds_allowed) {
+Ruling vet_call_header(const Header& header, std::size_t frame_size, const ProgramInfo& program,
+                       const Rights& rights, const Ledger& ledger, bool fds_allowed) {
     if (header.status != Status::ok)
         return refuse(fmt::format("Unexpected message status {}", static_cast<std::uint32_t>(header.status)));
     const ProcedureInfo* procedure = program.find(header.procedure);
@@ -43,8 +45,8 @@ Ruling vet_call_header(const Header& header, std::size_t frame_size, const Progr
         return refuse(fmt::format("unknown procedure: {}", static_cast<std::int32_t>(header.procedure)));
     // Procedures that are served before authentication are the gate's own and no matter of rights.
     if (!procedure->before_auth && !rights.may(program, header.procedure))
-        return refuse(fmt::format("access denied: {} is not allowed", procedure->name), rpc::k_code_access_denied,
-                      rpc::k_domain_access);
+        return refuse(fmt::format("access denied: {} is not allowed", procedure->name),
+                      rpc::k_code_access_denied, rpc::k_domain_access);
     if (!fds_allowed && (procedure->fds_call_min != 0 || procedure->fds_reply_min != 0))
         return refuse(fmt::format("{} passes file descriptors, which this transport cannot", procedure->name),
                       rpc::k_code_no_support);
@@ -54,33 +56,30 @@ Ruling vet_call_header(const Header& header, std::size_t frame_size, const Progr
         if (procedure->args_max == 0)
             return close(fmt::format("{} bytes behind the arguments of {}", frame_size - rpc::k_frame_min,
                                      procedure->name));
-        return refuse(fmt::format("Unable to decode message payload: more than {} bytes for {}", procedure->args_max,
-                                  procedure->name));
+        return refuse(fmt::format("Unable to decode message payload: more than {} bytes for {}",
+                                  procedure->args_max, procedure->name));
     }
     if (procedure->stream != proto::Stream::none &&
         (ledger.find_stream(key_of(header)) != nullptr || ledger.find_call(key_of(header)) != nullptr))
-        return refuse(fmt::format("serial {} already names a stream", header.serial), rpc::k_code_operation_invalid);
+        return refuse(fmt::format("serial {} already names a stream", header.serial),
+                      rpc::k_code_operation_invalid);
     return pass(Action::whole, procedure);
 }
 
 Ruling vet_stream_header(const Header& header, std::size_t frame_size, const Ledger& ledger) {
     const OpenStream* stream = ledger.find_stream(key_of(header));
     // Late packets of a stream that has just ended are normal.
-    if (stream == nullptr || stream->finishing)
-        return pass(Action::skip);
+    if (stream == nullptr || stream->finishing) return pass(Action::skip);
     if (header.type == Type::stream_hole) {
-        if (!stream->sparse)
-            return close("a hole in a stream that has none");
-        if (header.status != Status::proceed || frame_size != k_hole_size)
-            return close("a malformed hole");
+        if (!stream->sparse) return close("a hole in a stream that has none");
+        if (header.status != Status::proceed || frame_size != k_hole_size) return close("a malformed hole");
         return pass(Action::whole);
     }
     switch (header.status) {
         case Status::proceed: return pass(Action::pieces);
         case Status::ok:
         case Status::error:
-            if (frame_size == rpc::k_frame_min)
-                return pass(Action::whole);
+            if (frame_size == rpc::k_frame_min) return pass(Action::whole);
             return close("the end of a stream with a payload");
     }
     return close(fmt::format("a stream packet with status {}", static_cast<std::uint32_t>(header.status)));
@@ -101,12 +100,12 @@ Ruling vet_header(const Header& header, std::size_t frame_size, const Rights& ri
     const ProgramInfo* program = rights.find(header.program, header.version);
     switch (header.type) {
         case Type::call_with_fds:
-            if (!fds_allowed)
-                return close("file descriptors on a transport that cannot carry them");
+            if (!fds_allowed) return close("file descriptors on a transport that cannot carry them");
             [[fallthrough]];
         case Type::call:
             if (program == nullptr)
-                return refuse(fmt::format("Cannot find program {} version {}", static_cast<std::int32_t>(header.program),
+                return refuse(fmt::format("Cannot find program {} version {}",
+                                          static_cast<std::int32_t>(header.program),
                                           static_cast<std::int32_t>(header.version)));
             return vet_call_header(header, frame_size, *program, rights, ledger, fds_allowed);
         case Type::stream:
@@ -118,7 +117,8 @@ Ruling vet_header(const Header& header, std::size_t frame_size, const Rights& ri
     return close("a packet of an unknown type");
 }
 
-Ruling vet_payload(const ProgramInfo& program, const ProcedureInfo& procedure, MutableBytes payload, Extent extent) {
+Ruling vet_payload(const ProgramInfo& program, const ProcedureInfo& procedure, MutableBytes payload,
+                   Extent extent) {
     const proto::Verdict verdict = proto::validate(program.schema, procedure.args, payload, extent);
     if (verdict.flaw == Flaw::none || (verdict.flaw == Flaw::truncated && extent == Extent::prefix))
         return pass(extent == Extent::prefix ? Action::whole : Action::forward, &procedure);
@@ -128,11 +128,9 @@ Ruling vet_payload(const ProgramInfo& program, const ProcedureInfo& procedure, M
 }
 
 Ruling vet_stream(const Header& header, ByteView payload) {
-    if (header.type == Type::stream)
-        return pass(Action::forward);
+    if (header.type == Type::stream) return pass(Action::forward);
     const auto length = static_cast<std::int64_t>(load_be64(payload.data()));
-    if (length <= 0 || load_be32(payload.data() + 8) != 0)
-        return close("a hole of an impossible length");
+    if (length <= 0 || load_be32(payload.data() + 8) != 0) return close("a hole of an impossible length");
     return pass(Action::forward);
 }
 
@@ -142,10 +140,10 @@ bool asks_for_holes(const ProcedureInfo& procedure, ByteView payload) noexcept {
            (load_be32(payload.data() + payload.size() - 4) & procedure.sparse_flag) != 0;
 }
 
-Ruling vet_answer_header(const Header& header, std::size_t frame_size, const Rights& rights, const Ledger& ledger) {
+Ruling vet_answer_header(const Header& header, std::size_t frame_size, const Rights& rights,
+                         const Ledger& ledger) {
     const ProgramInfo* program = rights.find(header.program, header.version);
-    if (program == nullptr)
-        return close("a packet of a program that the session does not use");
+    if (program == nullptr) return close("a packet of a program that the session does not use");
     const OpenStream* stream = ledger.find_stream(key_of(header));
     switch (header.type) {
         case Type::reply: {
@@ -170,10 +168,8 @@ Ruling vet_answer_header(const Header& header, std::size_t frame_size, const Rig
             return pass(Action::whole, event);
         }
         case Type::stream:
-            if (stream == nullptr)
-                return pass(Action::skip);
-            if (header.status == Status::error)
-                return pass(Action::whole, stream->procedure);
+            if (stream == nullptr) return pass(Action::skip);
+            if (header.status == Status::error) return pass(Action::whole, stream->procedure);
             if (header.status == Status::ok && stream->finishing && frame_size == rpc::k_frame_min)
                 return pass(Action::whole, stream->procedure);
             // Data in the wrong direction is forbidden to the worker as well.
@@ -181,8 +177,7 @@ Ruling vet_answer_header(const Header& header, std::size_t frame_size, const Rig
                 return pass(Action::pieces, stream->procedure);
             return close("a stream packet that does not fit the stream");
         case Type::stream_hole:
-            if (stream == nullptr)
-                return pass(Action::skip);
+            if (stream == nullptr) return pass(Action::skip);
             if (stream->sparse && header.status == Status::proceed && frame_size == k_hole_size)
                 return pass(Action::whole, stream->procedure);
             return close("a hole in a stream that has none");
@@ -193,21 +188,24 @@ Ruling vet_answer_header(const Header& header, std::size_t frame_size, const Rig
     return close("a packet of an unknown type");
 }
 
-Ruling vet_answer_payload(const Header& header, const Rights& rights, const Ledger& ledger, MutableBytes payload) {
+Ruling vet_answer_payload(const Header& header, const Rights& rights, const Ledger& ledger,
+                          MutableBytes payload) {
     const ProgramInfo& program = *rights.find(header.program, header.version);
     proto::Verdict verdict{};
     if (header.status == Status::error) {
         verdict = proto::validate(proto::net::schema(), proto::net::Error::k_type, payload, Extent::whole);
     } else if (header.type == Type::reply) {
-        verdict = proto::validate(program.schema, ledger.find_call(key_of(header))->procedure->ret, payload, Extent::whole);
+        verdict = proto::validate(program.schema, ledger.find_call(key_of(header))->procedure->ret, payload,
+                                  Extent::whole);
     } else if (header.type == Type::message) {
-        verdict = proto::validate(program.schema, program.find(header.procedure)->args, payload, Extent::whole);
+        verdict =
+            proto::validate(program.schema, program.find(header.procedure)->args, payload, Extent::whole);
     } else if (header.type == Type::stream_hole) {
         return vet_stream(header, payload);
     }
     if (verdict.flaw != Flaw::none)
-        return close(fmt::format("an invalid payload in a packet of procedure {}: {} at byte {}", header.procedure,
-                                 proto::to_text(verdict.flaw), verdict.offset));
+        return close(fmt::format("an invalid payload in a packet of procedure {}: {} at byte {}",
+                                 header.procedure, proto::to_text(verdict.flaw), verdict.offset));
     return pass(Action::forward);
 }
 

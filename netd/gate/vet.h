@@ -52,8 +52,8 @@ struct Ruling {
 
 // The same judgements for what a worker sends: a taken-over worker must not reach the client's parser with anything
 // that its calls did not ask for. Action::close means that the worker broke the rules; there are no refusals.
-[[nodiscard]] Ruling vet_answer_header(const rpc::Header& header, std::size_t frame_size, const Rights& rights,
-                                       const Ledger& ledger);
+[[nodiscard]] Ruling vet_answer_header(const rpc::Header& header, std::size_t frame_size,
+                                       const Rights& rights, const Ledger& ledger);
 [[nodiscard]] Ruling vet_answer_payload(const rpc::Header& header, const Rights& rights, const Ledger& ledger,
                                         MutableBytes payload);
 

@@ -26,21 +26,17 @@ constexpr std::array k_schemes{
 
 const Scheme* find_scheme(std::uint32_t number) noexcept {
     for (const Scheme& scheme : k_schemes)
-        if (scheme.number == number)
-            return &scheme;
+        if (scheme.number == number) return &scheme;
     return nullptr;
 }
 
 bool fits(const Scheme& scheme, gnutls_pubkey_t key) noexcept {
     const auto algorithm = static_cast<gnutls_pk_algorithm_t>(gnutls_pubkey_get_pk_algorithm(key, nullptr));
-    if (gnutls_sign_supports_pk_algorithm(scheme.algorithm, algorithm) == 0)
-        return false;
+    if (gnutls_sign_supports_pk_algorithm(scheme.algorithm, algorithm) == 0) return false;
     // RSA-PSS signatures can be made with either kind of RSA key, but each scheme is for one kind.
     const bool is_pss = algorithm == GNUTLS_PK_RSA_PSS;
-    if (is_pss != (scheme.number >= 0x0809 && scheme.number <= 0x080b))
-        return false;
-    if (scheme.curve == GNUTLS_ECC_CURVE_INVALID)
-        return true;
+    if (is_pss != (scheme.number >= 0x0809 && scheme.number <= 0x080b)) return false;
+    if (scheme.curve == GNUTLS_ECC_CURVE_INVALID) return true;
     gnutls_ecc_curve_t curve = GNUTLS_ECC_CURVE_INVALID;
     return gnutls_pubkey_export_ecc_raw2(key, &curve, nullptr, nullptr, 0) >= 0 && curve == scheme.curve;
 }

@@ -13,16 +13,16 @@
 namespace virtgate::netd::keeper {
 
 struct Scheme {
-    std::uint16_t number;                // as on the wire
-    gnutls_sign_algorithm_t algorithm;   // as GnuTLS calls it
-    gnutls_ecc_curve_t curve;            // that an ECDSA key has to be on; GNUTLS_ECC_CURVE_INVALID for other keys
+    std::uint16_t number;               // as on the wire
+    gnutls_sign_algorithm_t algorithm;  // as GnuTLS calls it
+    gnutls_ecc_curve_t curve;  // that an ECDSA key has to be on; GNUTLS_ECC_CURVE_INVALID for other keys
 };
 
 // The scheme with this number; null if it is not one of TLS 1.3.
 [[nodiscard]] const Scheme* find_scheme(std::uint32_t number) noexcept;
 
-// True if `key` can be used with `scheme`: an RSA key for rsa_pss_rsae, an RSA-PSS key for rsa_pss_pss, an ECDSA key
-// on the scheme's own curve, an Edwards key for its scheme.
+// True if `key` can be used with `scheme`: an RSA key for rsa_pss_rsae, an RSA-PSS key for rsa_pss_pss, an
+// ECDSA key on the scheme's own curve, an Edwards key for its scheme.
 [[nodiscard]] bool fits(const Scheme& scheme, gnutls_pubkey_t key) noexcept;
 
 }  // namespace virtgate::netd::keeper

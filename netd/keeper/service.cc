@@ -63,7 +63,8 @@ void Service::on_gate(rpc::Control::Message& message) noexcept {
     const auto signature = signer_.sign(arguments->scheme, arguments->transcript_hash);
     if (!signature) {
         log_.warning("no signature: {}", signature.error().text);
-        static_cast<void>(gate_->send_error(message.header, rpc::k_code_operation_denied, signature.error().text));
+        static_cast<void>(
+            gate_->send_error(message.header, rpc::k_code_operation_denied, signature.error().text));
         return;
     }
     const auto payload = proto::encode(sign::SignRet{.signature = *signature});

@@ -5,9 +5,9 @@
 //
 // Trust:  the gate may be taken over. A SIGN that the key or the protocol does not allow gets an error. The
 //         supervisor is trusted.
-// Limits: one gate. A new channel replaces the old one. Keeper ends when the channel of its gate or the supervisor is
-//         closed, or the gate sends anything but a well-formed SIGN: the supervisor starts another one, with a new
-//         channel to the gate. So no gate is ever left without a keeper.
+// Limits: one gate. A new channel replaces the old one. Keeper ends when the channel of its gate or the
+//         supervisor is closed, or the gate sends anything but a well-formed SIGN: the supervisor starts
+//         another one, with a new channel to the gate. So no gate is ever left without a keeper.
 #pragma once
 
 #include <memory>
@@ -19,14 +19,14 @@
 namespace virtgate::netd::keeper {
 
 class Service {
-   public:
+public:
     // Serves `parent`, the supervisor's channel; stops `loop` when keeper has to end.
     Service(loop::Loop& loop, UniqueFd parent, const Signer& signer, std::string name);
 
     // Tells the supervisor that keeper serves. Error: the channel is closed.
     Done report_ready();
 
-   private:
+private:
     void on_parent(rpc::Control::Message& message) noexcept;
     void on_parent_closed(std::string_view why) noexcept;
     void on_gate(rpc::Control::Message& message) noexcept;

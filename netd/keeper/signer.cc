@@ -32,15 +32,11 @@ Done fill(WipedBuffer& buffer, int fd) {
     for (;;) {
         const ssize_t n = pread(fd, buffer.bytes.data() + buffer.size, buffer.bytes.size() - buffer.size,
                                 static_cast<off_t>(buffer.size));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return system_fault(errno, "cannot read the private key");
-        if (n == 0)
-            return {};
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return system_fault(errno, "cannot read the private key");
+        if (n == 0) return {};
         buffer.size += static_cast<std::size_t>(n);
-        if (buffer.size == buffer.bytes.size())
-            return system_fault(0, "the private key's file is too large");
+        if (buffer.size == buffer.bytes.size()) return system_fault(0, "the private key's file is too large");
     }
 }
 
@@ -61,12 +57,9 @@ Done compare(gnutls_pubkey_t key, std::string_view certificate) {
     std::size_t size = ours.size();
     int code = gnutls_pubkey_get_key_id(key, GNUTLS_KEYID_USE_SHA256, ours.data(), &size);
     size = its.size();
-    if (code >= 0)
-        code = gnutls_x509_crt_get_key_id(raw, GNUTLS_KEYID_USE_SHA256, its.data(), &size);
-    if (code < 0)
-        return gnutls_fault(code, "cannot compare the private key with the server's certificate");
-    if (ours != its)
-        return system_fault(0, "the private key does not belong to the server's certificate");
+    if (code >= 0) code = gnutls_x509_crt_get_key_id(raw, GNUTLS_KEYID_USE_SHA256, its.data(), &size);
+    if (code < 0) return gnutls_fault(code, "cannot compare the private key with the server's certificate");
+    if (ours != its) return system_fault(0, "the private key does not belong to the server's certificate");
     return {};
 }
 
@@ -74,14 +67,14 @@ Done compare(gnutls_pubkey_t key, std::string_view certificate) {
 
 Result<Signer> Signer::load(int fd, std::string_view certificate) {
     const auto buffer = std::make_unique<WipedBuffer>();
-    if (auto done = fill(*buffer, fd); !done)
-        return tl::unexpected(done.error());
+    if (auto done = fill(*buffer, fd); !done) return tl::unexpected(done.error());
     gnutls_privkey_t raw = nullptr;
     if (const int code = gnutls_privkey_init(&raw); code < 0)
         return gnutls_fault(code, "cannot make a key object");
     Key key(raw);
     const gnutls_datum_t text{buffer->bytes.data(), static_cast<unsigned>(buffer->size)};
-    if (const int code = gnutls_privkey_import_x509_raw(raw, &text, GNUTLS_X509_FMT_PEM, nullptr, 0); code < 0)
+    if (const int code = gnutls_privkey_import_x509_raw(raw, &text, GNUTLS_X509_FMT_PEM, nullptr, 0);
+        code < 0)
         return gnutls_fault(code, "cannot parse the private key");
     gnutls_pubkey_t raw_public = nullptr;
     if (const int code = gnutls_pubkey_init(&raw_public); code < 0)
@@ -90,8 +83,7 @@ Result<Signer> Signer::load(int fd, std::string_view certificate) {
     if (const int code = gnutls_pubkey_import_privkey(raw_public, raw, 0, 0); code < 0)
         return gnutls_fault(code, "cannot find the public part of the private key");
     if (!certificate.empty())
-        if (auto done = compare(raw_public, certificate); !done)
-            return tl::unexpected(done.error());
+        if (auto done = compare(raw_public, certificate); !done) return tl::unexpected(done.error());
     return Signer(std::move(key), std::move(public_key));
 }
 
@@ -104,11 +96,11 @@ Result<ByteVector> Signer::sign(std::uint32_t number, ByteView hash) const {
     if (!fits(*scheme, public_key_.get()))
         return peer_fault(fmt::format("signature scheme {:04x} does not fit the key", number));
     ByteVector content = server_signed_content(hash);
-    const gnutls_datum_t data{reinterpret_cast<unsigned char*>(content.data()), static_cast<unsigned>(content.size())};
+    const gnutls_datum_t data{reinterpret_cast<unsigned char*>(content.data()),
+                              static_cast<unsigned>(content.size())};
     gnutls_datum_t signature{nullptr, 0};
     const int code = gnutls_privkey_sign_data2(key_.get(), scheme->algorithm, 0, &data, &signature);
-    if (code < 0)
-        return gnutls_fault(code, "cannot sign");
+    if (code < 0) return gnutls_fault(code, "cannot sign");
     const ByteView bytes = std::as_bytes(std::span(signature.data, signature.size));
     ByteVector result(bytes.begin(), bytes.end());
     gnutls_free(signature.data);
@@ -117,7 +109,8 @@ Result<ByteVector> Signer::sign(std::uint32_t number, ByteView hash) const {
 
 std::string Signer::describe() const {
     unsigned bits = 0;
-    const auto algorithm = static_cast<gnutls_pk_algorithm_t>(gnutls_privkey_get_pk_algorithm(key_.get(), &bits));
+    const auto algorithm =
+        static_cast<gnutls_pk_algorithm_t>(gnutls_privkey_get_pk_algorithm(key_.get(), &bits));
     return fmt::format("{}, {} bits", gnutls_pk_get_name(algorithm), bits);
 }
 

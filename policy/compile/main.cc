@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // virtgate-policy-compile - reads the policy files and writes the compiled table.
 //
-// A short-lived child of the broker (libshared/fdmap.h): its configuration names the directories, its result goes to
-// a memory file, and what is wrong with the files to standard error, one line each. Exit status 0 or 78.
+// A short-lived child of the broker (libshared/fdmap.h): its configuration names the directories, its result
+// goes to a memory file, and what is wrong with the files to standard error, one line each. Exit status 0 or
+// 78.
 //
 // Trust:  it has the only parser that sees policy files, and nothing else: the broker decodes the result.
 #include <unistd.h>
@@ -24,8 +25,7 @@ namespace {
 Done write_all(int fd, ByteView bytes) {
     while (!bytes.empty()) {
         const ssize_t n = write(fd, bytes.data(), bytes.size());
-        if (n < 0 && errno != EINTR)
-            return system_fault(errno, "cannot write the compiled policy");
+        if (n < 0 && errno != EINTR) return system_fault(errno, "cannot write the compiled policy");
         bytes = bytes.subspan(n > 0 ? static_cast<std::size_t>(n) : 0);
     }
     return {};
@@ -42,8 +42,7 @@ int run() {
     // The texts were escaped where they were made.
     for (const Complaints::Line& line : complaints.lines())
         write_log_line(line.is_error ? Level::error : Level::warning, {}, line.text);
-    if (complaints.errors() != 0)
-        return spawn::k_exit_config;
+    if (complaints.errors() != 0) return spawn::k_exit_config;
     const auto bytes = proto::encode(table);
     require(bytes.has_value(), "a compiled policy does not encode");
     if (const auto done = write_all(fdmap::k_policy_result, *bytes); !done) {

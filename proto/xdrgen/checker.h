@@ -19,7 +19,7 @@ namespace virtgate::proto::xdrgen {
 [[nodiscard]] std::string lower_name(std::string_view written);
 
 class Checker {
-   public:
+public:
     explicit Checker(Messages& messages) : messages_(messages), types_(model_.types) {}
 
     // Adds one file. The modules that it imports have been added before.
@@ -27,7 +27,7 @@ class Checker {
 
     [[nodiscard]] const Model& model() const noexcept { return model_; }
 
-   private:
+private:
     void add_constant(const Definition& definition);
     void add_enum(const Definition& definition);
     void add_struct(const Definition& definition);
@@ -60,11 +60,11 @@ class Checker {
     Model model_;
     TypeTable types_;
     std::map<std::string, Wide, std::less<>> constants_;
-    std::map<std::string, TypeId, std::less<>> names_;    // of the current file and what it imports
-    std::map<std::string, std::map<std::string, TypeId, std::less<>>, std::less<>> names_of_;          // by module
-    std::map<std::string, std::map<std::string, Wide, std::less<>>, std::less<>> constants_of_;        // by module
+    std::map<std::string, TypeId, std::less<>> names_;  // of the current file and what it imports
+    std::map<std::string, std::map<std::string, TypeId, std::less<>>, std::less<>> names_of_;    // by module
+    std::map<std::string, std::map<std::string, Wide, std::less<>>, std::less<>> constants_of_;  // by module
     std::set<std::string> taken_;  // C++ names of the current file; constants with k_
-    std::vector<bool> counted_;  // types whose count-like fields have been judged
+    std::vector<bool> counted_;    // types whose count-like fields have been judged
 };
 
 }  // namespace virtgate::proto::xdrgen

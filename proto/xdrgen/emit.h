@@ -30,7 +30,8 @@ namespace virtgate::proto::xdrgen {
 [[nodiscard]] std::string emit_oracle_table(const Model& model, const Module& module, const Tables& tables);
 
 // Seeds for fuzz-schema: file names and contents.
-[[nodiscard]] std::vector<std::pair<std::string, std::string>> emit_seeds(const Model& model, const Module& module,
+[[nodiscard]] std::vector<std::pair<std::string, std::string>> emit_seeds(const Model& model,
+                                                                          const Module& module,
                                                                           const Tables& tables);
 
 // How a type is written in C++ within the namespace of `module`.

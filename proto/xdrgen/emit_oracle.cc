@@ -14,7 +14,7 @@ namespace virtgate::proto::xdrgen {
 namespace {
 
 class OracleWriter {
-   public:
+public:
     OracleWriter(const Model& model, const Module& module, const Tables& tables)
         : model_(model), module_(module), tables_(tables) {}
 
@@ -25,60 +25,46 @@ class OracleWriter {
         return std::move(out_);
     }
 
-   private:
+private:
     template <class... A>
     void line(fmt::format_string<A...> format, A&&... arguments) {
         fmt::format_to(std::back_inserter(out_), format, std::forward<A>(arguments)...);
         out_ += '\n';
     }
 
-    [[nodiscard]] std::string name(std::uint32_t index) const { return fmt::format("{}_t{}", module_.name, index); }
+    [[nodiscard]] std::string name(std::uint32_t index) const {
+        return fmt::format("{}_t{}", module_.name, index);
+    }
     [[nodiscard]] std::string name_of(TypeId id) const { return name(tables_.index.at(id)); }
 
     void write_type(const Type& type, std::uint32_t index) {
         const std::string self = name(index);
         const auto alias = [&](std::string_view of) { line("typedef {} {};", of, self); };
         switch (type.kind) {
-            case Kind::i32:
-                return alias("int");
-            case Kind::u32:
-                return alias("unsigned int");
-            case Kind::i64:
-                return alias("hyper");
-            case Kind::u64:
-                return alias("unsigned hyper");
-            case Kind::f32:
-                return alias("float");
-            case Kind::f64:
-                return alias("double");
-            case Kind::boolean:
-                return alias("bool");
-            case Kind::character:
-                return alias("char");
-            case Kind::u8:
-                return alias("unsigned char");
-            case Kind::i16:
-                return alias("short");
-            case Kind::u16:
-                return alias("unsigned short");
+            case Kind::i32: return alias("int");
+            case Kind::u32: return alias("unsigned int");
+            case Kind::i64: return alias("hyper");
+            case Kind::u64: return alias("unsigned hyper");
+            case Kind::f32: return alias("float");
+            case Kind::f64: return alias("double");
+            case Kind::boolean: return alias("bool");
+            case Kind::character: return alias("char");
+            case Kind::u8: return alias("unsigned char");
+            case Kind::i16: return alias("short");
+            case Kind::u16: return alias("unsigned short");
             case Kind::enumeration: {
                 std::string members;
                 for (const Member& member : type.members)
-                    members += fmt::format("{}\n    {}_{} = {}", members.empty() ? "" : ",", self, member.name,
-                                           static_cast<std::int64_t>(member.value));
+                    members += fmt::format("{}\n    {}_{} = {}", members.empty() ? "" : ",", self,
+                                           member.name, static_cast<std::int64_t>(member.value));
                 return line("enum {} {{{}\n}};", self, members);
             }
-            case Kind::fixed_opaque:
-                return line("typedef opaque {}[{}];", self, type.bound);
-            case Kind::opaque:
-                return line("typedef opaque {}<{}>;", self, type.bound);
+            case Kind::fixed_opaque: return line("typedef opaque {}[{}];", self, type.bound);
+            case Kind::opaque: return line("typedef opaque {}<{}>;", self, type.bound);
             case Kind::string:
-            case Kind::name:
-                return line("typedef string {}<{}>;", self, type.bound);
-            case Kind::optional:
-                return line("typedef {} *{};", name_of(type.element), self);
-            case Kind::array:
-                return line("typedef {} {}<{}>;", name_of(type.element), self, type.bound);
+            case Kind::name: return line("typedef string {}<{}>;", self, type.bound);
+            case Kind::optional: return line("typedef {} *{};", name_of(type.element), self);
+            case Kind::array: return line("typedef {} {}<{}>;", name_of(type.element), self, type.bound);
             case Kind::fixed_array:
                 return line("typedef {} {}[{}];", name_of(type.element), self, type.bound);
             case Kind::structure:
@@ -86,8 +72,7 @@ class OracleWriter {
                 for (std::size_t i = 0; i < type.fields.size(); ++i)
                     line("    {} f{};", name_of(type.fields[i].type), i);
                 return line("}};");
-            case Kind::choice:
-                return write_choice(type, self);
+            case Kind::choice: return write_choice(type, self);
         }
     }
 
@@ -101,10 +86,8 @@ class OracleWriter {
                                                     : std::string(unsigned_ ? "unsigned int" : "int"));
         for (std::size_t i = 0; i < type.arms.size(); ++i) {
             const Arm& arm = type.arms[i];
-            for (const Wide value : arm.cases)
-                line("case {}:", case_of(discriminant, switched, value));
-            if (arm.cases.empty())
-                line("default:");
+            for (const Wide value : arm.cases) line("case {}:", case_of(discriminant, switched, value));
+            if (arm.cases.empty()) line("default:");
             if (arm.field.type == k_void)
                 line("    void;");
             else
@@ -114,11 +97,9 @@ class OracleWriter {
     }
 
     [[nodiscard]] std::string case_of(const Type& discriminant, TypeId id, Wide value) const {
-        if (discriminant.kind == Kind::boolean)
-            return value != 0 ? "TRUE" : "FALSE";
+        if (discriminant.kind == Kind::boolean) return value != 0 ? "TRUE" : "FALSE";
         for (const Member& member : discriminant.members)
-            if (member.value == value)
-                return fmt::format("{}_{}", name_of(id), member.name);
+            if (member.value == value) return fmt::format("{}_{}", name_of(id), member.name);
         return fmt::format("{}", static_cast<std::int64_t>(value));
     }
 

@@ -13,7 +13,7 @@ namespace virtgate::proto::xdrgen {
 namespace {
 
 class SeedWriter {
-   public:
+public:
     explicit SeedWriter(const Model& model) : model_(model) {}
 
     // The payload, and in `shape` what kinds it is made of.
@@ -25,10 +25,9 @@ class SeedWriter {
         return out_;
     }
 
-   private:
+private:
     void word(std::uint64_t value) {
-        for (const int shift : {24, 16, 8, 0})
-            out_ += static_cast<char>(value >> shift & 0xff);
+        for (const int shift : {24, 16, 8, 0}) out_ += static_cast<char>(value >> shift & 0xff);
     }
 
     void write(TypeId id) {
@@ -37,14 +36,11 @@ class SeedWriter {
         switch (type.kind) {
             case Kind::i64:
             case Kind::u64:
-            case Kind::f64:
-                word(0);
-                return word(type.ranged ? static_cast<std::uint64_t>(type.minimum) : 1);
+            case Kind::f64: word(0); return word(type.ranged ? static_cast<std::uint64_t>(type.minimum) : 1);
             case Kind::enumeration:
-                return word(type.members.empty() ? 0 : static_cast<std::uint64_t>(type.members.front().value));
-            case Kind::fixed_opaque:
-                out_ += std::string((type.bound + 3) / 4 * 4, '\0');
-                return;
+                return word(type.members.empty() ? 0
+                                                 : static_cast<std::uint64_t>(type.members.front().value));
+            case Kind::fixed_opaque: out_ += std::string((type.bound + 3) / 4 * 4, '\0'); return;
             case Kind::opaque:
             case Kind::string:
             case Kind::name: {
@@ -54,26 +50,20 @@ class SeedWriter {
                 return;
             }
             case Kind::structure:
-                for (const Field& field : type.fields)
-                    write(field.type);
+                for (const Field& field : type.fields) write(field.type);
                 return;
             case Kind::choice: {
                 const Arm& arm = type.arms.front();
                 word(arm.cases.empty() ? 0 : static_cast<std::uint64_t>(arm.cases.front()));
-                if (arm.field.type != k_void)
-                    write(arm.field.type);
+                if (arm.field.type != k_void) write(arm.field.type);
                 return;
             }
             case Kind::optional:
-            case Kind::array:
-                word(1);
-                return write(type.element);
+            case Kind::array: word(1); return write(type.element);
             case Kind::fixed_array:
-                for (std::uint32_t i = 0; i < type.bound; ++i)
-                    write(type.element);
+                for (std::uint32_t i = 0; i < type.bound; ++i) write(type.element);
                 return;
-            default:
-                return word(type.ranged ? static_cast<std::uint64_t>(type.minimum) : 1);
+            default: return word(type.ranged ? static_cast<std::uint64_t>(type.minimum) : 1);
         }
     }
 
@@ -91,12 +81,10 @@ std::vector<std::pair<std::string, std::string>> emit_seeds(const Model& model, 
     SeedWriter writer(model);
     for (std::uint32_t i = 0; i < tables.types.size(); ++i) {
         const Type& type = model.types[tables.types[i]];
-        if (type.kind != Kind::structure && type.kind != Kind::choice)
-            continue;
+        if (type.kind != Kind::structure && type.kind != Kind::choice) continue;
         std::string shape;
         const std::string payload = writer.run(tables.types[i], shape);
-        if (!shapes.insert(shape).second)
-            continue;
+        if (!shapes.insert(shape).second) continue;
         std::string seed = module.name.substr(0, 4);
         seed.resize(4, '\0');
         seed += static_cast<char>(i >> 8);

@@ -12,7 +12,7 @@ namespace virtgate::proto::xdrgen {
 namespace {
 
 class SourceWriter {
-   public:
+public:
     SourceWriter(const Model& model, const Module& module, const Tables& tables)
         : model_(model), module_(module), tables_(tables) {}
 
@@ -38,27 +38,24 @@ class SourceWriter {
         return std::move(out_);
     }
 
-   private:
+private:
     template <class... A>
     void line(int depth, fmt::format_string<A...> format, A&&... arguments) {
         const std::size_t start = out_.size();
         fmt::format_to(std::back_inserter(out_), format, std::forward<A>(arguments)...);
-        if (out_.size() != start)
-            out_.insert(start, std::string(static_cast<std::size_t>(4 * depth), ' '));
+        if (out_.size() != start) out_.insert(start, std::string(static_cast<std::size_t>(4 * depth), ' '));
         out_ += '\n';
     }
 
     void write_structure(const Type& type) {
         line(0, "");
         line(0, "void {}::encode(xdr::Writer& writer) const {{", type.name);
-        for (const Field& field : type.fields)
-            write_encode(field.type, cxx_name(field.name), 1);
+        for (const Field& field : type.fields) write_encode(field.type, cxx_name(field.name), 1);
         write_relations(type, "writer");
         line(0, "}}");
         line(0, "");
         line(0, "void {}::decode(xdr::Reader& reader) {{", type.name);
-        for (const Field& field : type.fields)
-            write_decode(field.type, cxx_name(field.name), 1);
+        for (const Field& field : type.fields) write_decode(field.type, cxx_name(field.name), 1);
         write_relations(type, "reader");
         line(0, "}}");
     }
@@ -72,7 +69,8 @@ class SourceWriter {
         };
         for (const Relation& relation : type.relations) {
             if (relation.kind == layout::RelationKind::product) {
-                line(1, "if (product_exceeds({}, {}, {}u))", factor(relation.a), factor(relation.b), relation.maximum);
+                line(1, "if (product_exceeds({}, {}, {}u))", factor(relation.a), factor(relation.b),
+                     relation.maximum);
                 line(2, "{}.fail(xdr::Flaw::product_too_large);", whose);
             } else {
                 line(1, "if ({} != {})", factor(relation.a), factor(relation.b));
@@ -83,13 +81,10 @@ class SourceWriter {
 
     // ", minimum, maximum" of a ranged integer in a form that compilers take for the right type, or nothing.
     [[nodiscard]] static std::string range(const Type& type) {
-        if (!type.ranged)
-            return {};
+        if (!type.ranged) return {};
         const auto number = [&](Wide value) -> std::string {
-            if (value == lowest(Kind::i64))
-                return "INT64_MIN";
-            if (value > highest(Kind::i64))
-                return fmt::format("{}u", static_cast<std::uint64_t>(value));
+            if (value == lowest(Kind::i64)) return "INT64_MIN";
+            if (value > highest(Kind::i64)) return fmt::format("{}u", static_cast<std::uint64_t>(value));
             return fmt::format("{}", static_cast<std::int64_t>(value));
         };
         return fmt::format(", {}, {}", number(type.minimum), number(type.maximum));
@@ -98,34 +93,20 @@ class SourceWriter {
     // The reader's and writer's name for a kind of a fixed size.
     [[nodiscard]] static std::string_view verb(Kind kind) {
         switch (kind) {
-            case Kind::i32:
-                return "i32";
-            case Kind::u32:
-                return "u32";
-            case Kind::i64:
-                return "i64";
-            case Kind::u64:
-                return "u64";
-            case Kind::f32:
-                return "f32";
-            case Kind::f64:
-                return "f64";
-            case Kind::boolean:
-                return "boolean";
-            case Kind::character:
-                return "character";
-            case Kind::u8:
-                return "u8";
-            case Kind::i16:
-                return "i16";
-            case Kind::u16:
-                return "u16";
-            case Kind::string:
-                return "string";
-            case Kind::name:
-                return "name";
-            default:
-                return "opaque";
+            case Kind::i32: return "i32";
+            case Kind::u32: return "u32";
+            case Kind::i64: return "i64";
+            case Kind::u64: return "u64";
+            case Kind::f32: return "f32";
+            case Kind::f64: return "f64";
+            case Kind::boolean: return "boolean";
+            case Kind::character: return "character";
+            case Kind::u8: return "u8";
+            case Kind::i16: return "i16";
+            case Kind::u16: return "u16";
+            case Kind::string: return "string";
+            case Kind::name: return "name";
+            default: return "opaque";
         }
     }
 
@@ -138,56 +119,44 @@ class SourceWriter {
         switch (type.kind) {
             case Kind::opaque:
             case Kind::string:
-            case Kind::name:
-                return line(depth, "writer.{}({}, {});", verb(type.kind), what, type.bound);
-            case Kind::fixed_opaque:
-                return line(depth, "writer.fixed_opaque({});", what);
+            case Kind::name: return line(depth, "writer.{}({}, {});", verb(type.kind), what, type.bound);
+            case Kind::fixed_opaque: return line(depth, "writer.fixed_opaque({});", what);
             case Kind::enumeration:
-                if (type.closed)
-                    write_closed(type, what, "writer", depth);
+                if (type.closed) write_closed(type, what, "writer", depth);
                 return line(depth, "writer.i32(static_cast<std::int32_t>({}));", what);
             case Kind::structure:
-            case Kind::choice:
-                return line(depth, "{}.encode(writer);", what);
+            case Kind::choice: return line(depth, "{}.encode(writer);", what);
             case Kind::optional:
                 line(depth, "writer.boolean({}.has_value());", what);
                 line(depth, "if ({}) {{", what);
                 write_encode(type.element, "(*" + what + ")", depth + 1);
                 return line(depth, "}}");
             case Kind::array:
-                if (is_characters(type))
-                    return line(depth, "writer.characters({}, {});", what, type.bound);
+                if (is_characters(type)) return line(depth, "writer.characters({}, {});", what, type.bound);
                 line(depth, "writer.count({}.size(), {});", what, type.bound);
                 [[fallthrough]];
             case Kind::fixed_array:
-                if (is_characters(type))
-                    return line(depth, "writer.fixed_characters({});", what);
+                if (is_characters(type)) return line(depth, "writer.fixed_characters({});", what);
                 line(depth, "for (const auto& each_{} : {}) {{", depth, what);
                 write_encode(type.element, fmt::format("each_{}", depth), depth + 1);
                 return line(depth, "}}");
-            default:
-                return line(depth, "writer.{}({}{});", verb(type.kind), what, range(type));
+            default: return line(depth, "writer.{}({}{});", verb(type.kind), what, range(type));
         }
     }
 
     void write_decode(TypeId id, const std::string& what, int depth) {
         const Type& type = model_.types[id];
         switch (type.kind) {
-            case Kind::opaque:
-                return line(depth, "assign({}, reader.opaque({}));", what, type.bound);
+            case Kind::opaque: return line(depth, "assign({}, reader.opaque({}));", what, type.bound);
             case Kind::string:
-            case Kind::name:
-                return line(depth, "{} = reader.{}({});", what, verb(type.kind), type.bound);
-            case Kind::fixed_opaque:
-                return line(depth, "reader.fixed_opaque({});", what);
+            case Kind::name: return line(depth, "{} = reader.{}({});", what, verb(type.kind), type.bound);
+            case Kind::fixed_opaque: return line(depth, "reader.fixed_opaque({});", what);
             case Kind::enumeration:
                 line(depth, "{} = static_cast<{}>(reader.i32());", what, cxx_type(model_, module_, id));
-                if (type.closed)
-                    write_closed(type, what, "reader", depth);
+                if (type.closed) write_closed(type, what, "reader", depth);
                 return;
             case Kind::structure:
-            case Kind::choice:
-                return line(depth, "{}.decode(reader);", what);
+            case Kind::choice: return line(depth, "{}.decode(reader);", what);
             case Kind::optional:
                 line(depth, "if (reader.boolean()) {{");
                 line(depth + 1, "auto& value_{} = {}.emplace();", depth, what);
@@ -196,14 +165,13 @@ class SourceWriter {
                 line(depth + 1, "{}.reset();", what);
                 return line(depth, "}}");
             case Kind::array:
-                if (is_characters(type))
-                    return line(depth, "{} = reader.characters({});", what, type.bound);
+                if (is_characters(type)) return line(depth, "{} = reader.characters({});", what, type.bound);
                 line(depth, "{}.clear();", what);
-                line(depth, "{}.resize(reader.count({}, {}));", what, type.bound, model_.types[type.element].least);
+                line(depth, "{}.resize(reader.count({}, {}));", what, type.bound,
+                     model_.types[type.element].least);
                 [[fallthrough]];
             case Kind::fixed_array:
-                if (is_characters(type))
-                    return line(depth, "reader.fixed_characters({});", what);
+                if (is_characters(type)) return line(depth, "reader.fixed_characters({});", what);
                 line(depth, "for (auto& each_{} : {}) {{", depth, what);
                 write_decode(type.element, fmt::format("each_{}", depth), depth + 1);
                 line(depth + 1, "if (!reader.ok())");
@@ -239,8 +207,7 @@ class SourceWriter {
             }
             line(1, "switch (static_cast<std::{}int32_t>({})) {{",
                  model_.types[discriminant.type].kind == Kind::u32 ? "u" : "", what);
-            for (std::size_t i = 0; i < type.arms.size(); ++i)
-                write_arm(type, i, encoding);
+            for (std::size_t i = 0; i < type.arms.size(); ++i) write_arm(type, i, encoding);
             line(1, "}}");
             line(0, "}}");
         }
@@ -249,10 +216,8 @@ class SourceWriter {
     void write_arm(const Type& type, std::size_t number, bool encoding) {
         const Arm& arm = type.arms[number];
         const bool last = number + 1 == type.arms.size();
-        for (const Wide value : arm.cases)
-            line(2, "case {}:", static_cast<std::int64_t>(value));
-        if (arm.cases.empty())
-            line(2, "default:");
+        for (const Wide value : arm.cases) line(2, "case {}:", static_cast<std::int64_t>(value));
+        if (arm.cases.empty()) line(2, "default:");
         if (encoding) {
             line(3, "if (value.index() != {})", number);
             line(4, "return writer.fail(xdr::Flaw::bad_union);");
@@ -266,8 +231,7 @@ class SourceWriter {
             line(3, "return;");
         }
         bool has_default = false;
-        for (const Arm& each : type.arms)
-            has_default = has_default || each.cases.empty();
+        for (const Arm& each : type.arms) has_default = has_default || each.cases.empty();
         if (last && !has_default) {
             line(2, "default:");
             line(3, "{}.fail(xdr::Flaw::bad_union);", encoding ? "writer" : "reader");
@@ -282,7 +246,8 @@ class SourceWriter {
         line(0, "constexpr std::uint32_t k_words[] = {{");
         std::string row;
         for (const std::uint32_t word : tables_.words) {
-            const std::string number = word > 0xffff ? fmt::format("0x{:x},", word) : fmt::format("{},", word);
+            const std::string number =
+                word > 0xffff ? fmt::format("0x{:x},", word) : fmt::format("{},", word);
             if (row.size() + number.size() > 104) {
                 line(1, "{}", row);
                 row.clear();
@@ -307,8 +272,7 @@ class SourceWriter {
         line(1, "static const Schema k_schema = Schema::view(k_words, {{k_text, sizeof k_text - 1}});");
         line(1, "return k_schema;");
         line(0, "}}");
-        if (!module_.program)
-            return;
+        if (!module_.program) return;
         line(0, "");
         line(0, "const ProgramInfo& program() {{");
         line(1, "static const ProgramInfo k_info(schema());");
@@ -319,8 +283,7 @@ class SourceWriter {
     [[nodiscard]] static std::string escape(const std::string& text) {
         std::string out;
         for (const char c : text) {
-            if (c == '"' || c == '\\')
-                out += '\\';
+            if (c == '"' || c == '\\') out += '\\';
             out += c;
         }
         return out;
@@ -356,7 +319,8 @@ std::string emit_recode(const Model& model, const Module& module, const Tables& 
         else
             out += "        nullptr,\n";
     }
-    out += fmt::format("    }};\n    return k_recoders;\n}}\n\n}}  // namespace virtgate::proto::{}\n", module.name);
+    out += fmt::format("    }};\n    return k_recoders;\n}}\n\n}}  // namespace virtgate::proto::{}\n",
+                       module.name);
     return out;
 }
 

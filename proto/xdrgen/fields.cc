@@ -14,28 +14,33 @@ constexpr Wide k_word_max = (Wide{1} << 32) - 1;
 
 std::optional<Kind> builtin(std::string_view name) {
     static constexpr std::pair<std::string_view, Kind> k_builtins[] = {
-        {"int", Kind::i32},       {"unsigned int", Kind::u32},  {"hyper", Kind::i64},      {"unsigned hyper", Kind::u64},
-        {"float", Kind::f32},     {"double", Kind::f64},        {"bool", Kind::boolean},   {"char", Kind::character},
-        {"unsigned char", Kind::u8}, {"short", Kind::i16},      {"unsigned short", Kind::u16},
+        {"int", Kind::i32},
+        {"unsigned int", Kind::u32},
+        {"hyper", Kind::i64},
+        {"unsigned hyper", Kind::u64},
+        {"float", Kind::f32},
+        {"double", Kind::f64},
+        {"bool", Kind::boolean},
+        {"char", Kind::character},
+        {"unsigned char", Kind::u8},
+        {"short", Kind::i16},
+        {"unsigned short", Kind::u16},
     };
     for (const auto& [word, kind] : k_builtins)
-        if (word == name)
-            return kind;
+        if (word == name) return kind;
     return std::nullopt;
 }
 
 }  // namespace
 
 std::optional<Wide> Checker::evaluate(const Value& value) {
-    if (value.name.empty())
-        return value.number;
+    if (value.name.empty()) return value.number;
     const auto found = constants_.find(value.name);
-    if (found != constants_.end())
-        return found->second;
+    if (found != constants_.end()) return found->second;
     std::vector<std::string_view> known;
-    for (const auto& [name, number] : constants_)
-        known.push_back(name);
-    messages_.error(value.at, fmt::format("no constant is called \"{}\"{}", value.name, did_you_mean(value.name, known)));
+    for (const auto& [name, number] : constants_) known.push_back(name);
+    messages_.error(
+        value.at, fmt::format("no constant is called \"{}\"{}", value.name, did_you_mean(value.name, known)));
     return std::nullopt;
 }
 
@@ -43,19 +48,18 @@ std::optional<Wide> Checker::evaluate(const Value& value) {
 std::optional<Wide> Checker::evaluate_word(const Word& word) {
     Value value;
     value.at = word.at;
-    if (!parse_number(word.text, value.number))
-        value.name = word.text;
+    if (!parse_number(word.text, value.number)) value.name = word.text;
     return evaluate(value);
 }
 
 std::optional<std::uint32_t> Checker::evaluate_bound(const Declaration& declaration) {
     if (!declaration.bound) {
-        messages_.error(declaration.name.at, fmt::format("\"{}\" needs a bound: <MAX>", declaration.name.text));
+        messages_.error(declaration.name.at,
+                        fmt::format("\"{}\" needs a bound: <MAX>", declaration.name.text));
         return std::nullopt;
     }
     const auto bound = evaluate(*declaration.bound);
-    if (!bound)
-        return std::nullopt;
+    if (!bound) return std::nullopt;
     // Room is left so that a length rounded up to whole words still fits 32 bits.
     if (*bound < 1 || *bound > k_word_max - 7) {
         messages_.error(declaration.bound->at, "a bound is at least 1 and below 2^32 - 8");
@@ -66,18 +70,17 @@ std::optional<std::uint32_t> Checker::evaluate_bound(const Declaration& declarat
 
 TypeId Checker::find_type(const Word& name) {
     const auto found = names_.find(name.text);
-    if (found != names_.end())
-        return found->second;
-    std::vector<std::string_view> known{"int", "hyper", "double", "bool", "string", "opaque", "char", "unsigned"};
-    for (const auto& [type_name, id] : names_)
-        known.push_back(type_name);
-    messages_.error(name.at, fmt::format("no type is called \"{}\" up to here{}", name.text, did_you_mean(name.text, known)));
+    if (found != names_.end()) return found->second;
+    std::vector<std::string_view> known{"int",    "hyper",  "double", "bool",
+                                        "string", "opaque", "char",   "unsigned"};
+    for (const auto& [type_name, id] : names_) known.push_back(type_name);
+    messages_.error(name.at, fmt::format("no type is called \"{}\" up to here{}", name.text,
+                                         did_you_mean(name.text, known)));
     return k_void;
 }
 
 std::optional<TypeId> Checker::read_single_type(const Word& name) {
-    if (const auto kind = builtin(name.text))
-        return types_.simple(*kind);
+    if (const auto kind = builtin(name.text)) return types_.simple(*kind);
     if (name.text == "quadruple") {
         messages_.error(name.at, "quadruple is not supported");
         return std::nullopt;
@@ -96,37 +99,32 @@ TypeId Checker::read_type(const Declaration& declaration) {
     if (name.text == "string" || name.text == "opaque") {
         const bool string = name.text == "string";
         if (declaration.form != Form::variable && (string || declaration.form != Form::fixed)) {
-            messages_.error(name.at, string ? "a string is written \"string name<MAX>\""
-                                            : "opaque is written \"opaque name<MAX>\" or \"opaque name[SIZE]\"");
+            messages_.error(name.at, string
+                                         ? "a string is written \"string name<MAX>\""
+                                         : "opaque is written \"opaque name<MAX>\" or \"opaque name[SIZE]\"");
             return k_void;
         }
         const auto bound = evaluate_bound(declaration);
-        if (!bound)
-            return k_void;
-        if (declaration.form == Form::fixed)
-            return types_.bounded(Kind::fixed_opaque, *bound);
+        if (!bound) return k_void;
+        if (declaration.form == Form::fixed) return types_.bounded(Kind::fixed_opaque, *bound);
         return types_.bounded(string ? Kind::string : Kind::opaque, *bound);
     }
     const auto element = read_single_type(name);
-    if (!element)
-        return k_void;
+    if (!element) return k_void;
     switch (declaration.form) {
-        case Form::single:
-            return *element;
-        case Form::optional:
-            return types_.made_of(Kind::optional, *element, 0);
+        case Form::single: return *element;
+        case Form::optional: return types_.made_of(Kind::optional, *element, 0);
         case Form::fixed:
-        case Form::variable:
-            break;
+        case Form::variable: break;
     }
     const auto bound = evaluate_bound(declaration);
-    if (!bound)
-        return k_void;
+    if (!bound) return k_void;
     if (types_.at(*element).kind == Kind::boolean) {
         messages_.error(name.at, "an array of bool is not supported; use int");
         return k_void;
     }
-    return types_.made_of(declaration.form == Form::fixed ? Kind::fixed_array : Kind::array, *element, *bound);
+    return types_.made_of(declaration.form == Form::fixed ? Kind::fixed_array : Kind::array, *element,
+                          *bound);
 }
 
 Field Checker::read_field(const Declaration& declaration) {
@@ -135,7 +133,11 @@ Field Checker::read_field(const Declaration& declaration) {
     field.at = declaration.name.at;
     field.prose = declaration.notes.prose;
     field.type = read_type(declaration);
-    apply_field_notes(declaration, field);
+    if (field.type == k_void)
+        field.type =
+            types_.simple(Kind::i32);  // has been reported; the rest of the file is checked with an int
+    else
+        apply_field_notes(declaration, field);
     return field;
 }
 
@@ -145,8 +147,6 @@ void Checker::apply_field_notes(const Declaration& declaration, Field& field) {
         if (word == "range") {
             apply_range(annotation, field);
         } else if (word == "name") {
-            if (field.type == k_void)
-                continue;
             const TypeId named = types_.with_name(field.type);
             if (named == k_void)
                 messages_.error(annotation.word.at, "@name belongs to a string");
@@ -168,7 +168,8 @@ void Checker::apply_field_notes(const Declaration& declaration, Field& field) {
 
 // @range MIN..MAX; what follows is prose.
 void Checker::apply_range(const Annotation& annotation, Field& field) {
-    const auto dots = annotation.arguments.empty() ? std::string::npos : annotation.arguments[0].text.find("..");
+    const auto dots =
+        annotation.arguments.empty() ? std::string::npos : annotation.arguments[0].text.find("..");
     if (dots == std::string::npos) {
         messages_.error(annotation.word.at, "write @range MIN..MAX");
         return;
@@ -178,16 +179,14 @@ void Checker::apply_range(const Annotation& annotation, Field& field) {
     upper.at.column += static_cast<std::uint32_t>(dots + 2);
     const auto minimum = evaluate_word({word.text.substr(0, dots), word.at});
     const auto maximum = evaluate_word(upper);
-    if (!minimum || !maximum || field.type == k_void)
-        return;
+    if (!minimum || !maximum) return;
     const TypeId ranged = types_.with_range(field.type, *minimum, *maximum);
     if (ranged == k_void) {
         messages_.error(annotation.word.at, "@range belongs to an integer of 4 or 8 bytes");
         return;
     }
     TypeId inner = field.type;
-    while (types_.at(inner).element != k_void)
-        inner = types_.at(inner).element;
+    while (types_.at(inner).element != k_void) inner = types_.at(inner).element;
     const Kind kind = types_.at(inner).kind;
     if (*minimum > *maximum || *minimum < lowest(kind) || *maximum > highest(kind)) {
         messages_.error(word.at, "no value of this type is in the range, or the range leaves the type");

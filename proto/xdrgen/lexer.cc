@@ -14,7 +14,7 @@ bool is_word_part(char c) { return is_letter(c) || is_digit(c) || c == '_'; }
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
 class Lexer {
-   public:
+public:
     Lexer(std::string_view source, std::uint32_t file, Messages& messages)
         : source_(source), here_{file, 1, 1}, messages_(messages) {}
 
@@ -23,8 +23,7 @@ class Lexer {
         std::vector<Comment> comments;
         while (skip_to_token(comments)) {
             Token token = take_token();
-            if (token.kind == TokenKind::end)
-                continue;
+            if (token.kind == TokenKind::end) continue;
             place(comments, token, tokens);
             tokens.push_back(std::move(token));
         }
@@ -34,7 +33,7 @@ class Lexer {
         return tokens;
     }
 
-   private:
+private:
     // A comment that starts on the line of the token before it, with the next token on another line, speaks of what
     // ends there; any other comment speaks of what follows.
     static void place(std::vector<Comment>& comments, Token& next, std::vector<Token>& tokens) {
@@ -78,8 +77,7 @@ class Lexer {
     }
 
     void skip_line() {
-        while (!at_end() && peek() != '\n')
-            step();
+        while (!at_end() && peek() != '\n') step();
     }
 
     void take_comment(std::vector<Comment>& comments) {
@@ -91,12 +89,10 @@ class Lexer {
         const std::size_t close = source_.find("*/", at_);
         if (close == std::string_view::npos) {
             messages_.error(open, "this comment is not closed");
-            while (!at_end())
-                step();
+            while (!at_end()) step();
             return;
         }
-        while (at_ < close + 2)
-            step();
+        while (at_ < close + 2) step();
         comments.push_back({source_.substr(start, close - start), inside, here_.line});
     }
 
@@ -106,13 +102,11 @@ class Lexer {
         TokenKind kind = TokenKind::punctuation;
         if (is_letter(peek()) || peek() == '_') {
             kind = TokenKind::word;
-            while (is_word_part(peek()))
-                step();
+            while (is_word_part(peek())) step();
         } else if (is_digit(peek()) || (peek() == '-' && is_digit(peek(1)))) {
             kind = TokenKind::number;
             step();
-            while (is_word_part(peek()))
-                step();
+            while (is_word_part(peek())) step();
         } else if (std::string_view("{}()[]<>;:,=*").find(peek()) != std::string_view::npos) {
             step();
         } else {
@@ -124,15 +118,17 @@ class Lexer {
     Token refuse(Position where) {
         const char c = peek();
         if (c == '#') {
-            messages_.error(where, "there is no preprocessor here: constants are written \"const name = value;\"");
+            messages_.error(where,
+                            "there is no preprocessor here: constants are written \"const name = value;\"");
             skip_line();
         } else if (c == '/' && peek(1) == '/') {
             messages_.error(where, "comments are written /* so */");
             skip_line();
         } else {
             const auto byte = static_cast<unsigned char>(c);
-            messages_.error(where, byte > 0x20 && byte < 0x7f ? fmt::format("'{}' means nothing here", c)
-                                                              : fmt::format("byte 0x{:02x} means nothing here", byte));
+            messages_.error(where, byte > 0x20 && byte < 0x7f
+                                       ? fmt::format("'{}' means nothing here", c)
+                                       : fmt::format("byte 0x{:02x} means nothing here", byte));
             step();
         }
         return {TokenKind::end, {}, where, {}, {}};

@@ -21,7 +21,7 @@ enum class TokenKind { word, number, punctuation, end };
 // A comment's inside, without the slashes and stars around it.
 struct Comment {
     std::string_view text;
-    Position at;                 // of the text's first byte
+    Position at;                  // of the text's first byte
     std::uint32_t last_line = 0;  // on which it ends
 };
 

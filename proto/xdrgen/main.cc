@@ -33,30 +33,29 @@ constexpr std::size_t k_file_max = std::size_t{16} << 20;
 
 // Reads files and what they import, each once.
 class Loader {
-   public:
+public:
     Loader(Messages& messages, Checker& checker) : messages_(messages), checker_(checker) {}
 
     bool load(const fs::path& path, const Position* from) {
         const std::string name = path.stem().string();
-        if (!seen_.insert(name).second)
-            return true;
+        if (!seen_.insert(name).second) return true;
         std::ifstream in(path, std::ios::binary);
         std::string source{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
         const std::uint32_t file = from == nullptr || in ? messages_.add_file(path.string()) : from->file;
         if (!in.is_open() || in.bad() || source.size() > k_file_max) {
-            messages_.error(from != nullptr ? *from : Position{file, 0, 0}, fmt::format("cannot read {}", path.string()));
+            messages_.error(from != nullptr ? *from : Position{file, 0, 0},
+                            fmt::format("cannot read {}", path.string()));
             return false;
         }
         const File parsed = parse(split(source, file, messages_), name, messages_);
         bool good = true;
         for (const Word& import : parsed.imports)
             good = load(path.parent_path() / import.text, &import.at) && good;
-        if (good)
-            checker_.add(parsed);
+        if (good) checker_.add(parsed);
         return good;
     }
 
-   private:
+private:
     Messages& messages_;
     Checker& checker_;
     std::set<std::string> seen_;
@@ -69,8 +68,7 @@ bool write_file(const fs::path& path, const std::string& text) {
     std::ofstream out(path, std::ios::binary | std::ios::trunc);
     out << text;
     out.flush();
-    if (!out)
-        fmt::print(stderr, "xdrgen: cannot write {}\n", path.string());
+    if (!out) fmt::print(stderr, "xdrgen: cannot write {}\n", path.string());
     return static_cast<bool>(out);
 }
 
@@ -88,8 +86,7 @@ bool read_options(int count, char** arguments, Options& options) {
                        : word == "--seeds"  ? &options.seeds
                                             : nullptr;
         if (to != nullptr) {
-            if (++i == count)
-                return false;
+            if (++i == count) return false;
             *to = arguments[i];
         } else if (word.starts_with('-') || !options.input.empty()) {
             return false;
@@ -112,10 +109,14 @@ bool write_all(const Options& options, const Model& model) {
     if (!options.layout.empty())
         good = write_file(options.layout / (module.name + ".layout"), emit_layout(model, module)) && good;
     if (!options.recode.empty())
-        good = write_file(options.recode / (module.name + "-recode.cc"), emit_recode(model, module, tables)) && good;
+        good =
+            write_file(options.recode / (module.name + "-recode.cc"), emit_recode(model, module, tables)) &&
+            good;
     if (!options.oracle.empty()) {
         good = write_file(options.oracle / (module.name + ".x"), emit_oracle(model, module, tables)) && good;
-        good = write_file(options.oracle / (module.name + "-table.h"), emit_oracle_table(model, module, tables)) && good;
+        good = write_file(options.oracle / (module.name + "-table.h"),
+                          emit_oracle_table(model, module, tables)) &&
+               good;
     }
     if (!options.seeds.empty())
         for (const auto& [name, contents] : emit_seeds(model, module, tables))
@@ -126,7 +127,9 @@ bool write_all(const Options& options, const Model& model) {
 int run(int count, char** arguments) {
     Options options;
     if (!read_options(count, arguments, options)) {
-        fmt::print(stderr, "usage: xdrgen [--out DIR] [--layout DIR] [--recode DIR] [--oracle DIR] [--seeds DIR] FILE.x\n");
+        fmt::print(
+            stderr,
+            "usage: xdrgen [--out DIR] [--layout DIR] [--recode DIR] [--oracle DIR] [--seeds DIR] FILE.x\n");
         return 2;
     }
     Messages messages;

@@ -17,8 +17,7 @@ constexpr std::size_t k_most_printed = 100;
 // How many single-character changes lead from `a` to `b` (Levenshtein).
 std::size_t distance(std::string_view a, std::string_view b) {
     std::vector<std::size_t> row(b.size() + 1);
-    for (std::size_t j = 0; j <= b.size(); ++j)
-        row[j] = j;
+    for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
     for (std::size_t i = 1; i <= a.size(); ++i) {
         std::size_t diagonal = row[0];
         row[0] = i;
@@ -42,10 +41,10 @@ void Messages::error(Position at, std::string_view text) { lines_.push_back({at,
 
 std::string Messages::text() const {
     std::vector<const Line*> sorted;
-    for (const Line& line : lines_)
-        sorted.push_back(&line);
+    for (const Line& line : lines_) sorted.push_back(&line);
     std::stable_sort(sorted.begin(), sorted.end(), [](const Line* a, const Line* b) {
-        return std::tie(a->at.file, a->at.line, a->at.column) < std::tie(b->at.file, b->at.line, b->at.column);
+        return std::tie(a->at.file, a->at.line, a->at.column) <
+               std::tie(b->at.file, b->at.line, b->at.column);
     });
     std::string out;
     for (std::size_t i = 0; i < sorted.size(); ++i) {
@@ -55,8 +54,7 @@ std::string Messages::text() const {
         }
         const Position at = sorted[i]->at;
         out += at.file < files_.size() ? files_[at.file] : std::string("?");
-        if (at.line != 0)
-            fmt::format_to(std::back_inserter(out), ":{}:{}", at.line, at.column);
+        if (at.line != 0) fmt::format_to(std::back_inserter(out), ":{}:{}", at.line, at.column);
         fmt::format_to(std::back_inserter(out), ": error: {}\n", sorted[i]->text);
     }
     return out;
@@ -64,7 +62,8 @@ std::string Messages::text() const {
 
 std::string_view suggest(std::string_view wrong, const std::vector<std::string_view>& known) {
     std::string_view best;
-    std::size_t least = wrong.size() / 3 + 1;  // more changes than that is another word, not a slip
+    // More changes than that make another word, not a slip.
+    std::size_t least = wrong.size() < 3 ? 0 : wrong.size() / 3 + 1;
     for (const std::string_view candidate : known) {
         const std::size_t changes = distance(wrong, candidate);
         if (changes != 0 && changes <= least && (best.empty() || changes < least)) {

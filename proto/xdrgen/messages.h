@@ -21,7 +21,7 @@ struct Position {
 };
 
 class Messages {
-   public:
+public:
     // The number by which positions name this file.
     std::uint32_t add_file(std::string name);
 
@@ -33,7 +33,7 @@ class Messages {
     // Every message so far, one per line, in the order of files, lines and columns.
     [[nodiscard]] std::string text() const;
 
-   private:
+private:
     struct Line {
         Position at;
         std::string text;

@@ -69,6 +69,7 @@ struct Type {
     std::uint32_t least = 0;  // bytes of the smallest and the largest encoding; 2^32 - 1 means "or more"
     std::uint32_t most = 0;
     bool plain = false;
+    std::uint32_t depth = 0;  // structures and arrays within each other, this one included
 };
 
 struct Test {

@@ -12,15 +12,15 @@ bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; 
 
 // Reads one comment line by line. A line is prose, or it starts with "@word" and may hold several annotations.
 class NoteReader {
-   public:
-    NoteReader(const Comment& comment, Notes& notes) : text_(comment.text), here_(comment.at), notes_(notes) {}
+public:
+    NoteReader(const Comment& comment, Notes& notes)
+        : text_(comment.text), here_(comment.at), notes_(notes) {}
 
     void run() {
         std::size_t start = 0;
         while (start <= text_.size()) {
             std::size_t end = text_.find('\n', start);
-            if (end == std::string_view::npos)
-                end = text_.size();
+            if (end == std::string_view::npos) end = text_.size();
             read_line(text_.substr(start, end - start));
             start = end + 1;
             ++here_.line;
@@ -28,16 +28,14 @@ class NoteReader {
         }
     }
 
-   private:
+private:
     void read_line(std::string_view line) {
         std::size_t at = 0;
         const auto skip_blanks = [&] {
-            while (at < line.size() && is_blank(line[at]))
-                ++at;
+            while (at < line.size() && is_blank(line[at])) ++at;
         };
         skip_blanks();
-        if (at < line.size() && line[at] == '*')
-            ++at;
+        if (at < line.size() && line[at] == '*') ++at;
         skip_blanks();
         if (at >= line.size()) {
             in_annotation_ = false;
@@ -51,12 +49,10 @@ class NoteReader {
         in_annotation_ = true;
         while (at < line.size()) {
             const std::size_t start = at;
-            while (at < line.size() && !is_blank(line[at]))
-                ++at;
+            while (at < line.size() && !is_blank(line[at])) ++at;
             std::string_view word = line.substr(start, at - start);
             const bool ends = word.size() > 1 && word.ends_with(':');
-            if (ends)
-                word.remove_suffix(1);
+            if (ends) word.remove_suffix(1);
             add_word(word, start);
             skip_blanks();
             if (ends) {
@@ -68,10 +64,8 @@ class NoteReader {
     }
 
     void add_prose(std::string_view text) {
-        while (!text.empty() && is_blank(text.back()))
-            text.remove_suffix(1);
-        if (!text.empty())
-            notes_.prose.emplace_back(text);
+        while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
+        if (!text.empty()) notes_.prose.emplace_back(text);
     }
 
     void add_word(std::string_view word, std::size_t offset) {
@@ -96,8 +90,7 @@ Notes read_notes(const std::vector<Comment>& comments, std::uint32_t line) {
     for (std::size_t i = 0; i < comments.size(); ++i) {
         NoteReader(comments[i], notes).run();
         const std::uint32_t next = i + 1 < comments.size() ? comments[i + 1].at.line : line;
-        if (next > comments[i].last_line + 1)
-            notes.prose.clear();
+        if (next > comments[i].last_line + 1) notes.prose.clear();
     }
     return notes;
 }

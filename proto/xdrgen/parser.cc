@@ -10,8 +10,7 @@ namespace virtgate::proto::xdrgen {
 
 bool parse_number(std::string_view text, Wide& number) {
     const bool negative = text.starts_with('-');
-    if (negative)
-        text.remove_prefix(1);
+    if (negative) text.remove_prefix(1);
     unsigned base = 10;
     if (text.starts_with("0x") || text.starts_with("0X")) {
         base = 16;
@@ -19,8 +18,7 @@ bool parse_number(std::string_view text, Wide& number) {
     } else if (text.size() > 1 && text.front() == '0') {
         base = 8;
     }
-    if (text.empty() || text.size() > 22)
-        return false;
+    if (text.empty() || text.size() > 22) return false;
     Wide value = 0;
     for (const char c : text) {
         unsigned digit = 99;
@@ -30,11 +28,9 @@ bool parse_number(std::string_view text, Wide& number) {
             digit = static_cast<unsigned>(c - 'a' + 10);
         else if (c >= 'A' && c <= 'F')
             digit = static_cast<unsigned>(c - 'A' + 10);
-        if (digit >= base)
-            return false;
+        if (digit >= base) return false;
         value = value * static_cast<Wide>(base) + static_cast<Wide>(digit);
-        if (value > (Wide{1} << 64) - 1)
-            return false;
+        if (value > (Wide{1} << 64) - 1) return false;
     }
     number = negative ? -value : value;
     return true;
@@ -44,7 +40,7 @@ namespace {
 
 // A failed step returns false after its message, and the definition it belongs to is skipped.
 class Parser {
-   public:
+public:
     Parser(const std::vector<Token>& tokens, std::string_view name, Messages& messages)
         : tokens_(tokens), messages_(messages) {
         file_.name = name;
@@ -56,8 +52,7 @@ class Parser {
             definition.notes = claim();
             take_imports(definition.notes);
             const bool good = parse_definition(definition);
-            if (good)
-                claim_after(definition.notes);
+            if (good) claim_after(definition.notes);
             if (good)
                 file_.definitions.push_back(std::move(definition));
             else
@@ -69,7 +64,7 @@ class Parser {
         return std::move(file_);
     }
 
-   private:
+private:
     [[nodiscard]] const Token& here() const { return tokens_[at_]; }
     [[nodiscard]] bool is(std::string_view text) const { return here().text == text; }
 
@@ -86,16 +81,13 @@ class Parser {
     }
 
     void step() {
-        if (claimed_ != at_)
-            complain_unattached(read_notes(here().before, 0));
-        if (at_ > 0 && claimed_after_ != at_ - 1)
-            complain_unattached(read_notes(tokens_[at_ - 1].after, 0));
+        if (claimed_ != at_) complain_unattached(read_notes(here().before, 0));
+        if (at_ > 0 && claimed_after_ != at_ - 1) complain_unattached(read_notes(tokens_[at_ - 1].after, 0));
         advance();
     }
 
     void advance() {
-        if (here().kind == TokenKind::end)
-            return;
+        if (here().kind == TokenKind::end) return;
         if (is("{"))
             ++depth_;
         else if (is("}") && depth_ > 0)
@@ -105,8 +97,9 @@ class Parser {
 
     void complain_unattached(const Notes& notes) {
         for (const Annotation& annotation : notes.annotations)
-            messages_.error(annotation.word.at,
-                            fmt::format("@{} stands beside nothing that it could describe", annotation.word.text));
+            messages_.error(
+                annotation.word.at,
+                fmt::format("@{} stands beside nothing that it could describe", annotation.word.text));
     }
 
     // @import may stand before any definition; it concerns the file.
@@ -119,15 +112,15 @@ class Parser {
             }
             if (annotation.arguments.empty())
                 messages_.error(annotation.word.at, "@import needs the name of an .x file");
-            for (Word& name : annotation.arguments)
-                file_.imports.push_back(std::move(name));
+            for (Word& name : annotation.arguments) file_.imports.push_back(std::move(name));
         }
         notes.annotations = std::move(rest);
     }
 
     bool fail(std::string_view expected) {
         const Token& token = here();
-        const std::string found = token.kind == TokenKind::end ? "the end of the file" : fmt::format("\"{}\"", token.text);
+        const std::string found =
+            token.kind == TokenKind::end ? "the end of the file" : fmt::format("\"{}\"", token.text);
         messages_.error(token.at, fmt::format("expected {}, found {}", expected, found));
         return false;
     }
@@ -143,15 +136,13 @@ class Parser {
     }
 
     bool expect(std::string_view text) {
-        if (!is(text))
-            return fail(fmt::format("\"{}\"", text));
+        if (!is(text)) return fail(fmt::format("\"{}\"", text));
         step();
         return true;
     }
 
     bool parse_word(Word& word, std::string_view what) {
-        if (here().kind != TokenKind::word)
-            return fail(what);
+        if (here().kind != TokenKind::word) return fail(what);
         word = {std::string(here().text), here().at};
         step();
         return true;
@@ -178,8 +169,7 @@ class Parser {
             {"union", choice},   {"typedef", alias},    {"program", program},
         };
         for (const auto& [word, kind] : words) {
-            if (!is(word))
-                continue;
+            if (!is(word)) continue;
             definition.kind = kind;
             step();
             return parse_body(definition) && expect(";");
@@ -192,47 +182,39 @@ class Parser {
             case DefinitionKind::constant:
                 return parse_word(definition.name, "the name of the constant") && expect("=") &&
                        parse_value(definition.value);
-            case DefinitionKind::enumeration:
-                return parse_enum(definition);
-            case DefinitionKind::structure:
-                return parse_struct(definition);
-            case DefinitionKind::choice:
-                return parse_union(definition);
+            case DefinitionKind::enumeration: return parse_enum(definition);
+            case DefinitionKind::structure: return parse_struct(definition);
+            case DefinitionKind::choice: return parse_union(definition);
             case DefinitionKind::alias:
-                if (!parse_declaration(definition.fields.emplace_back()))
-                    return false;
+                if (!parse_declaration(definition.fields.emplace_back())) return false;
                 definition.name = definition.fields.front().name;
                 return true;
-            case DefinitionKind::program:
-                return parse_program(definition);
+            case DefinitionKind::program: return parse_program(definition);
         }
         return false;
     }
 
     bool parse_enum(Definition& definition) {
-        if (!parse_word(definition.name, "the name of the enumeration") || !expect("{"))
-            return false;
+        if (!parse_word(definition.name, "the name of the enumeration") || !expect("{")) return false;
         for (;;) {
             EnumMember& member = definition.members.emplace_back();
             member.notes = claim();
-            if (!parse_word(member.name, "the name of a member") || !expect("=") || !parse_value(member.value))
+            if (!parse_word(member.name, "the name of a member") || !expect("=") ||
+                !parse_value(member.value))
                 return false;
             claim_after(member.notes);
-            if (!is(","))
-                return expect("}");
+            if (!is(",")) return expect("}");
             step();
             claim_after(member.notes);
         }
     }
 
     bool parse_struct(Definition& definition) {
-        if (!parse_word(definition.name, "the name of the structure") || !expect("{"))
-            return false;
+        if (!parse_word(definition.name, "the name of the structure") || !expect("{")) return false;
         do {
             Declaration& field = definition.fields.emplace_back();
             field.notes = claim();
-            if (!parse_declaration(field) || !expect(";"))
-                return false;
+            if (!parse_declaration(field) || !expect(";")) return false;
             claim_after(field.notes);
         } while (!is("}"));
         return expect("}");
@@ -243,15 +225,13 @@ class Parser {
             return false;
         Declaration& discriminant = definition.fields.emplace_back();
         discriminant.notes = claim();
-        if (!parse_declaration(discriminant) || !expect(")") || !expect("{"))
-            return false;
+        if (!parse_declaration(discriminant) || !expect(")") || !expect("{")) return false;
         do {
             UnionArm& arm = definition.arms.emplace_back();
             arm.notes = claim();
             if (is("default")) {
                 step();
-                if (!expect(":"))
-                    return false;
+                if (!expect(":")) return false;
             } else {
                 do {
                     if (!expect("case") || !parse_value(arm.cases.emplace_back()) || !expect(":"))
@@ -259,20 +239,16 @@ class Parser {
                 } while (is("case"));
             }
             arm.body.notes = std::move(arm.notes);
-            if (claimed_ != at_)
-                merge(arm.body.notes, claim());
-            if (!parse_declaration(arm.body) || !expect(";"))
-                return false;
+            if (claimed_ != at_) merge(arm.body.notes, claim());
+            if (!parse_declaration(arm.body) || !expect(";")) return false;
             claim_after(arm.body.notes);
         } while (!is("}"));
         return expect("}");
     }
 
     static void merge(Notes& into, Notes more) {
-        for (Annotation& annotation : more.annotations)
-            into.annotations.push_back(std::move(annotation));
-        for (std::string& line : more.prose)
-            into.prose.push_back(std::move(line));
+        for (Annotation& annotation : more.annotations) into.annotations.push_back(std::move(annotation));
+        for (std::string& line : more.prose) into.prose.push_back(std::move(line));
     }
 
     bool parse_declaration(Declaration& declaration) {
@@ -280,35 +256,27 @@ class Parser {
             messages_.error(here().at, "define the type by itself and use its name here");
             return false;
         }
-        if (!parse_type(declaration.type))
-            return false;
-        if (declaration.type.text == "void")
-            return true;
+        if (!parse_type(declaration.type)) return false;
+        if (declaration.type.text == "void") return true;
         if (is("*")) {
             declaration.form = Form::optional;
             step();
         }
-        if (!parse_word(declaration.name, "a name"))
-            return false;
+        if (!parse_word(declaration.name, "a name")) return false;
         const bool fixed = is("[");
-        if (!fixed && !is("<"))
-            return true;
-        if (declaration.form == Form::optional)
-            return fail("\";\" (an optional array needs a typedef)");
+        if (!fixed && !is("<")) return true;
+        if (declaration.form == Form::optional) return fail("\";\" (an optional array needs a typedef)");
         declaration.form = fixed ? Form::fixed : Form::variable;
         step();
         if (fixed || !is(">")) {
-            if (!parse_value(declaration.bound.emplace()))
-                return false;
+            if (!parse_value(declaration.bound.emplace())) return false;
         }
         return expect(fixed ? "]" : ">");
     }
 
     bool parse_type(Word& type) {
-        if (!parse_word(type, "a type"))
-            return false;
-        if (type.text != "unsigned")
-            return true;
+        if (!parse_word(type, "a type")) return false;
+        if (type.text != "unsigned") return true;
         for (const std::string_view base : {"int", "hyper", "char", "short"}) {
             if (is(base)) {
                 type.text = fmt::format("unsigned {}", base);
@@ -330,16 +298,12 @@ class Parser {
             if (!parse_type(procedure.result) || !parse_word(procedure.name, "the name of the procedure") ||
                 !expect("(") || !parse_type(procedure.argument))
                 return false;
-            if (is(","))
-                return fail("\")\" (a procedure takes one argument: a structure)");
-            if (!expect(")") || !expect("=") || !parse_value(procedure.number) || !expect(";"))
-                return false;
+            if (is(",")) return fail("\")\" (a procedure takes one argument: a structure)");
+            if (!expect(")") || !expect("=") || !parse_value(procedure.number) || !expect(";")) return false;
             claim_after(procedure.notes);
         }
-        if (!expect("}") || !expect("=") || !parse_value(definition.version) || !expect(";"))
-            return false;
-        if (is("version"))
-            return fail("\"}\" (a program has one version here)");
+        if (!expect("}") || !expect("=") || !parse_value(definition.version) || !expect(";")) return false;
+        if (is("version")) return fail("\"}\" (a program has one version here)");
         return expect("}") && expect("=") && parse_value(definition.value);
     }
 

@@ -24,7 +24,8 @@ void unwrap(const std::vector<Type>& types, Place& place, bool arrays) {
     }
 }
 
-bool enter_field(const std::vector<Type>& types, Place& place, std::string_view name, Position at, Messages& messages) {
+bool enter_field(const std::vector<Type>& types, Place& place, std::string_view name, Position at,
+                 Messages& messages) {
     const Type& type = types[place.type];
     if (type.kind != Kind::structure) {
         messages.error(at, fmt::format("\"{}\" is looked for in something that is no structure", name));
@@ -45,8 +46,8 @@ bool enter_field(const std::vector<Type>& types, Place& place, std::string_view 
 
 }  // namespace
 
-std::optional<Place> find_place(const std::vector<Type>& types, TypeId root, std::string_view path, Position at,
-                                Messages& messages) {
+std::optional<Place> find_place(const std::vector<Type>& types, TypeId root, std::string_view path,
+                                Position at, Messages& messages) {
     Place place;
     place.type = root;
     if (root == k_void) {
@@ -58,11 +59,9 @@ std::optional<Place> find_place(const std::vector<Type>& types, TypeId root, std
         std::string_view part = path.substr(0, end);
         path.remove_prefix(std::min(end + 1, path.size()));
         const bool each = part.ends_with("[]");
-        if (each)
-            part.remove_suffix(2);
+        if (each) part.remove_suffix(2);
         unwrap(types, place, false);
-        if (!enter_field(types, place, part, at, messages))
-            return std::nullopt;
+        if (!enter_field(types, place, part, at, messages)) return std::nullopt;
         if (each) {
             const bool was_list = place.list;
             place.list = false;

@@ -12,14 +12,15 @@
 namespace virtgate::proto::xdrgen {
 
 struct Place {
-    std::vector<std::uint32_t> steps;  // field numbers and layout::k_each; optionals are passed without a step
-    TypeId type = k_void;              // of what was found, without optionals around it
-    bool list = false;                 // an array was passed, or is what was found
-    bool nullable = false;             // an optional was passed
+    std::vector<std::uint32_t>
+        steps;              // field numbers and layout::k_each; optionals are passed without a step
+    TypeId type = k_void;   // of what was found, without optionals around it
+    bool list = false;      // an array was passed, or is what was found
+    bool nullable = false;  // an optional was passed
 };
 
 // The place that `path` names within `root`. A failure is reported at `at`.
-[[nodiscard]] std::optional<Place> find_place(const std::vector<Type>& types, TypeId root, std::string_view path,
-                                              Position at, Messages& messages);
+[[nodiscard]] std::optional<Place> find_place(const std::vector<Type>& types, TypeId root,
+                                              std::string_view path, Position at, Messages& messages);
 
 }  // namespace virtgate::proto::xdrgen

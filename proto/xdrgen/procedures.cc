@@ -22,24 +22,23 @@ bool contains(const std::vector<std::string_view>& words, std::string_view word)
 void ProcedureReader::read(const Notes& notes, Procedure& procedure) {
     has_acl_ = has_readonly_ = false;
     for (const Annotation& annotation : notes.annotations)
-        if (annotation.word.text == "event")
-            procedure.is_event = true;
-    for (const Annotation& annotation : notes.annotations)
-        read_one(annotation, procedure);
+        if (annotation.word.text == "event") procedure.is_event = true;
+    for (const Annotation& annotation : notes.annotations) read_one(annotation, procedure);
     if (procedure.is_event) {
         if (procedure.ret != k_void)
             messages_.error(procedure.at, fmt::format("{} is an event: nobody answers it", procedure.name));
         return;
     }
-    if (internal_)
-        return;
+    if (internal_) return;
     if (!has_acl_)
-        messages_.error(procedure.at, fmt::format("{} does not say who may call it: @acl OBJECT:PERMISSION or @acl none",
-                                                  procedure.name));
+        messages_.error(procedure.at,
+                        fmt::format("{} does not say who may call it: @acl OBJECT:PERMISSION or @acl none",
+                                    procedure.name));
     if (!has_readonly_)
-        messages_.error(procedure.at, fmt::format("{} does not say whether a read-only connection may call it: "
-                                                  "@readonly yes, no or unless ...",
-                                                  procedure.name));
+        messages_.error(procedure.at,
+                        fmt::format("{} does not say whether a read-only connection may call it: "
+                                    "@readonly yes, no or unless ...",
+                                    procedure.name));
 }
 
 void ProcedureReader::read_one(const Annotation& annotation, Procedure& procedure) {
@@ -83,10 +82,11 @@ void ProcedureReader::read_one(const Annotation& annotation, Procedure& procedur
         else
             complain(annotation, "write @since VERSION");
     } else {
-        complain(annotation, fmt::format("@{} does not belong to a procedure{}", word,
-                                         did_you_mean(word, {"acl", "aclfilter", "readonly", "object", "returns", "key",
-                                                             "stream", "fds", "event", "priority", "unauthenticated",
-                                                             "driver", "since"})));
+        complain(annotation,
+                 fmt::format(
+                     "@{} does not belong to a procedure{}", word,
+                     did_you_mean(word, {"acl", "aclfilter", "readonly", "object", "returns", "key", "stream",
+                                         "fds", "event", "priority", "unauthenticated", "driver", "since"})));
     }
 }
 
@@ -115,13 +115,10 @@ bool ProcedureReader::read_permission(const Word& word, Rule& rule) {
 void ProcedureReader::read_acl(const Annotation& annotation, Procedure& procedure) {
     has_acl_ = true;
     const Words& words = annotation.arguments;
-    if (words.size() == 1 && words[0].text == "none")
-        return;
+    if (words.size() == 1 && words[0].text == "none") return;
     Rule rule;
-    if (words.empty())
-        return complain(annotation, "write @acl OBJECT:PERMISSION [if TEST] or @acl none");
-    if (!read_permission(words[0], rule))
-        return;
+    if (words.empty()) return complain(annotation, "write @acl OBJECT:PERMISSION [if TEST] or @acl none");
+    if (!read_permission(words[0], rule)) return;
     if (words.size() > 1) {
         if (words[1].text != "if")
             return messages_.error(words[1].at, fmt::format("expected \"if\", found \"{}\"", words[1].text));
@@ -154,10 +151,12 @@ void ProcedureReader::read_readonly(const Annotation& annotation, Procedure& pro
 }
 
 // PATH has|lacks|is VALUE, separated by "or".
-void ProcedureReader::read_tests(const Words& words, std::size_t from, Position at, TypeId root, std::vector<Test>& to) {
+void ProcedureReader::read_tests(const Words& words, std::size_t from, Position at, TypeId root,
+                                 std::vector<Test>& to) {
     for (;;) {
         if (words.size() < from + 3)
-            return messages_.error(at, "a test is written \"FIELD has BITS\", \"FIELD lacks BITS\" or \"FIELD is VALUE\"");
+            return messages_.error(
+                at, "a test is written \"FIELD has BITS\", \"FIELD lacks BITS\" or \"FIELD is VALUE\"");
         Test test;
         test.path = words[from].text;
         const std::string& verb = words[from + 1].text;
@@ -168,24 +167,25 @@ void ProcedureReader::read_tests(const Words& words, std::size_t from, Position 
         else if (verb == "is")
             test.kind = layout::TestKind::is;
         else
-            return messages_.error(words[from + 1].at, fmt::format("expected has, lacks or is, found \"{}\"", verb));
+            return messages_.error(words[from + 1].at,
+                                   fmt::format("expected has, lacks or is, found \"{}\"", verb));
         const auto place = find_place(types_, root, test.path, words[from].at, messages_);
         const auto value = evaluate_(words[from + 2]);
-        if (!place || !value)
-            return;
+        if (!place || !value) return;
         const Kind kind = types_[place->type].kind;
         if (place->list || place->nullable ||
             (kind != Kind::i32 && kind != Kind::u32 && kind != Kind::i64 && kind != Kind::u64))
-            return messages_.error(words[from].at, fmt::format("\"{}\" is no integer that is always there", test.path));
+            return messages_.error(words[from].at,
+                                   fmt::format("\"{}\" is no integer that is always there", test.path));
         test.steps = place->steps;
         test.value = static_cast<std::uint64_t>(*value);
         test.value_name = words[from + 2].text;
         to.push_back(std::move(test));
         from += 3;
-        if (from == words.size())
-            return;
+        if (from == words.size()) return;
         if (words[from].text != "or")
-            return messages_.error(words[from].at, fmt::format("expected \"or\", found \"{}\"", words[from].text));
+            return messages_.error(words[from].at,
+                                   fmt::format("expected \"or\", found \"{}\"", words[from].text));
         ++from;
     }
 }
@@ -199,7 +199,8 @@ void ProcedureReader::read_object(const Annotation& annotation, TypeId root, std
             return complain(annotation, "write @key PATH OBJECT [IDENTITY...] as HOW");
         const Word& how = words.back();
         if (!contains(known_hows(), how.text))
-            return messages_.error(how.at, fmt::format("a key is given as one of: {}", fmt::join(known_hows(), ", ")));
+            return messages_.error(
+                how.at, fmt::format("a key is given as one of: {}", fmt::join(known_hows(), ", ")));
         found.how = how.text;
         words.resize(words.size() - 2);
     } else if (words.size() < 3) {
@@ -211,11 +212,9 @@ void ProcedureReader::read_object(const Annotation& annotation, TypeId root, std
         return messages_.error(words[1].at, fmt::format("no object is called \"{}\"{}", found.object,
                                                         did_you_mean(found.object, known_places())));
     const auto place = find_place(types_, root, found.path, words[0].at, messages_);
-    if (!place)
-        return;
+    if (!place) return;
     for (std::size_t i = 2; i < words.size(); ++i) {
-        if (!key && !find_place(types_, place->type, words[i].text, words[i].at, messages_))
-            return;
+        if (!key && !find_place(types_, place->type, words[i].text, words[i].at, messages_)) return;
         found.identity += (i == 2 ? "" : " ") + words[i].text;
     }
     found.list = place->list;
@@ -226,16 +225,16 @@ void ProcedureReader::read_object(const Annotation& annotation, TypeId root, std
 
 void ProcedureReader::read_stream(const Annotation& annotation, Procedure& procedure) {
     const Words& words = annotation.arguments;
-    const bool good = !words.empty() && words.size() <= 2 && (words[0].text == "read" || words[0].text == "write") &&
+    const bool good = !words.empty() && words.size() <= 2 &&
+                      (words[0].text == "read" || words[0].text == "write") &&
                       (words.size() == 1 || words[1].text.starts_with("sparse="));
     if (!good)
-        return complain(annotation, "write @stream read or @stream write, and sparse=BIT if holes are possible");
+        return complain(annotation,
+                        "write @stream read or @stream write, and sparse=BIT if holes are possible");
     procedure.stream = words[0].text == "read" ? 1 : 2;
-    if (words.size() == 1)
-        return;
+    if (words.size() == 1) return;
     const auto bit = evaluate_({words[1].text.substr(7), words[1].at});
-    if (!bit)
-        return;
+    if (!bit) return;
     if (*bit < 1 || *bit > 0xffffffff)
         return messages_.error(words[1].at, "sparse= names a bit of the flags argument");
     if (find_place(types_, procedure.args, "flags", annotation.word.at, messages_))
@@ -243,8 +242,7 @@ void ProcedureReader::read_stream(const Annotation& annotation, Procedure& proce
 }
 
 void ProcedureReader::read_fds(const Annotation& annotation, Procedure& procedure) {
-    if (annotation.arguments.empty())
-        complain(annotation, "write @fds call=COUNT and/or reply=COUNT");
+    if (annotation.arguments.empty()) complain(annotation, "write @fds call=COUNT and/or reply=COUNT");
     for (const Word& word : annotation.arguments) {
         const bool call = word.text.starts_with("call=");
         if (!call && !word.text.starts_with("reply=")) {
@@ -255,8 +253,7 @@ void ProcedureReader::read_fds(const Annotation& annotation, Procedure& procedur
         const std::size_t dots = range.find("..");
         const auto least = evaluate_({range.substr(0, dots), word.at});
         const auto most = dots == std::string::npos ? least : evaluate_({range.substr(dots + 2), word.at});
-        if (!least || !most)
-            continue;
+        if (!least || !most) continue;
         if (*least < 0 || *least > *most || *most > 32) {
             messages_.error(word.at, "a message carries 0 to 32 descriptors");
             continue;
@@ -268,8 +265,7 @@ void ProcedureReader::read_fds(const Annotation& annotation, Procedure& procedur
 
 void ProcedureReader::read_event(const Annotation& annotation, Procedure& procedure) {
     const Words& words = annotation.arguments;
-    if (words.size() == 1 && words[0].text == "none")
-        return;
+    if (words.size() == 1 && words[0].text == "none") return;
     if (words.size() != 3 || (words[2].text != "legacy" && words[2].text != "callback"))
         return complain(annotation, "write @event FAMILY ID legacy|callback or @event none");
     if (!contains(known_families(), words[0].text))
@@ -277,8 +273,7 @@ void ProcedureReader::read_event(const Annotation& annotation, Procedure& proced
                                                         did_you_mean(words[0].text, known_families())));
     procedure.event_family = words[0].text;
     procedure.event_style = words[2].text == "legacy" ? 1 : 2;
-    if (words[1].text == "-")
-        return;
+    if (words[1].text == "-") return;
     const auto id = evaluate_(words[1]);
     if (id && (*id < 0 || *id > 0xffff))
         messages_.error(words[1].at, "an event's id is 0 to 65535, or - if it is not known");

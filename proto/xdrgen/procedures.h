@@ -25,7 +25,7 @@
 namespace virtgate::proto::xdrgen {
 
 class ProcedureReader {
-   public:
+public:
     using Evaluate = std::function<std::optional<Wide>(const Word&)>;
 
     // `internal`: acl and readonly are not required. `evaluate` knows the constants.
@@ -35,7 +35,7 @@ class ProcedureReader {
     // Reads `notes` into `procedure`, whose name, number, args and ret are known.
     void read(const Notes& notes, Procedure& procedure);
 
-   private:
+private:
     using Words = std::vector<Word>;
 
     void read_one(const Annotation& annotation, Procedure& procedure);
@@ -48,7 +48,9 @@ class ProcedureReader {
     void read_event(const Annotation& annotation, Procedure& procedure);
     bool read_permission(const Word& word, Rule& rule);
     void read_tests(const Words& words, std::size_t from, Position at, TypeId root, std::vector<Test>& to);
-    void complain(const Annotation& annotation, std::string_view text) { messages_.error(annotation.word.at, text); }
+    void complain(const Annotation& annotation, std::string_view text) {
+        messages_.error(annotation.word.at, text);
+    }
 
     const std::vector<Type>& types_;
     Messages& messages_;

@@ -79,18 +79,18 @@ struct Definition {
     DefinitionKind kind = DefinitionKind::constant;
     Notes notes;
     Word name;
-    Value value;                            // constant; program: its number
-    std::vector<EnumMember> members;        // enumeration
-    std::vector<Declaration> fields;        // structure; alias: exactly one; choice: the discriminant
-    std::vector<UnionArm> arms;             // choice
-    Word version_name;                      // program
-    Value version;                          // program
+    Value value;                              // constant; program: its number
+    std::vector<EnumMember> members;          // enumeration
+    std::vector<Declaration> fields;          // structure; alias: exactly one; choice: the discriminant
+    std::vector<UnionArm> arms;               // choice
+    Word version_name;                        // program
+    Value version;                            // program
     std::vector<ProcedureSyntax> procedures;  // program
 };
 
 struct File {
-    std::string name;                // without directory and ".x"
-    std::vector<Word> imports;       // file names as written
+    std::string name;           // without directory and ".x"
+    std::vector<Word> imports;  // file names as written
     std::vector<Definition> definitions;
 };
 

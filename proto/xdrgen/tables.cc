@@ -12,21 +12,19 @@ namespace {
 using layout::Section;
 
 class Builder {
-   public:
+public:
     Builder(const Model& model, const Module& module) : model_(model), module_(module) {}
 
     Tables run() {
         (void)text("");  // offset 0 is the empty text
         collect();
-        for (const TypeId id : tables_.types)
-            write_type(model_.types[id]);
-        if (module_.program)
-            write_program(*module_.program);
+        for (const TypeId id : tables_.types) write_type(model_.types[id]);
+        if (module_.program) write_program(*module_.program);
         join();
         return std::move(tables_);
     }
 
-   private:
+private:
     std::vector<std::uint32_t>& rows(Section section) { return sections_[static_cast<std::size_t>(section)]; }
 
     [[nodiscard]] std::uint32_t count(Section section) {
@@ -36,8 +34,7 @@ class Builder {
 
     std::uint32_t text(const std::string& value) {
         const auto known = texts_.find(value);
-        if (known != texts_.end())
-            return known->second;
+        if (known != texts_.end()) return known->second;
         const auto offset = static_cast<std::uint32_t>(tables_.text.size());
         tables_.text += value;
         tables_.text += '\0';
@@ -51,17 +48,13 @@ class Builder {
     void collect() {
         std::set<TypeId> wanted;
         const auto want = [&](auto&& self, TypeId id) -> void {
-            if (id == k_void || !wanted.insert(id).second)
-                return;
+            if (id == k_void || !wanted.insert(id).second) return;
             const Type& type = model_.types[id];
             self(self, type.element);
-            for (const Field& field : type.fields)
-                self(self, field.type);
-            for (const Arm& arm : type.arms)
-                self(self, arm.field.type);
+            for (const Field& field : type.fields) self(self, field.type);
+            for (const Arm& arm : type.arms) self(self, arm.field.type);
         };
-        for (const TypeId id : module_.types)
-            want(want, id);
+        for (const TypeId id : module_.types) want(want, id);
         if (module_.program) {
             for (const Procedure& procedure : module_.program->procedures) {
                 want(want, procedure.args);
@@ -97,15 +90,9 @@ class Builder {
             case Kind::fixed_opaque:
             case Kind::opaque:
             case Kind::string:
-            case Kind::name:
-                p[0] = type.bound;
-                break;
-            case Kind::structure:
-                write_structure(type, p);
-                break;
-            case Kind::choice:
-                flags |= write_choice(type, p);
-                break;
+            case Kind::name: p[0] = type.bound; break;
+            case Kind::structure: write_structure(type, p); break;
+            case Kind::choice: flags |= write_choice(type, p); break;
             case Kind::optional:
             case Kind::array:
             case Kind::fixed_array:
@@ -118,11 +105,10 @@ class Builder {
             case Kind::character:
             case Kind::u8:
             case Kind::i16:
-            case Kind::u16:
-                break;
+            case Kind::u16: break;
         }
-        append(Section::types, {static_cast<std::uint32_t>(type.kind) | flags, type.least, type.most, p[0], p[1], p[2],
-                                p[3], text(type.name)});
+        append(Section::types, {static_cast<std::uint32_t>(type.kind) | flags, type.least, type.most, p[0],
+                                p[1], p[2], p[3], text(type.name)});
     }
 
     void write_structure(const Type& type, std::uint32_t (&p)[4]) {
@@ -137,15 +123,16 @@ class Builder {
             std::uint32_t high = 0, low = 0;
             split(relation.maximum, high, low);
             const std::uint32_t a = mark(relation.a), b = mark(relation.b);
-            append(Section::relations, {static_cast<std::uint32_t>(relation.kind), a, b,
-                                        width(type.fields[relation.a]) | width(type.fields[relation.b]) << 8, high, low});
+            append(Section::relations,
+                   {static_cast<std::uint32_t>(relation.kind), a, b,
+                    width(type.fields[relation.a]) | width(type.fields[relation.b]) << 8, high, low});
         }
         p[0] = count(Section::fields);
         p[1] = static_cast<std::uint32_t>(type.fields.size());
         for (std::size_t i = 0; i < type.fields.size(); ++i) {
             const Field& field = type.fields[i];
-            const std::uint32_t flags =
-                (field.is_flags ? layout::k_field_flags : 0) | (field.is_quantity ? layout::k_field_quantity : 0);
+            const std::uint32_t flags = (field.is_flags ? layout::k_field_flags : 0) |
+                                        (field.is_quantity ? layout::k_field_quantity : 0);
             const auto marked = marks.find(i);
             append(Section::fields, {index(field.type) | (marked == marks.end() ? 0 : marked->second << 24),
                                      text(field.name), flags});
@@ -164,10 +151,10 @@ class Builder {
         p[3] = layout::k_no_default;
         bool dense = true;
         for (const Arm& arm : type.arms) {
-            if (arm.cases.empty())
-                p[3] = index(arm.field.type);
+            if (arm.cases.empty()) p[3] = index(arm.field.type);
             for (const Wide value : arm.cases) {
-                append(Section::arms, {static_cast<std::uint32_t>(value), index(arm.field.type), text(arm.field.name)});
+                append(Section::arms,
+                       {static_cast<std::uint32_t>(value), index(arm.field.type), text(arm.field.name)});
                 const std::uint32_t first = rows(Section::arms)[std::size_t{p[1]} * 3];
                 dense = dense && static_cast<std::uint32_t>(value) == first + p[2];
                 ++p[2];
@@ -184,16 +171,14 @@ class Builder {
             split(test.value, high, low);
             append(Section::tests, {text(test.path), static_cast<std::uint32_t>(test.kind), high, low,
                                     count(Section::steps), static_cast<std::uint32_t>(test.steps.size())});
-            for (const std::uint32_t step : test.steps)
-                append(Section::steps, {step});
+            for (const std::uint32_t step : test.steps) append(Section::steps, {step});
         }
         return first;
     }
 
     std::uint32_t write_rules(const std::vector<Rule>& rules) {
         std::vector<std::uint32_t> firsts;
-        for (const Rule& rule : rules)
-            firsts.push_back(write_tests(rule.tests));
+        for (const Rule& rule : rules) firsts.push_back(write_tests(rule.tests));
         const std::uint32_t first = count(Section::rules);
         for (std::size_t i = 0; i < rules.size(); ++i)
             append(Section::rules, {text(rules[i].object), text(rules[i].permission), firsts[i],
@@ -206,24 +191,26 @@ class Builder {
         for (const ObjectPlace& object : objects) {
             const std::uint32_t flags =
                 (object.list ? layout::k_object_list : 0) | (object.nullable ? layout::k_object_nullable : 0);
-            append(Section::objects, {text(object.path), text(object.object), text(object.identity), text(object.how),
-                                      flags, count(Section::steps), static_cast<std::uint32_t>(object.steps.size())});
-            for (const std::uint32_t step : object.steps)
-                append(Section::steps, {step});
+            append(Section::objects,
+                   {text(object.path), text(object.object), text(object.identity), text(object.how), flags,
+                    count(Section::steps), static_cast<std::uint32_t>(object.steps.size())});
+            for (const std::uint32_t step : object.steps) append(Section::steps, {step});
         }
         return first;
     }
 
     void write_program(const Program& program) {
-        append(Section::programs, {program.number, program.version, text(program.name), count(Section::procedures),
-                                   static_cast<std::uint32_t>(program.procedures.size())});
-        for (const Procedure& procedure : program.procedures)
-            write_procedure(program, procedure);
+        append(Section::programs,
+               {program.number, program.version, text(program.name), count(Section::procedures),
+                static_cast<std::uint32_t>(program.procedures.size())});
+        for (const Procedure& procedure : program.procedures) write_procedure(program, procedure);
     }
 
     void write_procedure(const Program& program, const Procedure& procedure) {
         std::vector<std::uint32_t> row(layout::k_row_words[static_cast<std::size_t>(Section::procedures)]);
-        const auto set = [&](layout::Column column, std::uint32_t value) { row[static_cast<std::size_t>(column)] = value; };
+        const auto set = [&](layout::Column column, std::uint32_t value) {
+            row[static_cast<std::size_t>(column)] = value;
+        };
         const auto most = [&](TypeId id) { return id == k_void ? 0 : model_.types[id].most; };
         const auto size = [](const auto& list) { return static_cast<std::uint32_t>(list.size()); };
         using enum layout::Column;
@@ -299,14 +286,11 @@ Tables make_tables(const Model& model, const Module& module) { return Builder(mo
 std::string make_schema_file(const Tables& tables) {
     std::string out;
     for (const std::uint32_t word : tables.words)
-        for (const int shift : {24, 16, 8, 0})
-            out += static_cast<char>(word >> shift & 0xff);
+        for (const int shift : {24, 16, 8, 0}) out += static_cast<char>(word >> shift & 0xff);
     out += tables.text;
     std::uint64_t sum = 0xcbf29ce484222325;  // FNV-1a
-    for (const char c : out)
-        sum = (sum ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-    for (int shift = 56; shift >= 0; shift -= 8)
-        out += static_cast<char>(sum >> shift & 0xff);
+    for (const char c : out) sum = (sum ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+    for (int shift = 56; shift >= 0; shift -= 8) out += static_cast<char>(sum >> shift & 0xff);
     return out;
 }
 

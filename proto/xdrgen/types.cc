@@ -13,39 +13,39 @@ namespace {
 constexpr std::uint32_t k_huge = 0xffffffff;
 
 // Sums and products that stop at 2^32 - 1 instead of wrapping.
-std::uint32_t plus(std::uint64_t a, std::uint64_t b) { return static_cast<std::uint32_t>(std::min<std::uint64_t>(a + b, k_huge)); }
-std::uint32_t times(std::uint64_t a, std::uint64_t b) { return static_cast<std::uint32_t>(std::min<std::uint64_t>(a * b, k_huge)); }
-std::uint32_t padded(std::uint64_t size) { return static_cast<std::uint32_t>(std::min<std::uint64_t>((size + 3) / 4 * 4, k_huge)); }
+std::uint32_t plus(std::uint64_t a, std::uint64_t b) {
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(a + b, k_huge));
+}
+std::uint32_t times(std::uint64_t a, std::uint64_t b) {
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(a * b, k_huge));
+}
+std::uint32_t padded(std::uint64_t size) {
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>((size + 3) / 4 * 4, k_huge));
+}
 
 }  // namespace
 
 Wide lowest(Kind kind) {
     switch (kind) {
-        case Kind::i32:
-            return -(Wide{1} << 31);
-        case Kind::i64:
-            return -(Wide{1} << 63);
-        default:
-            return 0;
+        case Kind::i32: return -(Wide{1} << 31);
+        case Kind::i64: return -(Wide{1} << 63);
+        default: return 0;
     }
 }
 
 Wide highest(Kind kind) {
     switch (kind) {
-        case Kind::i32:
-            return (Wide{1} << 31) - 1;
-        case Kind::u32:
-            return (Wide{1} << 32) - 1;
-        case Kind::i64:
-            return (Wide{1} << 63) - 1;
-        default:
-            return (Wide{1} << 64) - 1;
+        case Kind::i32: return (Wide{1} << 31) - 1;
+        case Kind::u32: return (Wide{1} << 32) - 1;
+        case Kind::i64: return (Wide{1} << 63) - 1;
+        default: return (Wide{1} << 64) - 1;
     }
 }
 
 std::string TypeTable::key_of(const Type& type) {
-    return fmt::format("{} {} {} {} {} {}", static_cast<unsigned>(type.kind), type.element, type.bound, type.ranged,
-                       static_cast<std::int64_t>(type.minimum), static_cast<std::uint64_t>(type.maximum));
+    return fmt::format("{} {} {} {} {} {}", static_cast<unsigned>(type.kind), type.element, type.bound,
+                       type.ranged, static_cast<std::int64_t>(type.minimum),
+                       static_cast<std::uint64_t>(type.maximum));
 }
 
 TypeId TypeTable::add(Type type) {
@@ -53,14 +53,13 @@ TypeId TypeTable::add(Type type) {
     const std::string key = named ? std::string() : key_of(type);
     if (!named) {
         const auto known = anonymous_.find(key);
-        if (known != anonymous_.end())
-            return known->second;
+        if (known != anonymous_.end()) return known->second;
     }
     measure(type);
+    deepen(type);
     types_.push_back(std::move(type));
     const auto id = static_cast<TypeId>(types_.size() - 1);
-    if (!named)
-        anonymous_.emplace(key, id);
+    if (!named) anonymous_.emplace(key, id);
     return id;
 }
 
@@ -107,8 +106,7 @@ TypeId TypeTable::with_range(TypeId id, Wide minimum, Wide maximum) {
             const TypeId inner = with_range(type.element, minimum, maximum);
             return inner == k_void ? k_void : made_of(type.kind, inner, type.bound);
         }
-        default:
-            return k_void;
+        default: return k_void;
     }
 }
 
@@ -116,17 +114,28 @@ TypeId TypeTable::with_name(TypeId id) {
     const Type type = types_[id];
     switch (type.kind) {
         case Kind::string:
-        case Kind::name:
-            return bounded(Kind::name, type.bound);
+        case Kind::name: return bounded(Kind::name, type.bound);
         case Kind::optional:
         case Kind::array:
         case Kind::fixed_array: {
             const TypeId inner = with_name(type.element);
             return inner == k_void ? k_void : made_of(type.kind, inner, type.bound);
         }
-        default:
-            return k_void;
+        default: return k_void;
     }
+}
+
+// Counts the frames that the interpreter will need for a value.
+void TypeTable::deepen(Type& type) const {
+    const auto reach = [&](TypeId part) {
+        if (part != k_void) type.depth = std::max(type.depth, types_[part].depth);
+    };
+    type.depth = 0;
+    reach(type.element);
+    for (const Field& field : type.fields) reach(field.type);
+    for (const Arm& arm : type.arms) reach(arm.field.type);
+    if (type.kind == Kind::structure || type.kind == Kind::array || type.kind == Kind::fixed_array)
+        ++type.depth;
 }
 
 // Fills in the sizes, and whether the type can be skipped without a look.
@@ -137,25 +146,18 @@ void TypeTable::measure(Type& type) const {
     };
     switch (type.kind) {
         case Kind::i32:
-        case Kind::u32:
-            return fixed(4, !type.ranged);
+        case Kind::u32: return fixed(4, !type.ranged);
         case Kind::i64:
-        case Kind::u64:
-            return fixed(8, !type.ranged);
-        case Kind::f32:
-            return fixed(4, true);
-        case Kind::f64:
-            return fixed(8, true);
+        case Kind::u64: return fixed(8, !type.ranged);
+        case Kind::f32: return fixed(4, true);
+        case Kind::f64: return fixed(8, true);
         case Kind::boolean:
         case Kind::character:
         case Kind::u8:
         case Kind::i16:
-        case Kind::u16:
-            return fixed(4, false);
-        case Kind::enumeration:
-            return fixed(4, !type.closed);
-        case Kind::fixed_opaque:
-            return fixed(padded(type.bound), type.bound % 4 == 0);
+        case Kind::u16: return fixed(4, false);
+        case Kind::enumeration: return fixed(4, !type.closed);
+        case Kind::fixed_opaque: return fixed(padded(type.bound), type.bound % 4 == 0);
         case Kind::opaque:
         case Kind::string:
         case Kind::name:

@@ -13,7 +13,7 @@
 namespace virtgate::proto::xdrgen {
 
 class TypeTable {
-   public:
+public:
     explicit TypeTable(std::vector<Type>& types) : types_(types) {}
 
     [[nodiscard]] const Type& at(TypeId id) const { return types_[id]; }
@@ -23,7 +23,7 @@ class TypeTable {
 
     // Shorthands for add().
     TypeId simple(Kind kind);
-    TypeId bounded(Kind kind, std::uint32_t bound);  // fixed_opaque, opaque, string, name
+    TypeId bounded(Kind kind, std::uint32_t bound);                  // fixed_opaque, opaque, string, name
     TypeId made_of(Kind kind, TypeId element, std::uint32_t bound);  // optional, array, fixed_array
 
     // `type` with its innermost integer limited to a range, or its innermost string made a name. An enumeration,
@@ -34,8 +34,9 @@ class TypeTable {
     // True for signed and unsigned integers of 4 and 8 bytes.
     [[nodiscard]] bool is_integer(TypeId type) const;
 
-   private:
+private:
     void measure(Type& type) const;
+    void deepen(Type& type) const;
     [[nodiscard]] static std::string key_of(const Type& type);
 
     std::vector<Type>& types_;

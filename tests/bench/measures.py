@@ -93,6 +93,7 @@ class Round:
         pki = self.bench.pki
         self.first = self._keep(Libvirtd(self.directory / "libvirtd", pki["rsa"]))
         self.second = self._keep(Libvirtd(self.directory / "libvirtd2", pki["ecdsa"]))
+        self.calls(self.second.tls, "16x4", seconds=0.1)  # the first sessions fill caches
         if not self.bench.virtgate:
             return
         upstreams = {URI: self.first.socket, URI_STORAGE: self.first.socket,
@@ -100,6 +101,7 @@ class Round:
         for kind in ("rsa", "ecdsa"):
             directory = self.directory / f"virtgate-{kind}"
             self.gates[kind] = self._keep(Virtgate(self.bench.virtgate, directory, kind, upstreams))
+            self.calls(self.gates[kind].tls, "16x4", seconds=0.1)  # and start a worker
 
     # --- running loads ---
 
@@ -163,8 +165,6 @@ class Round:
         """Memory, CPU and the speed of calls with idle clients. First: memory needs fresh processes."""
         plan, gate = self.plan, self.gates.get("ecdsa")
         idle_targets = [server.tls for server in (self.second, gate) if server]
-        for target in idle_targets:
-            self.calls(target, "1x8", seconds=0.1)  # the first session starts a worker and fills caches
         # (a) shows what libvirtd itself loses by the sessions that virtgate holds there for its idle clients.
         callers = {"b": self.second.tls} | ({"c": gate.tls, "a": self.first.direct} if gate else {})
         before = self._resident()
@@ -245,6 +245,7 @@ class Round:
         for parallel, options in ((1, ()), (8, ("--threads", 2, "--connections", 4))):
             options = ("--uri", URI, "--seconds", self.plan.connect_seconds, *options)
             for (column, kind), server in servers.items():
+                self.calls(server.tls, "1x1", seconds=0.05)  # a worker ends some time after its last session
                 members = server.members() | (self.first.members() if column == "c" else {})
                 report = self.load("connects", server.tls, *options, watch=members)
                 figure = f"connections {kind} {parallel}"
@@ -256,14 +257,18 @@ class Round:
 
     def measure_storm(self):
         """One client's calls while eight threads make sessions as fast as they get them."""
-        servers = {"b": self.first} | ({"c": self.gates["rsa"]} if self.gates else {})
+        calls = {"b": (self.first, self.first.tls)}
+        if self.gates:
+            # (a) shows what every client of the upstream loses when something else keeps all CPUs busy.
+            gate = self.gates["rsa"]
+            calls |= {"c": (gate, gate.tls), "a": (gate, self.first.direct)}
         options = ("--uri", URI, "--threads", 8, "--seconds", self.plan.seconds + 0.7)
-        for column, server in servers.items():
-            self.book.add("calls 1x1, calm", column, self.calls(server.tls, "1x1")["rate"])
+        for column, (stormed, target) in calls.items():
+            self.book.add("calls 1x1, calm", column, self.calls(target, "1x1")["rate"])
             for nice in (0, 19):
-                with self.background("connects", server.tls, *options, nice=nice) as storm:
+                with self.background("connects", stormed.tls, *options, nice=nice) as storm:
                     time.sleep(0.4)
-                    rate = self.calls(server.tls, "1x1")["rate"]
+                    rate = self.calls(target, "1x1")["rate"]
                 self.book.add(f"calls 1x1, storm nice {nice}", column, rate)
                 self.book.add(f"storm nice {nice} sessions/s", column, storm["rate"])
 

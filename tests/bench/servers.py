@@ -99,6 +99,17 @@ class Pki:
             shutil.copy(authority / "cacert.pem", user)
 
 
+def role(pid):
+    """What a process is; of virtgate's, which call themselves "virtgate: gate-0", without the index."""
+    try:
+        title = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+    except OSError:
+        return "gone"
+    if title.startswith("virtgate: "):
+        return title.split()[1].split("-")[0]
+    return "up" if title.endswith("/virtgate") else os.path.basename(title)
+
+
 class Server:
     """A started daemon; `members` finds all its processes."""
 
@@ -120,8 +131,7 @@ class Server:
 
     def members(self):
         """{pid: short name} of its processes, now."""
-        family = processes.family(self.process.pid)
-        return {pid: processes.name(pid).removeprefix("virtgate-") for pid in sorted(family)}
+        return {pid: role(pid) for pid in sorted(processes.family(self.process.pid))}
 
     def stop(self):
         started = {processes.identity(pid) for pid in processes.family(self.process.pid)}

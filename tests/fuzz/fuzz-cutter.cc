@@ -38,7 +38,8 @@ std::string cut(ByteVector stream, std::uint32_t seed, bool in_one) {
                 case Cut::Kind::flaw: return found + "!";
                 case Cut::Kind::skipped: found += "s"; break;
                 case Cut::Kind::header:
-                    require(piece.frame_size >= rpc::k_frame_min && piece.frame_size <= k_frame_max, "a wrong size");
+                    require(piece.frame_size >= rpc::k_frame_min && piece.frame_size <= k_frame_max,
+                            "a wrong size");
                     if (piece.header.serial % 3 == 0)
                         cutter.take_whole();
                     else if (piece.header.serial % 3 == 1)
@@ -48,7 +49,8 @@ std::string cut(ByteVector stream, std::uint32_t seed, bool in_one) {
                     break;
                 case Cut::Kind::frame:
                     require(piece.bytes.size() == piece.frame_size, "a frame of another size");
-                    require(rpc::read_header(piece.bytes.data()) == piece.header, "a frame with another header");
+                    require(rpc::read_header(piece.bytes.data()) == piece.header,
+                            "a frame with another header");
                     found += "f" + std::string(as_text(piece.bytes));
                     break;
                 case Cut::Kind::piece:
@@ -65,11 +67,9 @@ std::string cut(ByteVector stream, std::uint32_t seed, bool in_one) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    if (size == 0)
-        return 0;
+    if (size == 0) return 0;
     const auto* begin = reinterpret_cast<const std::byte*>(data);
     const ByteVector stream(begin + 1, begin + size);
-    if (cut(stream, data[0], true) != cut(stream, data[0], false))
-        std::abort();
+    if (cut(stream, data[0], true) != cut(stream, data[0], false)) std::abort();
     return 0;
 }

@@ -18,7 +18,7 @@ def test_padding_and_flags_are_rewritten_in_every_shape(gate, back):
             for flag in (2, 0x01000000, 0x80000000, 0xFFFFFFFF):
                 lenient = entry.arguments.make(True, flag=flag, pad=b"\x01\x80\xff")
                 if lenient != plain:
-                    spoiled += 1    # also the serial: a stream's must be new
+                    spoiled += 1  # also the serial: a stream's must be new
                     session.passes(wire.call(entry.number, lenient, spoiled, entry.prog), as_payload=plain)
         assert spoiled > 100
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_framing - the stream may be cut anywhere: frames split, coalesced and truncated at every offset."""
 
+import time
+
 from vgtest import wire
 from vgtest.session import Session
 
@@ -78,3 +80,24 @@ def test_whole_call_then_end_of_file_leaves_no_session(gate, back):
     session.client.send(CALL)
     session.client.close()
     back.wait(lambda: session.upstream.closed)
+
+
+def test_each_frame_begins_a_tls_record(gate, back):
+    """libvirt's client goes back to poll() after a frame: one that came in the same record would be
+    found only when
+    something else arrives, seconds later. Python hands out one record at a time.
+    """
+    calls = [CALL._replace(serial=serial) for serial in range(100)]
+    with Session(gate, back) as session:
+        session.client.send(b"".join(frame.pack() for frame in calls))
+        left = frames = 0
+        while frames < 100 or left:
+            session.client.buffer.clear()
+            session.client.fill(time.monotonic() + wire.PATIENCE)
+            record = bytes(session.client.buffer)
+            if left == 0:
+                left = int.from_bytes(record[:4], "big")
+                frames += 1
+            assert len(record) <= left, "a frame begins inside a record"
+            left -= len(record)
+        session.client.buffer.clear()

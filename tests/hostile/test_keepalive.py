@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_keepalive - pings are answered whatever else goes on, and sent only to clients that asked for them."""
 
+import threading
 import time
 
 import pytest
@@ -68,63 +69,96 @@ def test_ping_never_reaches_the_upstream(gate, back):
         assert session.passed() == []
 
 
-def test_silent_client_that_asked_is_pinged_and_then_closed(impatient):
-    """Interval 1 s, count 2: closed about 3 s after the last byte, and not before two pings went
-    unanswered.
+@pytest.fixture(scope="module")
+def idlers(impatient, recording):
+    """Four clients that live side by side for 4.5 s, where a client is pinged each second and closed
+    after two pings.
+
+    {name: (frames, seconds until it was closed or None, last answer or None)}
     """
-    with impatient.connect() as client:
-        assert client.ask(wire.SUPPORTS_FEATURE, wire.u32(10)).payload == wire.u32(1)
-        begin = time.monotonic()
-        frames = client.rest(10.0)
-        assert [is_ping(f) for f in frames] == [True, True]
-        assert frames[0] == wire.keepalive(wire.PING)
-        assert 2.5 < time.monotonic() - begin < 6.0
+    recording.forget()
+    begin, outcome = time.monotonic(), {}
 
+    def live(client, react):
+        frames, ended, answer = [], None, None
+        try:
+            while (left := begin + 4.5 - time.monotonic()) > 0:
+                try:
+                    frames.append(client.receive(min(left, 0.4)))
+                except TimeoutError:
+                    react(client, None)
+                else:
+                    react(client, frames[-1])
+            answer = client.ask(wire.GET_LIB_VERSION)
+        except wire.Closed:
+            ended = time.monotonic() - begin
+        return frames, ended, answer
 
-def test_client_that_never_asked_is_never_pinged(impatient, recording):
-    """Such a client could take a ping for an event of an unknown program and close."""
-    with impatient.open("qemu:///system") as client:
-        with pytest.raises(TimeoutError):
-            client.receive(4.5)
-        assert client.ask(wire.GET_LIB_VERSION).status == wire.OK
+    def nothing(client, frame):
+        pass
 
-
-def test_client_that_answers_pings_stays(impatient, recording):
-    with impatient.connect() as client:
-        client.open("qemu:///system", keepalive_too=True)
-        deadline = time.monotonic() + 5.0
-        pings = 0
-        while time.monotonic() < deadline:
-            try:
-                frame = client.receive(max(0.01, deadline - time.monotonic()))
-            except TimeoutError:
-                break
-            assert is_ping(frame)
-            pings += 1
+    def pong(client, frame):
+        if frame:
             client.send(wire.keepalive(wire.PONG))
-        assert pings >= 3
-        assert client.ask(wire.GET_LIB_VERSION).status == wire.OK
+
+    def call(client, frame):
+        if frame is None:
+            client.start(wire.GET_HOSTNAME)
+
+    kinds = {
+        "asked": (True, nothing),
+        "never asked": (False, nothing),
+        "answers": (True, pong),
+        "calls": (True, call),
+    }
+    clients = {name: impatient.connect() for name in kinds}
+    threads = []
+    for name, (asks, react) in kinds.items():
+        clients[name].open("qemu:///system", keepalive_too=asks)
+
+        def work(name=name, react=react):
+            outcome[name] = live(clients[name], react)
+
+        threads.append(threading.Thread(target=work))
+        threads[-1].start()
+    for thread in threads:
+        thread.join(20)
+    for client in clients.values():
+        client.close()
+    return outcome
 
 
-def test_any_frame_counts_as_a_sign_of_life(impatient, recording):
-    """Calls without a single PONG keep the connection, as in libvirt."""
-    with impatient.connect() as client:
-        client.open("qemu:///system", keepalive_too=True)
-        deadline = time.monotonic() + 4.5
-        while time.monotonic() < deadline:
-            assert client.ask(wire.GET_LIB_VERSION).status == wire.OK
-            try:
-                client.receive(0.4)
-            except TimeoutError:
-                pass
+def test_silent_client_that_asked_is_pinged_and_then_closed(idlers):
+    """Interval 1 s, count 2: closed after about 3 s, and not before two pings went unanswered."""
+    frames, ended, _ = idlers["asked"]
+    assert frames == [wire.keepalive(wire.PING)] * 2
+    assert ended and 2.5 < ended < 4.5
 
 
-def test_upstreams_ping_is_answered_by_the_worker(gate, back):
-    """Only the worker talks to the upstream; a ping of it must never end up at a client, which did not ask
-    for any.
+def test_client_that_never_asked_is_neither_pinged_nor_closed(idlers):
+    """Such a client could take a ping for an event of an unknown program. There is no deadline between
+    frames.
     """
+    frames, ended, answer = idlers["never asked"]
+    assert (frames, ended) == ([], None) and answer.status == wire.OK
+
+
+def test_client_that_answers_pings_stays(idlers):
+    frames, ended, answer = idlers["answers"]
+    assert len(frames) >= 3 and all(map(is_ping, frames))
+    assert ended is None and answer.status == wire.OK
+
+
+def test_any_frame_counts_as_a_sign_of_life(idlers):
+    """Calls without a single PONG keep the connection, as in libvirt."""
+    frames, ended, answer = idlers["calls"]
+    assert ended is None and answer.status == wire.OK and any(f.proc == wire.GET_HOSTNAME for f in frames)
+
+
+def test_upstreams_ping_never_reaches_the_client(gate, back):
+    """The worker asks no upstream for pings, and a client that asked for none would close."""
     with Session(gate, back) as session:
-        session.upstream.send(wire.keepalive())
-        back.wait(lambda: any(is_pong(f) for f in session.upstream.frames))
+        for number in (wire.PING, wire.PONG):
+            session.upstream.send(wire.keepalive(number))
         assert session.client.ask(wire.GET_LIB_VERSION).status == wire.OK
         assert not any(f.prog == wire.KEEPALIVE for f in session.client.log)

@@ -114,13 +114,17 @@ def test_handshake_in_single_bytes_does_not_extend_the_deadline(impatient):
         assert 0.5 < time.monotonic() - begin < 4.0
 
 
-@pytest.mark.parametrize("bytes_sent", [1, 3, 4, 27, 30])
-def test_partial_frame_is_closed_at_its_deadline(impatient, recording, bytes_sent):
+def test_partial_frames_are_closed_at_their_deadline(impatient, recording):
+    """Cut inside the length word, behind it, inside the header, and inside the payload: five clients at
+    once.
+    """
     recording.forget()
     data = wire.call(wire.LOOKUP_BY_NAME, wire.string("hello"), 7).pack()
-    with impatient.open("qemu:///system") as client:
-        begin = time.monotonic()
-        client.send(data[:bytes_sent])
+    clients = [impatient.open("qemu:///system") for _ in range(5)]
+    begin = time.monotonic()
+    for client, size in zip(clients, (1, 3, 4, 27, 30)):
+        client.send(data[:size])
+    for client in clients:
         assert client.rest(6.0) == []
         assert 0.5 < time.monotonic() - begin < 4.0
     assert recording.frames(wire.LOOKUP_BY_NAME) == []
@@ -139,13 +143,6 @@ def test_drip_of_bytes_does_not_extend_the_deadline_of_a_frame(impatient, record
                     assert time.monotonic() - begin < 5.0, "still open"
         assert caught.type is wire.Closed
         assert 0.5 < time.monotonic() - begin < 4.0
-
-
-def test_idle_connection_between_frames_has_no_deadline(impatient, recording):
-    with impatient.open("qemu:///system") as client:
-        with pytest.raises(TimeoutError):
-            client.receive(3.0)
-        assert client.ask(wire.GET_LIB_VERSION).status == wire.OK
 
 
 def test_client_that_the_doorman_does_not_answer_for_is_closed(impatient):
@@ -171,7 +168,7 @@ def test_shipped_deadlines_are_10_20_and_30_seconds(slow_clients):
 
 
 def test_connections_that_come_and_go_leave_no_descriptor(gate, back):
-    """300 clients in all states of arrival and departure."""
+    """120 clients in all states of arrival and departure."""
     pids = [
         pid
         for name in ("virtgate-gate", "virtgate-doorman", "virtgate-workerd", "virtgate-worker")
@@ -183,7 +180,7 @@ def test_connections_that_come_and_go_leave_no_descriptor(gate, back):
         pass
     upstream.poll(lambda: all(c.closed for c in back.connections))
     before = {pid: processes.descriptors(pid) for pid in pids}
-    for turn in range(100):
+    for turn in range(40):
         wire.connect_tcp(gate.port).close()
         gate.connect().close()
         session = Session(gate, back)

@@ -120,8 +120,14 @@ def test_another_user_is_not_served(gate):
 
 
 def test_many_connections_to_the_broker_do_not_stop_sessions(gate, back):
-    served = [(path, kind) for path, kind in sockets(gate) if kind != socket.SOCK_DGRAM]
-    held = [connect(path, kind) for path, kind in served for _ in range(30)]
+    """As many as it and the queue of its socket take."""
+    held = []
+    try:
+        for path, kind in sockets(gate):
+            for _ in range(30 if kind != socket.SOCK_DGRAM else 0):
+                held.append(connect(path, kind))
+    except BlockingIOError:
+        assert len(held) >= 8
     try:
         with Session(gate, back) as session:
             assert session.passed() == []

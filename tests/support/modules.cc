@@ -7,10 +7,10 @@
 #include "libshared/base/result.h"
 
 // test/modules.def has one line MODULE(name) for each proto/name.x; make writes it.
-#define MODULE(name)                             \
-    namespace virtgate::proto::name {            \
-    const Schema& schema();                      \
-    std::span<const Recode> recoders();          \
+#define MODULE(name)                    \
+    namespace virtgate::proto::name {   \
+    const Schema& schema();             \
+    std::span<const Recode> recoders(); \
     }
 #include "test/modules.def"
 #undef MODULE
@@ -28,8 +28,7 @@ std::span<const ProtoModule> proto_modules() {
 
 const ProtoModule& proto_module(std::string_view name) {
     for (const ProtoModule& module : proto_modules())
-        if (module.name == name)
-            return module;
+        if (module.name == name) return module;
     panic("no proto module of that name");
 }
 

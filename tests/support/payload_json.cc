@@ -16,8 +16,9 @@ using proto::layout::Kind;
 using proto::layout::Section;
 
 class JsonReader {
-   public:
-    JsonReader(const proto::Schema& schema, std::span<const std::byte> payload) : schema_(schema), reader_(payload) {}
+public:
+    JsonReader(const proto::Schema& schema, std::span<const std::byte> payload)
+        : schema_(schema), reader_(payload) {}
 
     json value(proto::TypeIndex type) {
         const std::uint32_t* row = schema_.row(Section::types, type);
@@ -51,7 +52,7 @@ class JsonReader {
         return nullptr;
     }
 
-   private:
+private:
     static json hex(std::span<const std::byte> bytes) { return json{{"hex", to_hex(bytes)}}; }
 
     json structure(const std::uint32_t* row) {
@@ -68,8 +69,7 @@ class JsonReader {
         proto::TypeIndex type = row[6];
         for (std::uint32_t i = 0; i < row[5]; ++i) {
             const std::uint32_t* arm = schema_.row(Section::arms, row[4] + i);
-            if (arm[0] == discriminant)
-                type = arm[1];
+            if (arm[0] == discriminant) type = arm[1];
         }
         json pair = json::array({static_cast<std::int32_t>(discriminant)});
         pair.push_back(type < schema_.type_count() ? value(type) : json(nullptr));

@@ -14,7 +14,7 @@ using proto::layout::Section;
 constexpr int k_attempts = 400;
 
 class Maker {
-   public:
+public:
     Maker(const proto::Schema& schema, Random& random, Style style)
         : schema_(schema), random_(random), sloppy_(style == Style::sloppy) {}
 
@@ -24,11 +24,12 @@ class Maker {
         return std::move(bytes_);
     }
 
-   private:
+private:
     std::uint64_t below(std::uint64_t limit) { return random_() % limit; }
 
     void word(std::uint64_t value) {
-        for (const int shift : {24, 16, 8, 0}) bytes_.push_back(static_cast<std::byte>(value >> shift & 0xff));
+        for (const int shift : {24, 16, 8, 0})
+            bytes_.push_back(static_cast<std::byte>(value >> shift & 0xff));
     }
 
     void two_words(std::uint64_t value) {
@@ -37,7 +38,8 @@ class Maker {
     }
 
     void pad() {
-        while (bytes_.size() % 4 != 0) bytes_.push_back(sloppy_ ? static_cast<std::byte>(random_()) : std::byte{0});
+        while (bytes_.size() % 4 != 0)
+            bytes_.push_back(sloppy_ ? static_cast<std::byte>(random_()) : std::byte{0});
     }
 
     void boolean(bool value) {
@@ -77,8 +79,7 @@ class Maker {
     }
 
     std::uint32_t length(std::uint32_t most) {
-        if (most <= 300 && below(12) == 0)
-            return most;
+        if (most <= 300 && below(12) == 0) return most;
         return static_cast<std::uint32_t>(below(std::min<std::uint64_t>(most, 9) + 1));
     }
 
@@ -109,10 +110,14 @@ class Maker {
             case Kind::f64: return two_words(random_());
             case Kind::boolean: return boolean(below(2) == 1);
             case Kind::character:
-                return narrow(static_cast<std::uint64_t>(static_cast<std::int64_t>(static_cast<std::int8_t>(random_()))), 8);
+                return narrow(static_cast<std::uint64_t>(
+                                  static_cast<std::int64_t>(static_cast<std::int8_t>(random_()))),
+                              8);
             case Kind::u8: return narrow(below(256), 8);
             case Kind::i16:
-                return narrow(static_cast<std::uint64_t>(static_cast<std::int64_t>(static_cast<std::int16_t>(random_()))), 16);
+                return narrow(static_cast<std::uint64_t>(
+                                  static_cast<std::int64_t>(static_cast<std::int16_t>(random_()))),
+                              16);
             case Kind::u16: return narrow(below(65536), 16);
             case Kind::enumeration: return member(row);
             case Kind::fixed_opaque: return text(Kind::opaque, row[3]);
@@ -131,12 +136,12 @@ class Maker {
             case Kind::optional: {
                 const bool present = below(3) != 0;
                 boolean(present);
-                if (present)
-                    value(row[3]);
+                if (present) value(row[3]);
                 return;
             }
             case Kind::array: {
-                const auto elements = static_cast<std::uint32_t>(below(std::min<std::uint64_t>(row[4], 4) + 1));
+                const auto elements =
+                    static_cast<std::uint32_t>(below(std::min<std::uint64_t>(row[4], 4) + 1));
                 word(elements);
                 for (std::uint32_t i = 0; i < elements; ++i) value(row[3]);
                 return;
@@ -160,14 +165,13 @@ class Maker {
         if (row[5] == 0 || (has_default && below(4) == 0)) {
             const std::uint32_t number = 0x7fff0000 + static_cast<std::uint32_t>(below(100));
             word(number);
-            if (row[6] != proto::k_void)
-                value(row[6]);
+            if (row[6] != proto::k_void) value(row[6]);
             return;
         }
-        const std::uint32_t* chosen = schema_.row(Section::arms, row[4] + static_cast<std::uint32_t>(below(row[5])));
+        const std::uint32_t* chosen =
+            schema_.row(Section::arms, row[4] + static_cast<std::uint32_t>(below(row[5])));
         word(chosen[0]);
-        if (chosen[1] != proto::k_void)
-            value(chosen[1]);
+        if (chosen[1] != proto::k_void) value(chosen[1]);
     }
 
     const proto::Schema& schema_;
@@ -178,16 +182,15 @@ class Maker {
 
 }  // namespace
 
-std::optional<std::vector<std::byte>> random_payload(const proto::Schema& schema, proto::TypeIndex type, Random& random,
-                                                     Style style) {
+std::optional<std::vector<std::byte>> random_payload(const proto::Schema& schema, proto::TypeIndex type,
+                                                     Random& random, Style style) {
     Maker maker(schema, random, style);
     for (int i = 0; i < k_attempts; ++i) {
         std::vector<std::byte> payload = maker.run(type);
         std::vector<std::byte> copy = payload;
         const proto::Flaw flaw = proto::validate(schema, type, copy, proto::Extent::whole).flaw;
         // Only the relations between fields are left to chance; any other flaw is for the caller to see.
-        if (flaw != proto::Flaw::product_too_large && flaw != proto::Flaw::lengths_differ)
-            return payload;
+        if (flaw != proto::Flaw::product_too_large && flaw != proto::Flaw::lengths_differ) return payload;
     }
     return std::nullopt;
 }

@@ -23,7 +23,8 @@ using Random = std::mt19937_64;
 enum class Style { canonical, sloppy };
 
 // A payload of `type`, or nothing if no attempt met the type's relations (products, equal lengths).
-[[nodiscard]] std::optional<std::vector<std::byte>> random_payload(const proto::Schema& schema, proto::TypeIndex type,
-                                                                   Random& random, Style style = Style::canonical);
+[[nodiscard]] std::optional<std::vector<std::byte>> random_payload(const proto::Schema& schema,
+                                                                   proto::TypeIndex type, Random& random,
+                                                                   Style style = Style::canonical);
 
 }  // namespace virtgate::test

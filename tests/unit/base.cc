@@ -23,9 +23,11 @@ Test(escape, leaves_plain_text_and_utf8_alone) {
 Test(escape, makes_control_bytes_quotes_and_broken_utf8_visible) {
     cr_assert_eq(escape("a\nb\x1b[31m\"\\\x7f"), "a\\x0ab\\x1b[31m\\x22\\x5c\\x7f");
     cr_assert_eq(escape("\xff\xc0\x80"), "\\xff\\xc0\\x80");
-    cr_assert_eq(escape("\xc2\x9b" "31m"), "\\xc2\\x9b31m");           // a C1 control character
-    cr_assert_eq(escape("\xed\xa0\x80"), "\\xed\\xa0\\x80");          // a surrogate
-    cr_assert_eq(escape("\xe2\x82"), "\\xe2\\x82");                    // cut off
+    cr_assert_eq(escape("\xc2\x9b"
+                        "31m"),
+                 "\\xc2\\x9b31m");                            // a C1 control character
+    cr_assert_eq(escape("\xed\xa0\x80"), "\\xed\\xa0\\x80");  // a surrogate
+    cr_assert_eq(escape("\xe2\x82"), "\\xe2\\x82");           // cut off
     cr_assert_eq(escape("nul\0here"s), "nul\\x00here");
 }
 

@@ -27,8 +27,7 @@ int for_each_type(F each) {
     for (const ProtoModule& module : proto_modules()) {
         cr_assert_eq(module.recoders.size(), module.schema->type_count());
         for (TypeIndex type = 0; type < module.recoders.size(); ++type) {
-            if (module.recoders[type] == nullptr)
-                continue;
+            if (module.recoders[type] == nullptr) continue;
             const auto* row = module.schema->row(proto::layout::Section::types, type);
             each(module, type, std::string(module.name) + "::" + std::string(module.schema->text(row[7])));
             ++seen;
@@ -41,15 +40,15 @@ std::string text(Flaw flaw) { return std::string(to_text(flaw)); }
 
 // The heart of it: what the interpreter accepts, the decoder accepts and encodes to what the interpreter left behind;
 // what one refuses, the other refuses for the same reason.
-void check_agreement(const ProtoModule& module, TypeIndex type, const std::string& name, const ByteVector& payload) {
+void check_agreement(const ProtoModule& module, TypeIndex type, const std::string& name,
+                     const ByteVector& payload) {
     ByteVector copy = payload;
     const proto::Verdict verdict = validate(*module.schema, type, copy, Extent::whole);
     ByteVector again;
     const Flaw flaw = module.recoders[type](payload, again);
-    cr_assert_eq(flaw, verdict.flaw, "%s: decoder \"%s\", interpreter \"%s\" at %u of %s", name.c_str(), text(flaw).c_str(),
-                 text(verdict.flaw).c_str(), verdict.offset, to_hex(payload).c_str());
-    if (flaw != Flaw::none)
-        return;
+    cr_assert_eq(flaw, verdict.flaw, "%s: decoder \"%s\", interpreter \"%s\" at %u of %s", name.c_str(),
+                 text(flaw).c_str(), text(verdict.flaw).c_str(), verdict.offset, to_hex(payload).c_str());
+    if (flaw != Flaw::none) return;
     cr_assert_eq(to_hex(again), to_hex(copy), "%s", name.c_str());
     cr_assert_eq(verdict.rewritten, copy != payload, "%s", name.c_str());
 }
@@ -64,7 +63,8 @@ Test(codec, random_values_come_back) {
             cr_assert(payload.has_value(), "%s: no payload meets its relations", name.c_str());
             ByteVector copy = *payload;
             const proto::Verdict verdict = validate(*module.schema, type, copy, Extent::whole);
-            cr_assert_eq(verdict.flaw, Flaw::none, "%s: %s at %u", name.c_str(), text(verdict.flaw).c_str(), verdict.offset);
+            cr_assert_eq(verdict.flaw, Flaw::none, "%s: %s at %u", name.c_str(), text(verdict.flaw).c_str(),
+                         verdict.offset);
             cr_assert(!verdict.rewritten, "%s", name.c_str());
             check_agreement(module, type, name, *payload);
         }
@@ -92,11 +92,13 @@ Test(codec, sloppy_values_become_canonical) {
 }
 
 Test(codec, interpreter_and_decoder_agree_on_damaged_values) {
-    static constexpr std::uint32_t k_words[] = {0, 1, 7, 8, 0x100, 0xffff, 0x400001, 0x7fffffff, 0x80000000, 0xffffffff};
+    static constexpr std::uint32_t k_words[] = {0,      1,        7,          8,          0x100,
+                                                0xffff, 0x400001, 0x7fffffff, 0x80000000, 0xffffffff};
     Random random(3);
     for_each_type([&](const ProtoModule& module, TypeIndex type, const std::string& name) {
         for (int i = 0; i < 12; ++i) {
-            auto payload = random_payload(*module.schema, type, random, i % 2 == 0 ? Style::canonical : Style::sloppy);
+            auto payload =
+                random_payload(*module.schema, type, random, i % 2 == 0 ? Style::canonical : Style::sloppy);
             cr_assert(payload.has_value());
             for (int j = 0; j < 3 && payload->size() >= 4; ++j) {
                 const std::size_t at = random() % (payload->size() / 4) * 4;
@@ -135,14 +137,15 @@ Test(codec, beginnings_are_judged_like_the_whole) {
         auto payload = random_payload(*module.schema, type, random);
         cr_assert(payload.has_value());
         if (payload->size() >= 4)
-            store_be32(payload->data() + random() % (payload->size() / 4) * 4, static_cast<std::uint32_t>(random()));
+            store_be32(payload->data() + random() % (payload->size() / 4) * 4,
+                       static_cast<std::uint32_t>(random()));
         ByteVector copy = *payload;
         const Flaw whole = validate(*module.schema, type, copy, Extent::prefix).flaw;
         for (std::size_t size = 0; size < payload->size(); size += 4) {
             ByteVector part(payload->begin(), payload->begin() + static_cast<std::ptrdiff_t>(size));
             const Flaw flaw = validate(*module.schema, type, part, Extent::prefix).flaw;
-            cr_assert(flaw == Flaw::truncated || flaw == whole, "%s: %s, then %s", name.c_str(), text(flaw).c_str(),
-                      text(whole).c_str());
+            cr_assert(flaw == Flaw::truncated || flaw == whole, "%s: %s, then %s", name.c_str(),
+                      text(flaw).c_str(), text(whole).c_str());
         }
     });
 }
@@ -191,8 +194,9 @@ Test(codec, validates_a_small_call_quickly) {
     const auto start = std::chrono::steady_clock::now();
     int good = 0;
     for (int i = 0; i < k_rounds; ++i)
-        good += validate(proto::remote::schema(), proto::remote::DomainGetXmlDescArgs::k_type, copy, Extent::whole).flaw ==
-                Flaw::none;
+        good += validate(proto::remote::schema(), proto::remote::DomainGetXmlDescArgs::k_type, copy,
+                         Extent::whole)
+                    .flaw == Flaw::none;
     const std::chrono::duration<double, std::nano> spent = std::chrono::steady_clock::now() - start;
     cr_assert_eq(good, k_rounds);
     cr_log_warn("%.1f ns for each validate() of %zu bytes", spent.count() / k_rounds, copy.size());

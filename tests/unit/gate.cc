@@ -36,7 +36,10 @@ const Rights& everything() {
 }
 
 Header call(Procedure procedure, std::uint32_t serial = 1) {
-    return {.program = k_remote, .version = 1, .procedure = static_cast<std::uint32_t>(procedure), .serial = serial};
+    return {.program = k_remote,
+            .version = 1,
+            .procedure = static_cast<std::uint32_t>(procedure),
+            .serial = serial};
 }
 
 Header with(Header header, Type type, Status status = Status::ok) {
@@ -70,8 +73,10 @@ const proto::ProcedureInfo& info(Procedure procedure) {
 
 Ledger with_stream(Procedure procedure, bool sparse = false, bool finishing = false) {
     Ledger ledger;
-    ledger.open_stream(
-        {.key = key_of(call(procedure)), .procedure = &info(procedure), .sparse = sparse, .finishing = finishing});
+    ledger.open_stream({.key = key_of(call(procedure)),
+                        .procedure = &info(procedure),
+                        .sparse = sparse,
+                        .finishing = finishing});
     return ledger;
 }
 
@@ -107,12 +112,14 @@ Test(vet_header, refuses_programs_that_are_not_served) {
 }
 
 Test(vet_header, refuses_a_call_with_a_status) {
-    cr_assert_eq(judge(with(call(Procedure::connect_close), Type::call, Status{3})).text, "Unexpected message status 3");
+    cr_assert_eq(judge(with(call(Procedure::connect_close), Type::call, Status{3})).text,
+                 "Unexpected message status 3");
 }
 
 Test(vet_header, closes_on_what_no_client_sends) {
     for (const std::uint32_t type : {1U, 2U, 4U, 5U, 7U, 99U, 0xffffffffU})
-        cr_assert(judge(with(call(Procedure::connect_close), Type{type})).action == Action::close, "type %u", type);
+        cr_assert(judge(with(call(Procedure::connect_close), Type{type})).action == Action::close, "type %u",
+                  type);
 }
 
 Test(vet_header, closes_on_bytes_behind_a_call_without_arguments) {
@@ -139,7 +146,8 @@ Test(vet_header, knows_open_streams_from_others) {
     const Header data = with(call(Procedure::storage_vol_upload), Type::stream, Status::proceed);
     cr_assert(judge(data, 1000).action == Action::skip);
     cr_assert(judge(data, 1000, with_stream(Procedure::storage_vol_upload)).action == Action::pieces);
-    cr_assert(judge(data, 1000, with_stream(Procedure::storage_vol_upload, false, true)).action == Action::skip);
+    cr_assert(judge(data, 1000, with_stream(Procedure::storage_vol_upload, false, true)).action ==
+              Action::skip);
     const Header finish = with(data, Type::stream, Status::ok);
     cr_assert(judge(finish, 0, with_stream(Procedure::storage_vol_upload)).action == Action::whole);
     cr_assert(judge(finish, 4, with_stream(Procedure::storage_vol_upload)).action == Action::close);
@@ -160,8 +168,9 @@ Test(vet_header, allows_holes_in_sparse_streams_only) {
 }
 
 Test(vet_header, does_not_let_a_serial_name_two_streams) {
-    cr_assert(judge(call(Procedure::storage_vol_upload), 100, with_stream(Procedure::storage_vol_upload)).action ==
-              Action::refuse);
+    cr_assert(
+        judge(call(Procedure::storage_vol_upload), 100, with_stream(Procedure::storage_vol_upload)).action ==
+        Action::refuse);
 }
 
 Test(vet_payload, accepts_and_canonicalises) {
@@ -173,14 +182,18 @@ Test(vet_payload, accepts_and_canonicalises) {
               Action::forward);
     cr_assert_eq(to_hex(padded), "0000000161000000");
     ByteVector go_libvirt = words({0x01000000, 0, 0});
-    cr_assert(vet_payload(program, info(Procedure::connect_open), go_libvirt, Extent::whole).action == Action::forward);
+    cr_assert(vet_payload(program, info(Procedure::connect_open), go_libvirt, Extent::whole).action ==
+              Action::forward);
     cr_assert_eq(to_hex(go_libvirt), "000000010000000000000000");
 }
 
 Test(vet_payload, refuses_what_does_not_decode_and_closes_on_a_second_reading) {
-    cr_assert(judge_payload(Procedure::domain_lookup_by_name, words({5, 0x61626364})).action == Action::refuse);
-    cr_assert(judge_payload(Procedure::domain_lookup_by_name, words({4, 0x61006364})).action == Action::refuse);
-    cr_assert(judge_payload(Procedure::domain_lookup_by_name, words({4, 0x61626364, 0})).action == Action::close);
+    cr_assert(judge_payload(Procedure::domain_lookup_by_name, words({5, 0x61626364})).action ==
+              Action::refuse);
+    cr_assert(judge_payload(Procedure::domain_lookup_by_name, words({4, 0x61006364})).action ==
+              Action::refuse);
+    cr_assert(judge_payload(Procedure::domain_lookup_by_name, words({4, 0x61626364, 0})).action ==
+              Action::close);
 }
 
 Test(vet_payload, knows_the_integers_of_the_old_holes) {
@@ -254,8 +267,9 @@ Test(vet_answer, keeps_stream_data_in_its_direction) {
               Action::pieces);
     // A confirmation that nobody asked for.
     const Header confirm = with(call(Procedure::storage_vol_download), Type::stream, Status::ok);
-    cr_assert(vet_answer_header(confirm, 28, everything(), with_stream(Procedure::storage_vol_download)).action ==
-              Action::close);
+    cr_assert(
+        vet_answer_header(confirm, 28, everything(), with_stream(Procedure::storage_vol_download)).action ==
+        Action::close);
     cr_assert(vet_answer_header(confirm, 28, everything(),
                                 with_stream(Procedure::storage_vol_download, false, true))
                   .action == Action::whole);

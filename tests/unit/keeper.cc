@@ -26,7 +26,8 @@ std::string make_key(gnutls_pk_algorithm_t algorithm, unsigned bits) {
     gnutls_x509_privkey_init(&key);
     cr_assert_geq(gnutls_x509_privkey_generate(key, algorithm, bits, 0), 0);
     gnutls_datum_t text{};
-    cr_assert_geq(gnutls_x509_privkey_export2_pkcs8(key, GNUTLS_X509_FMT_PEM, nullptr, GNUTLS_PKCS_PLAIN, &text), 0);
+    cr_assert_geq(
+        gnutls_x509_privkey_export2_pkcs8(key, GNUTLS_X509_FMT_PEM, nullptr, GNUTLS_PKCS_PLAIN, &text), 0);
     std::string pem(reinterpret_cast<char*>(text.data), text.size);
     gnutls_free(text.data);
     gnutls_x509_privkey_deinit(key);
@@ -37,7 +38,8 @@ std::string make_key(gnutls_pk_algorithm_t algorithm, unsigned bits) {
 std::string make_certificate(const std::string& pem) {
     gnutls_x509_privkey_t key;
     gnutls_x509_privkey_init(&key);
-    const gnutls_datum_t text{reinterpret_cast<unsigned char*>(const_cast<char*>(pem.data())), static_cast<unsigned>(pem.size())};
+    const gnutls_datum_t text{reinterpret_cast<unsigned char*>(const_cast<char*>(pem.data())),
+                              static_cast<unsigned>(pem.size())};
     gnutls_x509_privkey_import2(key, &text, GNUTLS_X509_FMT_PEM, nullptr, 0);
     gnutls_x509_crt_t certificate;
     gnutls_x509_crt_init(&certificate);
@@ -62,16 +64,19 @@ Result<Signer> load(const std::string& pem, const std::string& certificate = "")
 }
 
 // True if `signature` is one of the key `pem` over `content`.
-bool verifies(const std::string& pem, gnutls_sign_algorithm_t algorithm, ByteView content, ByteView signature) {
+bool verifies(const std::string& pem, gnutls_sign_algorithm_t algorithm, ByteView content,
+              ByteView signature) {
     gnutls_privkey_t key;
     gnutls_privkey_init(&key);
-    const gnutls_datum_t text{reinterpret_cast<unsigned char*>(const_cast<char*>(pem.data())), static_cast<unsigned>(pem.size())};
+    const gnutls_datum_t text{reinterpret_cast<unsigned char*>(const_cast<char*>(pem.data())),
+                              static_cast<unsigned>(pem.size())};
     gnutls_privkey_import_x509_raw(key, &text, GNUTLS_X509_FMT_PEM, nullptr, 0);
     gnutls_pubkey_t public_key;
     gnutls_pubkey_init(&public_key);
     gnutls_pubkey_import_privkey(public_key, key, 0, 0);
     const auto datum = [](ByteView b) {
-        return gnutls_datum_t{reinterpret_cast<unsigned char*>(const_cast<std::byte*>(b.data())), static_cast<unsigned>(b.size())};
+        return gnutls_datum_t{reinterpret_cast<unsigned char*>(const_cast<std::byte*>(b.data())),
+                              static_cast<unsigned>(b.size())};
     };
     const gnutls_datum_t data = datum(content), sig = datum(signature);
     const bool good = gnutls_pubkey_verify_data2(public_key, algorithm, 0, &data, &sig) >= 0;
@@ -106,10 +111,11 @@ const std::vector<KeyCase>& key_cases() {
 Test(keeper, content_is_that_of_rfc_8446) {
     // The example of section 4.4.3: 32 bytes of 01 as the hash.
     const ByteVector content = server_signed_content(ByteVector(32, std::byte{1}));
-    const std::string expected = "2020202020202020202020202020202020202020202020202020202020202020"
-                                 "2020202020202020202020202020202020202020202020202020202020202020"
-                                 "544c5320312e332c207365727665722043657274696669636174655665726966"
-                                 "79000101010101010101010101010101010101010101010101010101010101010101";
+    const std::string expected =
+        "2020202020202020202020202020202020202020202020202020202020202020"
+        "2020202020202020202020202020202020202020202020202020202020202020"
+        "544c5320312e332c207365727665722043657274696669636174655665726966"
+        "79000101010101010101010101010101010101010101010101010101010101010101";
     cr_assert_eq(to_hex(content), expected, "%s", to_hex(content).c_str());
 }
 
@@ -126,7 +132,8 @@ Test(keeper, signs_with_each_kind_of_key_and_its_schemes_only) {
                 if (!signature)
                     cr_assert_eq(signature.error().fault, Fault::peer);
                 else
-                    cr_assert(verifies(pem, find_scheme(number)->algorithm, server_signed_content(hash_of(size)), *signature),
+                    cr_assert(verifies(pem, find_scheme(number)->algorithm,
+                                       server_signed_content(hash_of(size)), *signature),
                               "%s, scheme %04x", c.name, number);
             }
         }
@@ -172,16 +179,15 @@ struct Bench {
         keeper_gate = pair->second.get();
         const auto payload = proto::encode(proto::supervise::AdoptArgs{.role = role, .index = 3});
         const rpc::Header header{proto::supervise::k_program, 1, 1, rpc::Type::message, 0, rpc::Status::ok};
-        cr_assert_eq(channel::send_packet(parent.get(), rpc::make_frame(header, *payload), std::array{keeper_gate}),
-                     channel::Outcome::done);
+        cr_assert_eq(
+            channel::send_packet(parent.get(), rpc::make_frame(header, *payload), std::array{keeper_gate}),
+            channel::Outcome::done);
         // The descriptor that arrives is a new one: find it by what changes.
         std::array<bool, 64> before{};
-        for (int fd = 0; fd < 64; ++fd)
-            before[fd] = loop.wanted(fd) != loop::Want::nothing;
+        for (int fd = 0; fd < 64; ++fd) before[fd] = loop.wanted(fd) != loop::Want::nothing;
         loop.ready(keeper_parent, loop::Want::read);
         for (int fd = 0; fd < 64; ++fd)
-            if (!before[fd] && loop.wanted(fd) != loop::Want::nothing)
-                keeper_gate = fd;
+            if (!before[fd] && loop.wanted(fd) != loop::Want::nothing) keeper_gate = fd;
         return std::move(pair->first);
     }
     // Sends a packet to the service as the gate and returns the answer's header and payload.
@@ -190,8 +196,7 @@ struct Bench {
         loop.ready(keeper_gate, loop::Want::read);
         std::array<std::byte, 4096> buffer;
         std::size_t size = 0;
-        if (channel::receive_packet(gate.get(), buffer, size) != channel::Outcome::done)
-            return false;
+        if (channel::receive_packet(gate.get(), buffer, size) != channel::Outcome::done) return false;
         header = rpc::read_header(buffer.data());
         payload.assign(buffer.begin() + rpc::k_frame_min, buffer.begin() + static_cast<long>(size));
         return true;
@@ -220,7 +225,8 @@ Test(keeper, service_answers_the_gate) {
 }
 
 Test(keeper, service_answers_nothing_but_sign) {
-    const auto arguments = proto::encode(proto::keeper::SignArgs{.scheme = 0x0807, .transcript_hash = hash_of(32)});
+    const auto arguments =
+        proto::encode(proto::keeper::SignArgs{.scheme = 0x0807, .transcript_hash = hash_of(32)});
     rpc::Header wrong[4] = {k_sign, k_sign, k_sign, k_sign};
     wrong[0].procedure = 2;
     wrong[1].program += 1;

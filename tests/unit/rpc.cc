@@ -34,8 +34,7 @@ std::vector<std::size_t> cut_whole(ByteVector stream, std::size_t step) {
         MutableBytes in = MutableBytes(stream).subspan(at, std::min(step, stream.size() - at));
         for (;;) {
             const Cut cut = cutter.next(in);
-            if (cut.kind == Cut::Kind::more)
-                break;
+            if (cut.kind == Cut::Kind::more) break;
             cr_assert(cut.kind != Cut::Kind::flaw);
             if (cut.kind == Cut::Kind::header) {
                 cutter.take_whole();
@@ -44,8 +43,7 @@ std::vector<std::size_t> cut_whole(ByteVector stream, std::size_t step) {
             cr_assert(cut.kind == Cut::Kind::frame);
             cr_assert(cut.header == k_call);
             cr_assert_eq(cut.bytes.size(), load_be32(cut.bytes.data()));
-            for (const std::byte b : cut.bytes.subspan(rpc::k_frame_min))
-                cr_assert(b == std::byte{0x5a});
+            for (const std::byte b : cut.bytes.subspan(rpc::k_frame_min)) cr_assert(b == std::byte{0x5a});
             sizes.push_back(cut.bytes.size() - rpc::k_frame_min);
         }
     }
@@ -57,8 +55,9 @@ std::vector<std::size_t> cut_whole(ByteVector stream, std::size_t step) {
 
 Test(header, is_big_endian_and_survives_a_round_trip) {
     const ByteVector frame = frame_of(4);
-    cr_assert_eq(to_hex(frame), "0000002020008086000000010000001700000000000000070000000"
-                                "05a5a5a5a");
+    cr_assert_eq(to_hex(frame),
+                 "0000002020008086000000010000001700000000000000070000000"
+                 "05a5a5a5a");
     cr_assert(rpc::read_header(frame.data()) == k_call);
 }
 
@@ -70,8 +69,7 @@ Test(header, keepalive_packets_have_28_bytes) {
 Test(cutter, finds_the_same_frames_in_pieces_of_any_size) {
     ByteVector stream;
     const std::vector<std::size_t> sizes{0, 4, 100, 0, 0, 70000, 8};
-    for (const std::size_t size : sizes)
-        append(stream, frame_of(size));
+    for (const std::size_t size : sizes) append(stream, frame_of(size));
     for (const std::size_t step : {1UL, 2UL, 3UL, 27UL, 28UL, 29UL, 4096UL, 65536UL, 1000000UL})
         cr_assert(cut_whole(stream, step) == sizes, "pieces of %zu bytes", step);
 }
@@ -112,8 +110,7 @@ Test(cutter, gives_pieces_as_they_come) {
             MutableBytes in = MutableBytes(stream).subspan(at, std::min(step, stream.size() - at));
             for (;;) {
                 const Cut cut = cutter.next(in);
-                if (cut.kind == Cut::Kind::more)
-                    break;
+                if (cut.kind == Cut::Kind::more) break;
                 if (cut.kind == Cut::Kind::header) {
                     cutter.take_pieces();
                     continue;
@@ -173,11 +170,12 @@ Test(cutter, abandons_a_frame_that_was_judged_early) {
 Test(error, carries_its_text_twice_as_libvirt_does) {
     const ByteVector payload = rpc::make_error_payload(39, "no");
     cr_assert_eq(to_hex(payload),
-                 "0000002700000007"            // code, domain
-                 "00000001000000026e6f0000"    // message
-                 "0000000200000000"            // level, no domain object
-                 "00000001000000022573" "0000"  // str1
-                 "00000001000000026e6f0000"    // str2
+                 "0000002700000007"          // code, domain
+                 "00000001000000026e6f0000"  // message
+                 "0000000200000000"          // level, no domain object
+                 "00000001000000022573"
+                 "0000"                      // str1
+                 "00000001000000026e6f0000"  // str2
                  "00000000ffffffffffffffff00000000");
     cr_assert_eq(rpc::read_error_text(payload), "no");
     cr_assert_eq(rpc::read_error_text(ByteView(payload).first(17)), "unreadable error");
@@ -251,8 +249,7 @@ Test(control, closes_on_a_packet_that_is_not_one_frame) {
 Test(control, queues_for_a_slow_peer_in_order_and_with_a_bound) {
     Pair pair(0);
     std::size_t sent = 0;
-    while (pair.control.send(k_call, as_bytes(std::to_string(sent))))
-        ++sent;
+    while (pair.control.send(k_call, as_bytes(std::to_string(sent)))) ++sent;
     cr_assert_gt(sent, rpc::Control::k_queue_max);
     cr_assert_lt(sent, 100000);
     std::array<std::byte, 1000> buffer;
@@ -262,7 +259,8 @@ Test(control, queues_for_a_slow_peer_in_order_and_with_a_bound) {
             cr_assert_eq(pair.loop.ready(pair.fd, loop::Want::write), 1);
             cr_assert(channel::receive_packet(pair.peer, buffer, size) == channel::Outcome::done);
         }
-        cr_assert_eq(as_text(ByteView(buffer).subspan(rpc::k_frame_min, size - rpc::k_frame_min)), std::to_string(i));
+        cr_assert_eq(as_text(ByteView(buffer).subspan(rpc::k_frame_min, size - rpc::k_frame_min)),
+                     std::to_string(i));
     }
 }
 

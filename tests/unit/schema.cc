@@ -25,8 +25,7 @@ ByteVector hex(std::string_view text) {
     ByteVector out;
     int high = -1;
     for (const char c : text) {
-        if (c == ' ')
-            continue;
+        if (c == ' ') continue;
         const int digit = c <= '9' ? c - '0' : c - 'a' + 10;
         if (high < 0) {
             high = digit;
@@ -66,7 +65,8 @@ Verdict judge_call(std::uint32_t procedure, ByteVector payload, Extent extent = 
 }
 
 void expect(const Verdict& verdict, Flaw flaw, std::uint32_t offset) {
-    cr_assert_eq(verdict.flaw, flaw, "\"%s\" at %u", std::string(to_text(verdict.flaw)).c_str(), verdict.offset);
+    cr_assert_eq(verdict.flaw, flaw, "\"%s\" at %u", std::string(to_text(verdict.flaw)).c_str(),
+                 verdict.offset);
     cr_assert_eq(verdict.offset, offset, "offset %u", verdict.offset);
 }
 
@@ -116,7 +116,8 @@ Test(validate, refuses_long_strings_and_arrays_at_their_length) {
     expect(judge_call(23, hex("00400001")), Flaw::string_too_long, 0);
     expect(judge_call(23, hex("00400001"), Extent::prefix), Flaw::string_too_long, 0);
     expect(judge_call(68, hex("00000001 61000000 00000000 00010001")), Flaw::array_too_long, 12);
-    expect(judge_call(68, hex("00000001 61000000 00000000 ffffffff"), Extent::prefix), Flaw::array_too_long, 12);
+    expect(judge_call(68, hex("00000001 61000000 00000000 ffffffff"), Extent::prefix), Flaw::array_too_long,
+           12);
 }
 
 Test(validate, refuses_nul_in_strings) {
@@ -128,8 +129,10 @@ Test(validate, refuses_nul_in_strings) {
 }
 
 Test(validate, refuses_control_bytes_in_names_only) {
-    expect(judge_call(16, hex("00000002 610a0000 c7a5fdbd edaf9455 926ad65c 16db1809 00000003")), Flaw::control_in_name, 0);
-    expect(judge_call(16, hex("00000002 617f0000 c7a5fdbd edaf9455 926ad65c 16db1809 00000003")), Flaw::control_in_name, 0);
+    expect(judge_call(16, hex("00000002 610a0000 c7a5fdbd edaf9455 926ad65c 16db1809 00000003")),
+           Flaw::control_in_name, 0);
+    expect(judge_call(16, hex("00000002 617f0000 c7a5fdbd edaf9455 926ad65c 16db1809 00000003")),
+           Flaw::control_in_name, 0);
     expect(judge_call(16, hex("00000003 610a"), Extent::prefix), Flaw::control_in_name, 0);
     expect(judge_call(10, hex("00000002 3c0a0000 00000000")), Flaw::none, 12);  // XML
 }
@@ -148,12 +151,15 @@ Test(validate, refuses_products) {
     expect(judge_call(20, domain + hex("00001001 00000800")), Flaw::product_too_large, 32);
     expect(judge_call(20, domain + hex("00000000 00000800")), Flaw::none, 36);
     expect(judge_call(340, hex("00000002 00000004 00000008 ffffffff 00000200 00000000")), Flaw::none, 24);
-    expect(judge_call(340, hex("00000002 00000004 00000008 ffffffff 00000201 00000000")), Flaw::product_too_large, 16);
+    expect(judge_call(340, hex("00000002 00000004 00000008 ffffffff 00000201 00000000")),
+           Flaw::product_too_large, 16);
 }
 
 Test(validate, refuses_arrays_of_different_length) {
-    expect(judge_call(347, hex("00000001 00000004 00000001 00000000 00000001 00000000 00000001 00000000")), Flaw::none, 32);
-    expect(judge_call(347, hex("00000002 00000004 00000008 00000001 00000000 00000001 00000000 00000001 00000000")),
+    expect(judge_call(347, hex("00000001 00000004 00000001 00000000 00000001 00000000 00000001 00000000")),
+           Flaw::none, 32);
+    expect(judge_call(
+               347, hex("00000002 00000004 00000008 00000001 00000000 00000001 00000000 00000001 00000000")),
            Flaw::lengths_differ, 12);
 }
 
@@ -197,7 +203,9 @@ Test(hostile, product_of_vcpus_and_map_length_wraps) {
     expect(judge_call(20, hex(k_demo) + hex("00010000 00010000")), Flaw::out_of_range, 28);
 }
 
-Test(hostile, trailing_bytes_behind_auth_list) { expect(judge_call(66, hex("deadbeef")), Flaw::trailing_bytes, 0); }
+Test(hostile, trailing_bytes_behind_auth_list) {
+    expect(judge_call(66, hex("deadbeef")), Flaw::trailing_bytes, 0);
+}
 
 Test(hostile, string_of_more_than_four_mebibytes) {
     expect(judge_call(23, hex("00400001"), Extent::prefix), Flaw::string_too_long, 0);
@@ -209,7 +217,8 @@ Test(hostile, name_with_a_nul) {
 
 Test(hostile, endless_parameters_of_a_migration) {
     const ProcedureInfo* info = remote_program().find("domain_migrate_begin3_params");
-    expect(judge_call(info->number, hex(k_demo) + hex("ffffffff 00000000 00000000 00000000")), Flaw::array_too_long, 28);
+    expect(judge_call(info->number, hex(k_demo) + hex("ffffffff 00000000 00000000 00000000")),
+           Flaw::array_too_long, 28);
 }
 
 Test(hostile, memory_stats_beyond_their_limit) {
@@ -221,18 +230,19 @@ Test(hostile, memory_stats_beyond_their_limit) {
 Test(hostile, every_parameter_getter_refuses_foreign_counts) {
     int seen = 0;
     for (const ProcedureInfo& info : remote_program().procedures()) {
-        if (info.kind != ProcedureInfo::Kind::call || info.args == k_void)
-            continue;
+        if (info.kind != ProcedureInfo::Kind::call || info.args == k_void) continue;
         const Schema& schema = remote_program().schema;
         const std::uint32_t* row = schema.row(layout::Section::types, info.args);
         for (std::uint32_t i = 0; i < row[4]; ++i) {
             const std::string_view name = schema.text(schema.row(layout::Section::fields, row[3] + i)[1]);
-            if (name.starts_with("max_") || name == "map_length" || name == "cell_count" || name == "cpu_count") {
-                const TypeIndex type = schema.row(layout::Section::fields, row[3] + i)[0] & layout::k_type_mask;
+            if (name.starts_with("max_") || name == "map_length" || name == "cell_count" ||
+                name == "cpu_count") {
+                const TypeIndex type =
+                    schema.row(layout::Section::fields, row[3] + i)[0] & layout::k_type_mask;
                 const std::uint32_t* of = schema.row(layout::Section::types, type);
-                if (name == "max_memory")
-                    continue;
-                cr_assert((of[0] & layout::k_ranged) != 0, "%s %s", std::string(info.name).c_str(), std::string(name).c_str());
+                if (name == "max_memory") continue;
+                cr_assert((of[0] & layout::k_ranged) != 0, "%s %s", std::string(info.name).c_str(),
+                          std::string(name).c_str());
                 for (const char* bad : {"ffffffff", "80000000", "7fffffff"}) {
                     ByteVector count = hex(bad);
                     cr_assert_eq(judge(schema, type, count).flaw, Flaw::out_of_range);
@@ -276,15 +286,15 @@ Test(program, knows_all_programs) {
 Test(program, counts_as_libvirt_does) {
     int calls = 0, events = 0, before = 0;
     for (const ProcedureInfo& info : remote_program().procedures()) {
-        if (!info.since.empty())
-            continue;
+        if (!info.since.empty()) continue;
         (info.kind == ProcedureInfo::Kind::call ? calls : events) += 1;
         before += info.before_auth ? 1 : 0;
     }
     cr_assert_eq(calls, 392);
     cr_assert_eq(events, 51);
     cr_assert_eq(before, 5);
-    for (const std::uint32_t number : {66U, 67U, 68U, 69U, 70U}) cr_assert(remote_program().find(number)->before_auth);
+    for (const std::uint32_t number : {66U, 67U, 68U, 69U, 70U})
+        cr_assert(remote_program().find(number)->before_auth);
     cr_assert_eq(remote_program().find(456U)->since, "12.5.0");
 }
 
@@ -379,7 +389,8 @@ namespace {
 
 ByteVector schema_file(std::string_view name) {
     const char* build = std::getenv("VIRTGATE_BUILD");
-    std::ifstream in(std::string(build != nullptr ? build : "build") + "/gen/proto/" + std::string(name), std::ios::binary);
+    std::ifstream in(std::string(build != nullptr ? build : "build") + "/gen/proto/" + std::string(name),
+                     std::ios::binary);
     cr_assert(in.is_open(), "set VIRTGATE_BUILD to the build directory");
     const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
     const ByteView view = as_bytes(text);
@@ -430,8 +441,7 @@ Test(schema, survives_files_made_with_intent) {
             ByteVector changed = file;
             store_be32(changed.data() + at, value);
             const auto loaded = Schema::load(resealed(std::move(changed)));
-            if (!loaded)
-                continue;
+            if (!loaded) continue;
             ++accepted;
             const ProgramInfo program(*loaded);
             for (TypeIndex type = 0; type < loaded->type_count(); ++type) {

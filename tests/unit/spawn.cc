@@ -36,7 +36,8 @@ void catch_logs() {
 }
 
 bool logged(std::string_view part) {
-    return std::any_of(g_lines.begin(), g_lines.end(), [&](const auto& line) { return line.find(part) != line.npos; });
+    return std::any_of(g_lines.begin(), g_lines.end(),
+                       [&](const auto& line) { return line.find(part) != line.npos; });
 }
 
 Launch shell(const std::string& script) {
@@ -72,7 +73,7 @@ void pump(loop::FakeLoop& loop, int ms, const bool& until) {
 }
 
 class Owner final : public WardOwner {
-   public:
+public:
     Result<Launch> plan(Ward&) override { return shell(script); }
     void on_started(Ward&, UniqueFd) noexcept override { ++started; }
     void on_ended(Ward&, const Exit& how) noexcept override {
@@ -99,15 +100,17 @@ Test(child, has_exactly_its_descriptors) {
     launch.extra.push_back(std::move(*memory));
     const std::string said = run(std::move(launch));
     // 10 is where sh keeps nothing; its own descriptor on the directory is gone when the loop runs.
-    cr_assert(said == "0 1 2 3 4 5 6 configsecond" || said == "0 1 2 3 4 5 6 7 configsecond", "%s", said.c_str());
+    cr_assert(said == "0 1 2 3 4 5 6 configsecond" || said == "0 1 2 3 4 5 6 7 configsecond", "%s",
+              said.c_str());
     close(stray);
 }
 
 Test(child, has_an_empty_environment_and_its_own_session) {
     setenv("SECRET", "1", 1);
     setenv("TZ", "UTC", 1);
-    Launch launch = shell("env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD= | sort | tr '\\n' ' '; "
-                          "read a b c d e f g </proc/self/stat; test $$ = $f && echo leads");
+    Launch launch = shell(
+        "env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD= | sort | tr '\\n' ' '; "
+        "read a b c d e f g </proc/self/stat; test $$ = $f && echo leads");
     launch.environment = {"GIVEN=2"};
     const std::string said = run(std::move(launch));
     cr_assert_eq(said, "GIVEN=2 TZ=UTC leads\n", "%s", said.c_str());
@@ -160,8 +163,7 @@ Test(child, dies_with_its_parent) {
 }
 
 Test(child, runs_as_another_user) {
-    if (geteuid() != 0)
-        cr_skip_test("only root can switch");
+    if (geteuid() != 0) cr_skip_test("only root can switch");
     auto user = find_user("nobody");
     cr_assert(user.has_value() && user->has_value());
     Launch launch = shell("id -u; id -G; grep -c 'CapEff:.0000000000000000' /proc/self/status");
@@ -216,7 +218,7 @@ Test(ward, restarts_with_doubling_pauses) {
 Test(ward, that_cannot_start_tries_again) {
     catch_logs();
     class Broken final : public WardOwner {
-       public:
+    public:
         Result<Launch> plan(Ward&) override {
             ++asked;
             return system_fault(0, "there is no plan");
@@ -245,8 +247,7 @@ Test(ward, is_stopped_gently_then_firmly) {
     owner.script = "trap '' TERM; echo ready; while :; do sleep 0.01; done";
     Ward ward(loop, owner, "stubborn");
     ward.start();
-    for (int i = 0; i < 2000 && !logged("ready"); ++i)
-        pump(loop, 1, owner.ended);
+    for (int i = 0; i < 2000 && !logged("ready"); ++i) pump(loop, 1, owner.ended);
     ward.stop(Milliseconds(3000));
     pump(loop, 50, owner.ended);
     cr_assert(!owner.ended);
@@ -298,13 +299,11 @@ Test(log_relay, is_bounded) {
     LogRelay relay(loop, UniqueFd{ends[0]}, "x");
     const std::string wide(5000, 'a');
     cr_assert_eq(write(ends[1], (wide + "\n").data(), 5001), 5001);
-    for (int i = 0; i < 3; ++i)
-        loop.ready(ends[0], loop::Want::read);
+    for (int i = 0; i < 3; ++i) loop.ready(ends[0], loop::Want::read);
     cr_assert_eq(g_lines.size(), 1);
     cr_assert_eq(g_lines[0].size(), std::string("w x: ").size() + LogRelay::k_line_max + 3);
     std::string many;
-    for (int i = 0; i < 400; ++i)
-        many += "<6>line\n";
+    for (int i = 0; i < 400; ++i) many += "<6>line\n";
     cr_assert_eq(write(ends[1], many.data(), many.size()), static_cast<ssize_t>(many.size()));
     relay.drain();
     cr_assert_eq(g_lines.size(), LogRelay::k_lines_per_second);
@@ -324,8 +323,7 @@ Test(notify, sends_a_datagram_to_both_kinds_of_socket) {
         sockaddr_un address{};
         address.sun_family = AF_UNIX;
         std::copy(name.begin(), name.end(), address.sun_path);
-        if (abstract)
-            address.sun_path[0] = '\0';
+        if (abstract) address.sun_path[0] = '\0';
         const UniqueFd socket{::socket(AF_UNIX, SOCK_DGRAM, 0)};
         const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
         cr_assert_eq(bind(socket.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
@@ -333,9 +331,9 @@ Test(notify, sends_a_datagram_to_both_kinds_of_socket) {
         cr_assert(notify("READY=1\nSTATUS=good").has_value());
         char buffer[64];
         const ssize_t n = recv(socket.get(), buffer, sizeof buffer, MSG_DONTWAIT);
-        cr_assert_eq(std::string(buffer, static_cast<std::size_t>(std::max<ssize_t>(n, 0))), "READY=1\nSTATUS=good");
-        if (!abstract)
-            unlink(name.c_str());
+        cr_assert_eq(std::string(buffer, static_cast<std::size_t>(std::max<ssize_t>(n, 0))),
+                     "READY=1\nSTATUS=good");
+        if (!abstract) unlink(name.c_str());
     }
     setenv("NOTIFY_SOCKET", "relative", 1);
     cr_assert(notify("READY=1").has_value() == false);

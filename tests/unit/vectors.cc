@@ -55,8 +55,7 @@ Test(vectors, are_all_there) { cr_assert_eq(vectors().size(), 76U); }
 Test(vectors, lengths_and_headers_decode_and_encode) {
     int seen = 0;
     for (const json& vector : vectors()) {
-        if (!is_frame(vector))
-            continue;
+        if (!is_frame(vector)) continue;
         const std::string id = vector["id"];
         const ByteVector frame = from_hex(vector["hex"]);
         cr_assert_eq(load_be32(frame.data()), frame.size(), "%s", id.c_str());
@@ -79,8 +78,7 @@ Test(vectors, lengths_and_headers_decode_and_encode) {
 Test(vectors, payloads_say_what_is_claimed) {
     int seen = 0;
     for (const json& vector : vectors()) {
-        if (!vector.contains("type"))
-            continue;
+        if (!vector.contains("type")) continue;
         const std::string id = vector["id"];
         const test::ProtoModule& module = test::proto_module(vector["module"].get<std::string>());
         const proto::TypeIndex type = module.schema->find_type(vector["type"].get<std::string>());
@@ -105,8 +103,7 @@ Test(vectors, payloads_say_what_is_claimed) {
 Test(vectors, procedures_lead_to_the_types) {
     int seen = 0;
     for (const json& vector : vectors()) {
-        if (!is_frame(vector) || !vector.contains("type") || vector["module"] == "net")
-            continue;
+        if (!is_frame(vector) || !vector.contains("type") || vector["module"] == "net") continue;
         const std::string id = vector["id"];
         const json& header = vector["header"];
         const proto::ProgramInfo* program = proto::find_program(header["program"], header["version"]);
@@ -118,8 +115,8 @@ Test(vectors, procedures_lead_to_the_types) {
         cr_assert_eq(event, info->kind == proto::ProcedureInfo::Kind::event, "%s", id.c_str());
         const bool reply = kind == static_cast<int>(proto::net::MessageType::reply) ||
                            kind == static_cast<int>(proto::net::MessageType::reply_with_fds);
-        cr_assert_eq(program->schema.find_type(vector["type"].get<std::string>()), reply ? info->ret : info->args, "%s",
-                     id.c_str());
+        cr_assert_eq(program->schema.find_type(vector["type"].get<std::string>()),
+                     reply ? info->ret : info->args, "%s", id.c_str());
         ++seen;
     }
     cr_assert_gt(seen, 35, "%d", seen);
@@ -129,12 +126,14 @@ Test(vectors, procedures_lead_to_the_types) {
 Test(vectors, empty_payloads_belong_to_void) {
     int seen = 0;
     for (const json& vector : vectors()) {
-        if (!is_frame(vector) || vector.contains("type") || vector["header"]["type"] > 1 || vector["header"]["status"] != 0)
+        if (!is_frame(vector) || vector.contains("type") || vector["header"]["type"] > 1 ||
+            vector["header"]["status"] != 0)
             continue;
         const proto::ProgramInfo* program =
             proto::find_program(vector["header"]["program"], vector["header"]["version"]);
         const std::string id = vector["id"];
-        if (program == nullptr || program->find(vector["header"]["procedure"].get<std::uint32_t>()) == nullptr)
+        if (program == nullptr ||
+            program->find(vector["header"]["procedure"].get<std::uint32_t>()) == nullptr)
             continue;
         const proto::ProcedureInfo* info = program->find(vector["header"]["procedure"].get<std::uint32_t>());
         cr_assert(payload_of(vector).empty(), "%s", id.c_str());

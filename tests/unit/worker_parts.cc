@@ -16,7 +16,6 @@ using rpc::Type;
 namespace {
 
 rpc::Header console(std::uint32_t serial) { return call_header(Procedure::domain_open_console, serial); }
-rpc::Header lookup(std::uint32_t serial) { return call_header(Procedure::domain_lookup_by_name, serial); }
 
 }  // namespace
 
@@ -56,8 +55,7 @@ Test(open_calls, knows_streams_from_call_to_end) {
 
 Test(open_calls, counts_streams_that_are_being_opened) {
     OpenCalls open;
-    for (std::uint32_t i = 0; i < OpenCalls::k_streams_max; ++i)
-        open.add(console(i), true);
+    for (std::uint32_t i = 0; i < OpenCalls::k_streams_max; ++i) open.add(console(i), true);
     cr_assert(open.streams_full());
     cr_assert(open.end_call(with(console(0), Type::reply)));
     cr_assert(open.streams_full());
@@ -117,8 +115,9 @@ Test(lane, keeps_what_was_not_sent_before_what_was_not_read) {
 }
 
 Test(uri_table, compares_exactly_and_tries_rows_in_order) {
-    const UriTable table({{"qemu:///system", "/a", "/a-ro"}, {"test:///default", "/t", ""}, {"qemu:///system", "/b", "/b-ro"}},
-                         "qemu:///system");
+    const UriTable table(
+        {{"qemu:///system", "/a", "/a-ro"}, {"test:///default", "/t", ""}, {"qemu:///system", "/b", "/b-ro"}},
+        "qemu:///system");
     cr_assert_eq(table.find("").value(), "qemu:///system");
     cr_assert_eq(table.find("test:///default").value(), "test:///default");
     cr_assert(!table.find("test:///default ").has_value());
@@ -131,7 +130,8 @@ Test(uri_table, compares_exactly_and_tries_rows_in_order) {
 
 Test(rights, reach_the_bits_of_the_ceiling_and_no_further) {
     proto::who::Ceiling ceiling;
-    ceiling.programs.push_back({.program = 5, .version = 1, .procedures = {std::byte{0x02}, std::byte{0x80}}});
+    ceiling.programs.push_back(
+        {.program = 5, .version = 1, .procedures = {std::byte{0x02}, std::byte{0x80}}});
     const Rights rights(ceiling);
     const auto may = [&](std::uint32_t program, std::uint32_t version, std::uint32_t procedure) {
         return rights.judge({.program = program, .version = version, .procedure = procedure}, {}).allowed;

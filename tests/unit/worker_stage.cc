@@ -15,21 +15,18 @@
 #include "libshared/rpc/error.h"
 #include "proto/codec.h"
 #include "proto/programs.h"
+#include "tests/unit/pump.h"
 
 namespace virtgate::test {
 
-using loop::Want;
-
 namespace {
-
-constexpr int k_fd_limit = 128;
 
 // The first frame in `bytes`, which it leaves; nothing if it is not complete.
 std::optional<Frame> cut(ByteVector& bytes) {
-    if (bytes.size() < rpc::k_frame_min || bytes.size() < load_be32(bytes.data()))
-        return std::nullopt;
+    if (bytes.size() < rpc::k_frame_min || bytes.size() < load_be32(bytes.data())) return std::nullopt;
     const auto size = static_cast<std::ptrdiff_t>(load_be32(bytes.data()));
-    Frame frame{rpc::read_header(bytes.data()), ByteVector(bytes.begin() + rpc::k_frame_min, bytes.begin() + size)};
+    Frame frame{rpc::read_header(bytes.data()),
+                ByteVector(bytes.begin() + rpc::k_frame_min, bytes.begin() + size)};
     bytes.erase(bytes.begin(), bytes.begin() + size);
     return frame;
 }
@@ -69,10 +66,23 @@ ByteVector console_args() { return encoded(proto::remote::DomainOpenConsoleArgs{
 
 ByteVector filled(std::size_t size) {
     ByteVector bytes(size);
-    for (std::size_t i = 0; i < size; ++i)
-        bytes[i] = static_cast<std::byte>(i * 7 + (i >> 8));
+    for (std::size_t i = 0; i < size; ++i) bytes[i] = static_cast<std::byte>(i * 7 + (i >> 8));
     return bytes;
 }
+
+ByteVector words(std::initializer_list<std::uint32_t> values) {
+    ByteVector bytes(4 * values.size());
+    std::byte* at = bytes.data();
+    for (const std::uint32_t value : values) {
+        store_be32(at, value);
+        at += 4;
+    }
+    return bytes;
+}
+
+void append(ByteVector& to, ByteView from) { to.insert(to.end(), from.begin(), from.end()); }
+
+rpc::Header lookup(std::uint32_t serial) { return call_header(Procedure::domain_lookup_by_name, serial); }
 
 proto::who::Ceiling all_procedures() {
     proto::who::Ceiling all;
@@ -106,8 +116,8 @@ Stage::Stage(proto::who::Ceiling ceiling) {
     auto pair = make_channel_pair();
     cr_assert(pair.has_value());
     client_ = std::move(pair->first);
-    session_ = std::make_unique<Session>(*home_, k_number, "alice", Rights(std::move(ceiling)), std::move(pair->second),
-                                         loop::to<&Stage::on_ended>(*this));
+    session_ = std::make_unique<Session>(*home_, k_number, "alice", Rights(std::move(ceiling)),
+                                         std::move(pair->second), loop::to<&Stage::on_ended>(*this));
 }
 
 Stage::~Stage() {
@@ -120,31 +130,7 @@ void Stage::on_ended(std::uint64_t number) noexcept {
     session_.reset();
 }
 
-bool Stage::pump_once() {
-    bool happened = false;
-    loop.advance(Milliseconds{0});
-    for (int fd = 0; fd < k_fd_limit; ++fd) {
-        const Want want = loop.wanted(fd);
-        if (want == Want::nothing)
-            continue;
-        pollfd one{fd, static_cast<short>((has(want, Want::read) ? POLLIN : 0) | (has(want, Want::write) ? POLLOUT : 0)), 0};
-        if (poll(&one, 1, 0) <= 0)
-            continue;
-        const bool gone = (one.revents & (POLLHUP | POLLERR)) != 0;
-        if (has(want, Want::read) && (gone || (one.revents & POLLIN) != 0))
-            happened |= loop.ready(fd, Want::read) != 0;
-        if (has(want, Want::write) && (gone || (one.revents & POLLOUT) != 0))
-            happened |= loop.ready(fd, Want::write) != 0;
-    }
-    return happened;
-}
-
-void Stage::pump() {
-    for (int i = 0; i < 10'000; ++i)
-        if (!pump_once())
-            return;
-    cr_assert(false, "the session never rests");
-}
+void Stage::pump() { test::pump(loop); }
 
 void Stage::send(ByteView packet) { cr_assert(try_send(packet)); }
 
@@ -155,16 +141,14 @@ bool Stage::try_send(ByteView packet) {
 std::optional<ByteVector> Stage::packet() {
     ByteVector buffer(channel::k_packet_max);
     std::size_t size = 0;
-    if (channel::receive_packet(client_.get(), buffer, size) != channel::Outcome::done)
-        return std::nullopt;
+    if (channel::receive_packet(client_.get(), buffer, size) != channel::Outcome::done) return std::nullopt;
     buffer.resize(size);
     return buffer;
 }
 
 Frame Stage::frame() {
     for (;;) {
-        if (auto frame = cut(came_))
-            return std::move(*frame);
+        if (auto frame = cut(came_)) return std::move(*frame);
         pump();
         const auto more = packet();
         cr_assert(more.has_value(), "no frame comes to the client");
@@ -197,8 +181,7 @@ ByteVector Stage::read_all() {
         pump();
         std::byte buffer[65536];
         const ssize_t n = recv(daemon_.get(), buffer, sizeof buffer, 0);
-        if (n <= 0)
-            return all;
+        if (n <= 0) return all;
         all.insert(all.end(), buffer, buffer + n);
     }
 }
@@ -240,6 +223,14 @@ std::string error_text(const Frame& frame) {
 int error_code(const Frame& frame) {
     cr_assert_eq(frame.header.status, rpc::Status::error);
     return static_cast<int>(load_be32(frame.payload.data()));
+}
+
+void expect_refusal(Stage& stage, std::uint32_t serial, int code, std::string_view text) {
+    const Frame reply = stage.frame();
+    cr_assert_eq(reply.header.type, rpc::Type::reply);
+    cr_assert_eq(reply.header.serial, serial);
+    cr_assert_eq(error_code(reply), code);
+    cr_assert_eq(error_text(reply), text);
 }
 
 }  // namespace virtgate::test

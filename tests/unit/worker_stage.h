@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // worker_stage - one session of a worker between a client and a daemon that a test plays.
 //
-// The client is the other end of the session's descriptor, the daemon a UNIX socket in a temporary directory. The
-// loop is a fake one: pump() lets everything happen that can happen now, and time passes only when a test says so.
+// The client is the other end of the session's descriptor, the daemon a UNIX socket in a temporary directory.
+// The loop is a fake one: pump() lets everything happen that can happen now, and time passes only when a test
+// says so.
 #pragma once
 
 #include <optional>
@@ -33,11 +34,16 @@ struct Frame {
 [[nodiscard]] ByteVector console_args();
 [[nodiscard]] ByteVector filled(std::size_t size);
 
+[[nodiscard]] ByteVector words(std::initializer_list<std::uint32_t> values);
+void append(ByteVector& to, ByteView from);
+// The header of a call of domain_lookup_by_name.
+[[nodiscard]] rpc::Header lookup(std::uint32_t serial);
+
 // Everything is allowed; what the worker refuses itself is its own doing.
 [[nodiscard]] proto::who::Ceiling all_procedures();
 
 class Stage {
-   public:
+public:
     static constexpr std::uint64_t k_number = 7;
     // "test:///default" leads to the daemon; "test:///absent" to nothing; the default is "test:///default".
     explicit Stage(proto::who::Ceiling ceiling = all_procedures());
@@ -80,9 +86,8 @@ class Stage {
     loop::FakeLoop loop;
     UniqueFd client_, daemon_;
 
-   private:
+private:
     void on_ended(std::uint64_t number) noexcept;
-    bool pump_once();
 
     std::string directory_;
     UniqueFd listener_;
@@ -96,5 +101,8 @@ class Stage {
 // The message of an error reply; the test fails if it is not one.
 [[nodiscard]] std::string error_text(const Frame& frame);
 [[nodiscard]] int error_code(const Frame& frame);
+
+// Fails the test unless the next frame is this error.
+void expect_refusal(Stage& stage, std::uint32_t serial, int code, std::string_view text);
 
 }  // namespace virtgate::test

@@ -50,7 +50,8 @@ Flaw refused(F write, std::size_t limit = 1000) {
 }  // namespace
 
 Test(reader, takes_integers_in_network_order) {
-    const auto in = bytes({0xff, 0xff, 0xff, 0xfe, 1, 2, 3, 4, 0x80, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0});
+    const auto in =
+        bytes({0xff, 0xff, 0xff, 0xfe, 1, 2, 3, 4, 0x80, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0});
     Reader reader(in);
     cr_assert_eq(reader.i32(), -2);
     cr_assert_eq(reader.u32(), 0x01020304U);
@@ -269,7 +270,8 @@ Test(writer, appends_to_what_is_there) {
 Test(flaw, has_a_text_each) {
     for (int i = 0; i < k_flaw_count; ++i) {
         cr_assert_neq(to_text(static_cast<Flaw>(i)), "unknown flaw");
-        for (int j = 0; j < i; ++j) cr_assert_neq(to_text(static_cast<Flaw>(i)), to_text(static_cast<Flaw>(j)));
+        for (int j = 0; j < i; ++j)
+            cr_assert_neq(to_text(static_cast<Flaw>(i)), to_text(static_cast<Flaw>(j)));
     }
     cr_assert_eq(to_text(static_cast<Flaw>(k_flaw_count)), "unknown flaw");
 }

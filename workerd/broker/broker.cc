@@ -17,8 +17,10 @@ Crew::Plan make_plan(const Settings& settings, const std::string& programs) {
     config.default_uri = settings.default_uri;
     config.upstream_timeout = static_cast<std::uint32_t>(settings.upstream_timeout.count());
     for (const UpstreamRow& row : settings.upstreams)
-        config.upstreams.push_back({.uri = row.uri, .socket = row.socket, .read_only_socket = row.read_only_socket});
-    return {.program = programs + "/virtgate-worker", .user = settings.worker_user, .config = std::move(config)};
+        config.upstreams.push_back(
+            {.uri = row.uri, .socket = row.socket, .read_only_socket = row.read_only_socket});
+    return {
+        .program = programs + "/virtgate-worker", .user = settings.worker_user, .config = std::move(config)};
 }
 
 // What a client presented, in one line.
@@ -44,8 +46,7 @@ Broker::Broker(loop::Loop& loop, Settings settings, const std::string& programs,
 void Broker::start() noexcept { policy_.compile(); }
 
 void Broker::reload() noexcept {
-    if (state_ == State::stopping)
-        return;
+    if (state_ == State::stopping) return;
     k_log.info("reads the policy again");
     policy_.compile();
 }
@@ -56,8 +57,7 @@ void Broker::on_compiled(bool good) noexcept {
         status_ = good ? 0 : spawn::k_exit_config;
         return stop();
     }
-    if (state_ == State::compiling)
-        open();
+    if (state_ == State::compiling) open();
 }
 
 void Broker::open() {
@@ -75,10 +75,8 @@ void Broker::open() {
 }
 
 void Broker::stop() noexcept {
-    if (state_ == State::stopping)
-        return;
-    if (state_ == State::serving)
-        tell("STOPPING=1");
+    if (state_ == State::stopping) return;
+    if (state_ == State::serving) tell("STOPPING=1");
     state_ = State::stopping;
     entrance_.reset();
     crew_.stop();
@@ -90,14 +88,15 @@ tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(
     const auto match = policy_.table().match(who);
     if (match.rule == nullptr) {
         k_log.info("refused {}: no identity of the policy matches", describe(who));
-        return tl::unexpected(Refused{rpc::k_code_access_denied, "access denied: no identity of the policy matches"});
+        return tl::unexpected(
+            Refused{rpc::k_code_access_denied, "access denied: no identity of the policy matches"});
     }
     if (match.other != nullptr) {
         k_log.warning("refused {}: both {} ({}:{}) and {} ({}:{}) match", describe(who), match.rule->name,
-                      escape(match.rule->file), match.rule->line, match.other->name, escape(match.other->file),
-                      match.other->line);
-        return tl::unexpected(
-            Refused{rpc::k_code_access_denied, "access denied: more than one identity of the policy matches"});
+                      escape(match.rule->file), match.rule->line, match.other->name,
+                      escape(match.other->file), match.other->line);
+        return tl::unexpected(Refused{rpc::k_code_access_denied,
+                                      "access denied: more than one identity of the policy matches"});
     }
     const std::uint64_t number = ++last_session_;
     auto session = crew_.serve(match.rule->name, {.session = number, .client = who, .may = match.rule->may});
@@ -105,8 +104,8 @@ tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(
         k_log.error("no session for {} as {}: {}", describe(who), match.rule->name, session.error().text);
         return tl::unexpected(Refused{rpc::k_code_internal, "no worker can take the session"});
     }
-    k_log.info("session {}: {} is {} ({}:{})", number, describe(who), match.rule->name, escape(match.rule->file),
-               match.rule->line);
+    k_log.info("session {}: {} is {} ({}:{})", number, describe(who), match.rule->name,
+               escape(match.rule->file), match.rule->line);
     return Granted{.grant = {.session = number, .identity = match.rule->name, .may = match.rule->may},
                    .session = std::move(*session)};
 }

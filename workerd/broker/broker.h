@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // broker - admits clients: policy, session numbers, workers.
 //
-// A client that doorman has authenticated is matched with the policy; if exactly one identity fits, it gets a session
-// with the worker of that identity. What it may do there is decided by that worker.
+// A client that doorman has authenticated is matched with the policy; if exactly one identity fits, it gets a
+// session with the worker of that identity. What it may do there is decided by that worker.
 //
 //     compiling ── policy good ─▶ serving ── stop() ─▶ stopping ── last child ended ─▶ (the loop stops)
 //         └────── policy bad ─▶ stopping
@@ -19,8 +19,9 @@
 namespace virtgate::workerd::broker {
 
 class Broker final : public Admission {
-   public:
-    // `programs`: the directory of our executables. With `check_only` the loop stops after the first compilation.
+public:
+    // `programs`: the directory of our executables. With `check_only` the loop stops after the first
+    // compilation.
     Broker(loop::Loop& loop, Settings settings, const std::string& programs, bool check_only);
 
     // Compiles the policy, then serves.
@@ -35,7 +36,7 @@ class Broker final : public Admission {
 
     tl::expected<Granted, Refused> serve_open_session(const proto::who::Who& who) override;
 
-   private:
+private:
     enum class State : unsigned char { compiling, serving, stopping };
     void on_compiled(bool good) noexcept;
     void on_crew_stopped() noexcept;

@@ -25,7 +25,7 @@ rpc::Header header_of(Procedure procedure, std::uint32_t serial) noexcept {
 
 // One worker: its process, its channel and what it serves.
 class Crew::Hand final : public spawn::WardOwner {
-   public:
+public:
     Hand(Crew& crew, std::string identity)
         : crew_(crew),
           identity_(std::move(identity)),
@@ -34,18 +34,16 @@ class Crew::Hand final : public spawn::WardOwner {
           ward_(crew.loop_, *this, fmt::format("worker-{}", identity_), spawn::Ward::Restart::never) {}
 
     Result<UniqueFd> serve(const proto::work::ServeArgs& session) {
-        if (sessions_.size() >= k_sessions_max)
-            return system_fault(0, "too many sessions of this identity");
-        if (auto running = make_running(); !running)
-            return tl::unexpected(std::move(running.error()));
+        if (sessions_.size() >= k_sessions_max) return system_fault(0, "too many sessions of this identity");
+        if (auto running = make_running(); !running) return tl::unexpected(std::move(running.error()));
         auto payload = proto::encode(session, rpc::Control::k_payload_max);
-        if (!payload)
-            return system_fault(0, "the client's names do not fit a message");
+        if (!payload) return system_fault(0, "the client's names do not fit a message");
         auto pair = make_channel_pair();
-        if (!pair)
-            return tl::unexpected(std::move(pair.error()));
+        if (!pair) return tl::unexpected(std::move(pair.error()));
         const int end = pair->second.get();
-        if (auto sent = control_->send(header_of(Procedure::serve, control_->next_serial()), *payload, {&end, 1}); !sent)
+        if (auto sent =
+                control_->send(header_of(Procedure::serve, control_->next_serial()), *payload, {&end, 1});
+            !sent)
             return tl::unexpected(std::move(sent.error()));
         sessions_.insert(session.session);
         idle_->stop();
@@ -57,14 +55,15 @@ class Crew::Hand final : public spawn::WardOwner {
     [[nodiscard]] const std::string& identity() const noexcept { return identity_; }
     [[nodiscard]] std::size_t sessions() const noexcept { return sessions_.size(); }
     // A worker that died keeps its place while it has to pause.
-    [[nodiscard]] bool may_be_forgotten() const noexcept { return is_gone() && crew_.loop_.clock().now() >= not_before_; }
+    [[nodiscard]] bool may_be_forgotten() const noexcept {
+        return is_gone() && crew_.loop_.clock().now() >= not_before_;
+    }
 
     Result<spawn::Launch> plan(spawn::Ward&) override {
         proto::config::WorkerConfig config = crew_.plan_.config;
         config.identity = identity_;
         auto bytes = proto::encode(config);
-        if (!bytes)
-            return system_fault(0, "the worker's configuration does not encode");
+        if (!bytes) return system_fault(0, "the worker's configuration does not encode");
         spawn::Launch launch;
         launch.path = crew_.plan_.program;
         launch.config = std::move(*bytes);
@@ -75,7 +74,8 @@ class Crew::Hand final : public spawn::WardOwner {
 
     void on_started(spawn::Ward&, UniqueFd control) noexcept override {
         started_ = crew_.loop_.clock().now();
-        control_ = std::make_unique<rpc::Control>(crew_.loop_, std::move(control), 0, loop::to<&Hand::on_message>(*this),
+        control_ = std::make_unique<rpc::Control>(crew_.loop_, std::move(control), 0,
+                                                  loop::to<&Hand::on_message>(*this),
                                                   loop::to<&Hand::on_closed>(*this));
         idle_->start(k_idle);
     }
@@ -89,8 +89,7 @@ class Crew::Hand final : public spawn::WardOwner {
             log_.error("{}; {} sessions are lost", describe(exit), lost);
             note_death();
         }
-        if (!starting_)
-            crew_.on_gone(*this);
+        if (!starting_) crew_.on_gone(*this);
     }
 
     void leave() noexcept {
@@ -98,25 +97,23 @@ class Crew::Hand final : public spawn::WardOwner {
         stop();
     }
 
-   private:
+private:
     Done make_running() {
-        if (ward_.is_running() && control_ != nullptr && control_->is_open())
-            return {};
+        if (ward_.is_running() && control_ != nullptr && control_->is_open()) return {};
         if (!ward_.is_idle() || crew_.loop_.clock().now() < not_before_)
-            return system_fault(0, "the worker of this identity has failed and is about to be started again; try later");
+            return system_fault(
+                0, "the worker of this identity has failed and is about to be started again; try later");
         // A start that fails ends in on_ended() before it returns.
         starting_ = true;
         ward_.start();
         starting_ = false;
-        if (!ward_.is_running())
-            return system_fault(0, "the worker of this identity cannot be started");
+        if (!ward_.is_running()) return system_fault(0, "the worker of this identity cannot be started");
         return {};
     }
 
     void note_death() noexcept {
         const Instant now = crew_.loop_.clock().now();
-        if (now - started_ >= spawn::Ward::k_good_run)
-            pause_ = Milliseconds{0};
+        if (now - started_ >= spawn::Ward::k_good_run) pause_ = Milliseconds{0};
         not_before_ = now + pause_;
         pause_ = std::clamp(2 * pause_, k_pause_min, k_pause_max);
     }
@@ -128,11 +125,9 @@ class Crew::Hand final : public spawn::WardOwner {
         const auto ended = proto::decode<proto::work::EndedArgs>(message.payload);
         if (header != header_of(Procedure::ended, header.serial) || !ended)
             return fail("it sent a message that is not known here");
-        if (sessions_.erase(ended->session) == 0)
-            return fail("it ended a session that it does not have");
+        if (sessions_.erase(ended->session) == 0) return fail("it ended a session that it does not have");
         log_.info("session {} ended", ended->session);
-        if (sessions_.empty() && !leaving_)
-            idle_->start(k_idle);
+        if (sessions_.empty() && !leaving_) idle_->start(k_idle);
     }
 
     void fail(std::string_view why) noexcept {
@@ -147,8 +142,7 @@ class Crew::Hand final : public spawn::WardOwner {
     }
 
     void on_idle() noexcept {
-        if (sessions_.empty())
-            crew_.on_idle(*this);
+        if (sessions_.empty()) crew_.on_idle(*this);
     }
 
     Crew& crew_;
@@ -166,31 +160,32 @@ class Crew::Hand final : public spawn::WardOwner {
 };
 
 Crew::Crew(loop::Loop& loop, Plan plan, loop::Target<> on_stopped)
-    : loop_(loop), plan_(std::move(plan)), on_stopped_(on_stopped), sweeper_(loop.timer(loop::to<&Crew::sweep>(*this))) {}
+    : loop_(loop),
+      plan_(std::move(plan)),
+      on_stopped_(on_stopped),
+      sweeper_(loop.timer(loop::to<&Crew::sweep>(*this))) {}
 
 Crew::~Crew() = default;
 
 std::size_t Crew::sessions() const noexcept {
     std::size_t sum = 0;
-    for (const auto& [identity, hand] : hands_)
-        sum += hand->sessions();
+    for (const auto& [identity, hand] : hands_) sum += hand->sessions();
     return sum;
 }
 
 Result<UniqueFd> Crew::serve(const std::string& identity, const proto::work::ServeArgs& session) {
-    if (stopping_)
-        return system_fault(0, "the broker is stopping");
+    if (stopping_) return system_fault(0, "the broker is stopping");
     auto hand = hands_.find(identity);
     if (hand == hands_.end()) {
         std::erase_if(hands_, [](const auto& each) { return each.second->may_be_forgotten(); });
-        if (hands_.size() >= k_workers_max)
-            return system_fault(0, "too many identities have sessions");
+        if (hands_.size() >= k_workers_max) return system_fault(0, "too many identities have sessions");
         hand = hands_.emplace(identity, std::make_unique<Hand>(*this, identity)).first;
     }
     return hand->second->serve(session);
 }
 
-// The process of `hand` has ended. A hand that left is freed from the loop, because this is called from within it.
+// The process of `hand` has ended. A hand that left is freed from the loop, because this is called from
+// within it.
 void Crew::on_gone(Hand& hand) noexcept {
     const auto leaving =
         std::find_if(leaving_.begin(), leaving_.end(), [&](const auto& each) { return each.get() == &hand; });
@@ -212,18 +207,15 @@ void Crew::on_idle(Hand& hand) noexcept {
 
 void Crew::sweep() noexcept {
     gone_.clear();
-    if (stopping_ && leaving_.empty())
-        on_stopped_();
+    if (stopping_ && leaving_.empty()) on_stopped_();
 }
 
 void Crew::stop() noexcept {
     stopping_ = true;
     for (auto& [identity, hand] : hands_)
-        if (!hand->is_gone())
-            leaving_.push_back(std::move(hand));
+        if (!hand->is_gone()) leaving_.push_back(std::move(hand));
     hands_.clear();
-    for (const auto& hand : leaving_)
-        hand->leave();
+    for (const auto& hand : leaving_) hand->leave();
     sweeper_->start(Milliseconds{0});
 }
 

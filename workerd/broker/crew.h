@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // crew - the workers: one process for each identity that has sessions.
 //
-// A worker is started with the first session of its identity and ends when it had none for k_idle. If it dies, its
-// sessions are gone with it (their descriptors close by themselves); the next session starts a new one, after a pause
-// if it died soon and often.
+// A worker is started with the first session of its identity and ends when it had none for k_idle. If it
+// dies, its sessions are gone with it (their descriptors close by themselves); the next session starts a new
+// one, after a pause if it died soon and often.
 //
-// Trust:  a worker handles what clients sent and may be taken over. All that it can say is that a session ended; a
-//         message that is not known ends it.
+// Trust:  a worker handles what clients sent and may be taken over. All that it can say is that a session
+//         ended; a message that is not known ends it.
 // Limits: k_workers_max workers, k_sessions_max sessions of each.
 // Owns:   the processes and their control channels.
 #pragma once
@@ -27,7 +27,7 @@
 namespace virtgate::workerd::broker {
 
 class Crew {
-   public:
+public:
     static constexpr std::size_t k_workers_max = 1024;
     static constexpr std::size_t k_sessions_max = 16384;
     static constexpr Milliseconds k_idle{30'000};
@@ -38,8 +38,8 @@ class Crew {
 
     // What every worker is started with.
     struct Plan {
-        std::string program{};               // absolute path of virtgate-worker
-        std::optional<spawn::User> user{};   // none: our own
+        std::string program{};                 // absolute path of virtgate-worker
+        std::optional<spawn::User> user{};     // none: our own
         proto::config::WorkerConfig config{};  // its identity is filled in for each
     };
     // `on_stopped` is called when the last process has ended after stop().
@@ -48,8 +48,8 @@ class Crew {
     Crew(const Crew&) = delete;
     Crew& operator=(const Crew&) = delete;
 
-    // Gives a session to the worker of `identity`, which is started if it does not run. Returns the gate's end.
-    // Error: system's fault, with a reason that the client may see.
+    // Gives a session to the worker of `identity`, which is started if it does not run. Returns the gate's
+    // end. Error: system's fault, with a reason that the client may see.
     [[nodiscard]] Result<UniqueFd> serve(const std::string& identity, const proto::work::ServeArgs& session);
 
     // Ends all workers; SIGKILL after k_stop_patience.
@@ -58,7 +58,7 @@ class Crew {
     [[nodiscard]] std::size_t workers() const noexcept { return hands_.size(); }
     [[nodiscard]] std::size_t sessions() const noexcept;
 
-   private:
+private:
     class Hand;
     void on_gone(Hand& hand) noexcept;
     void on_idle(Hand& hand) noexcept;

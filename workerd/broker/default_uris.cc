@@ -42,8 +42,7 @@ std::vector<UpstreamRow> default_uris(std::string_view directory) {
     for (const Driver& driver : k_drivers) {
         for (const std::string_view uri : driver.uris) {
             for (const std::string_view daemon : {driver.daemon, k_monolithic}) {
-                if (uri.empty() || daemon.empty())
-                    continue;
+                if (uri.empty() || daemon.empty()) continue;
                 rows.push_back({.uri = std::string(uri),
                                 .socket = fmt::format("{}/{}-sock", directory, daemon),
                                 .read_only_socket = fmt::format("{}/{}-sock-ro", directory, daemon)});

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // default_uris - the URIs that clients may open when the configuration lists none.
 //
-// Source: libvirt's own socket names. Where a modular daemon serves a driver, its socket comes first and the one of
+// Source: libvirt's own socket names. Where a modular daemon serves a driver, its socket comes first and the
+//         one of
 // the monolithic libvirtd second: whichever is there when a client connects is used.
 #pragma once
 

@@ -32,28 +32,26 @@ const Log k_log{"broker"};
 Result<sockaddr_un> address_of(const std::string& path) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    if (path.empty() || path.size() >= sizeof address.sun_path)
-        return system_fault(ENAMETOOLONG, path);
+    if (path.empty() || path.size() >= sizeof address.sun_path) return system_fault(ENAMETOOLONG, path);
     std::memcpy(address.sun_path, path.data(), path.size());
     return address;
 }
 
-UniqueFd make_socket() noexcept { return UniqueFd{socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)}; }
+UniqueFd make_socket() noexcept {
+    return UniqueFd{socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+}
 
 // Removes what a process that is dead left at `path`. Anything but a socket, or one that answers, stays.
 Done remove_stale(const std::string& path, const sockaddr_un& address) {
-    struct stat status{};
-    if (lstat(path.c_str(), &status) != 0)
-        return errno == ENOENT ? Done{} : system_fault(errno, path);
-    if (!S_ISSOCK(status.st_mode))
-        return system_fault(0, path + " is there and is not a socket");
+    struct stat status {};
+    if (lstat(path.c_str(), &status) != 0) return errno == ENOENT ? Done{} : system_fault(errno, path);
+    if (!S_ISSOCK(status.st_mode)) return system_fault(0, path + " is there and is not a socket");
     const UniqueFd probe = make_socket();
-    if (!probe)
-        return system_fault(errno, "cannot make a socket");
-    if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 || errno == EAGAIN)
+    if (!probe) return system_fault(errno, "cannot make a socket");
+    if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
+        errno == EAGAIN)
         return system_fault(0, path + " is served by another process");
-    if (errno != ECONNREFUSED)
-        return system_fault(errno, path);
+    if (errno != ECONNREFUSED) return system_fault(errno, path);
     return unlink(path.c_str()) == 0 ? Done{} : system_fault(errno, "cannot remove the old " + path);
 }
 
@@ -61,27 +59,25 @@ Done remove_stale(const std::string& path, const sockaddr_un& address) {
 
 // One connection.
 class Entrance::Doorman {
-   public:
+public:
     Doorman(Entrance& entrance, UniqueFd socket)
         : entrance_(entrance),
           control_(entrance.loop_, std::move(socket), 0, loop::to<&Doorman::on_message>(*this),
                    loop::to<&Doorman::on_closed>(*this)) {}
 
-   private:
+private:
     void on_message(rpc::Control::Message& message) noexcept {
-        const rpc::Header expected{.program = proto::broker::k_program,
-                                   .version = proto::broker::k_version,
-                                   .procedure = static_cast<std::uint32_t>(proto::broker::Procedure::open_session),
-                                   .type = rpc::Type::call,
-                                   .serial = message.header.serial};
-        if (message.header != expected)
-            return refuse(message.header, {rpc::k_code_rpc, "unknown procedure"});
+        const rpc::Header expected{
+            .program = proto::broker::k_program,
+            .version = proto::broker::k_version,
+            .procedure = static_cast<std::uint32_t>(proto::broker::Procedure::open_session),
+            .type = rpc::Type::call,
+            .serial = message.header.serial};
+        if (message.header != expected) return refuse(message.header, {rpc::k_code_rpc, "unknown procedure"});
         const auto who = proto::decode<proto::who::Who>(message.payload);
-        if (!who)
-            return refuse(message.header, {rpc::k_code_rpc, "Unable to decode message payload"});
+        if (!who) return refuse(message.header, {rpc::k_code_rpc, "Unable to decode message payload"});
         auto admitted = entrance_.admission_.serve_open_session(*who);
-        if (!admitted)
-            return refuse(message.header, admitted.error());
+        if (!admitted) return refuse(message.header, admitted.error());
         const auto payload = proto::encode(admitted->grant, rpc::Control::k_payload_max);
         if (!payload)
             return refuse(message.header, {rpc::k_code_internal, "the grant does not fit a message"});
@@ -104,23 +100,21 @@ class Entrance::Doorman {
     rpc::Control control_;
 };
 
-Result<std::unique_ptr<Entrance>> Entrance::open(loop::Loop& loop, const std::string& path, std::optional<gid_t> group,
-                                                 std::vector<uid_t> allowed, Admission& admission) {
+Result<std::unique_ptr<Entrance>> Entrance::open(loop::Loop& loop, const std::string& path,
+                                                 std::optional<gid_t> group, std::vector<uid_t> allowed,
+                                                 Admission& admission) {
     const auto address = address_of(path);
-    if (!address)
-        return tl::unexpected(address.error());
-    if (auto done = remove_stale(path, *address); !done)
-        return tl::unexpected(std::move(done.error()));
+    if (!address) return tl::unexpected(address.error());
+    if (auto done = remove_stale(path, *address); !done) return tl::unexpected(std::move(done.error()));
     UniqueFd listener = make_socket();
-    if (!listener)
-        return system_fault(errno, "cannot make a socket");
+    if (!listener) return system_fault(errno, "cannot make a socket");
     const mode_t old = umask(k_mask);
     const int bound = bind(listener.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address);
     const int number = errno;
     umask(old);
-    if (bound != 0)
-        return system_fault(number, "cannot bind " + path);
-    std::unique_ptr<Entrance> entrance{new Entrance(loop, path, std::move(listener), std::move(allowed), admission)};
+    if (bound != 0) return system_fault(number, "cannot bind " + path);
+    std::unique_ptr<Entrance> entrance{
+        new Entrance(loop, path, std::move(listener), std::move(allowed), admission)};
     if (group && chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0)
         return system_fault(errno, "cannot give the group " + path);
     // Nobody can connect before this, so nobody came before the mode and the group were right.
@@ -137,7 +131,7 @@ Entrance::Entrance(loop::Loop& loop, std::string path, UniqueFd listener, std::v
       allowed_(std::move(allowed)),
       admission_(admission),
       retry_(loop.timer(loop::to<&Entrance::on_retry>(*this))) {
-    struct stat status{};
+    struct stat status {};
     if (lstat(path_.c_str(), &status) == 0) {
         device_ = status.st_dev;
         inode_ = status.st_ino;
@@ -147,7 +141,7 @@ Entrance::Entrance(loop::Loop& loop, std::string path, UniqueFd listener, std::v
 
 Entrance::~Entrance() {
     // Somebody may have replaced it; theirs stays.
-    struct stat status{};
+    struct stat status {};
     if (lstat(path_.c_str(), &status) == 0 && status.st_dev == device_ && status.st_ino == inode_)
         unlink(path_.c_str());
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // entrance - the UNIX socket at which doormen ask for sessions.
 //
-// Trust:  whoever may connect can claim any identity that the policy knows. So the socket has mode 0660, and the
-//         kernel says which user connects: only the allowed ones are served.
+// Trust:  whoever may connect can claim any identity that the policy knows. So the socket has mode 0660, and
+//         the kernel says which user connects: only the allowed ones are served.
 // Limits: k_doormen_max connections; more are closed.
 // Owns:   the listening socket, its name in the file system (unlinked at the end), and the connections.
 #pragma once
@@ -21,7 +21,7 @@ namespace virtgate::workerd::broker {
 
 // Who answers. `error` of a refusal goes to doorman, and from there to the client.
 class Admission {
-   public:
+public:
     virtual ~Admission() = default;
     struct Granted {
         proto::who::SessionGrant grant{};
@@ -35,22 +35,23 @@ class Admission {
 };
 
 class Entrance {
-   public:
+public:
     static constexpr std::size_t k_doormen_max = 8;
 
-    // Listens at `path`, which must not be in use; a socket that a dead process left there is replaced. The socket
-    // is given to `group`, if there is one.
-    // Error: system's fault.
+    // Listens at `path`, which must not be in use; a socket that a dead process left there is replaced. The
+    // socket is given to `group`, if there is one. Error: system's fault.
     [[nodiscard]] static Result<std::unique_ptr<Entrance>> open(loop::Loop& loop, const std::string& path,
-                                                                std::optional<gid_t> group, std::vector<uid_t> allowed,
+                                                                std::optional<gid_t> group,
+                                                                std::vector<uid_t> allowed,
                                                                 Admission& admission);
     ~Entrance();
     Entrance(const Entrance&) = delete;
     Entrance& operator=(const Entrance&) = delete;
 
-   private:
+private:
     class Doorman;
-    Entrance(loop::Loop& loop, std::string path, UniqueFd listener, std::vector<uid_t> allowed, Admission& admission);
+    Entrance(loop::Loop& loop, std::string path, UniqueFd listener, std::vector<uid_t> allowed,
+             Admission& admission);
     void on_connection(loop::Want) noexcept;
     void on_retry() noexcept;
     void on_doorman_gone(const Doorman& doorman) noexcept;

@@ -3,8 +3,8 @@
 //
 //   virtgate-workerd --config FILE [--check]
 //
-// SIGHUP reads the policy again, SIGTERM and SIGINT end it. Exit status: 0; 64 wrong command line; 71 the machine is in
-// the way; 78 the configuration or the policy is wrong.
+// SIGHUP reads the policy again, SIGTERM and SIGINT end it. Exit status: 0; 64 wrong command line; 71 the
+// machine is in the way; 78 the configuration or the policy is wrong.
 #include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
@@ -23,14 +23,14 @@ constexpr const char* k_default_config = VIRTGATE_SYSCONFDIR "/workerd.toml";
 constexpr mode_t k_mask = 0077;
 
 class Signals {
-   public:
+public:
     Signals(loop::Loop& loop, Broker& broker)
         : broker_(broker),
           term_(loop.signal(SIGTERM, loop::to<&Signals::on_stop>(*this))),
           interrupt_(loop.signal(SIGINT, loop::to<&Signals::on_stop>(*this))),
           hangup_(loop.signal(SIGHUP, loop::to<&Signals::on_reload>(*this))) {}
 
-   private:
+private:
     void on_stop(loop::Want) noexcept { broker_.stop(); }
     void on_reload(loop::Want) noexcept { broker_.reload(); }
     Broker& broker_;
@@ -55,11 +55,9 @@ int run(const std::string& file, bool check_only) {
     std::signal(SIGPIPE, SIG_IGN);
     umask(k_mask);
     auto settings = load_settings(file);
-    if (!settings)
-        return complain(settings.error(), spawn::k_exit_config);
+    if (!settings) return complain(settings.error(), spawn::k_exit_config);
     const auto programs = spawn::program_directory();
-    if (!programs)
-        return complain(programs.error(), spawn::k_exit_system);
+    if (!programs) return complain(programs.error(), spawn::k_exit_system);
     set_log_level(settings->log_level);
     const auto loop = loop::make_event_loop();
     Broker broker(*loop, std::move(*settings), *programs, check_only);
@@ -75,7 +73,8 @@ int run(const std::string& file, bool check_only) {
 
 int main(int argc, char** argv) {
     using namespace virtgate::workerd::broker;
-    CLI::App app{"virtgate-workerd - admits clients by policy and carries their calls to local libvirt daemons"};
+    CLI::App app{
+        "virtgate-workerd - admits clients by policy and carries their calls to local libvirt daemons"};
     std::string file = k_default_config;
     bool check_only = false;
     app.add_option("--config", file, "configuration file")->type_name("FILE")->capture_default_str();

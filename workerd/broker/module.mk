@@ -7,3 +7,8 @@ PROGRAMS += virtgate-workerd
 virtgate-workerd_SOURCES   := workerd/broker/main.cc
 virtgate-workerd_LIBRARIES := broker policy config spawn rpc channel loop proto xdr base
 virtgate-workerd_PACKAGES  := EVENT
+
+UNIT_TESTS += test-broker
+test-broker_SOURCES   := tests/unit/broker.cc tests/unit/pump.cc
+test-broker_LIBRARIES := broker policy config spawn rpc channel loop proto xdr base
+test-broker_PACKAGES  := EVENT

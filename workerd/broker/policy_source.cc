@@ -40,11 +40,9 @@ void PolicySource::compile() noexcept {
 Result<spawn::Launch> PolicySource::plan(spawn::Ward&) {
     result_ = UniqueFd{memfd_create("virtgate-policy", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
     UniqueFd for_child{fcntl(result_.get(), F_DUPFD_CLOEXEC, 0)};
-    if (!result_ || !for_child)
-        return system_fault(errno, "cannot make a memory file for the policy");
+    if (!result_ || !for_child) return system_fault(errno, "cannot make a memory file for the policy");
     auto config = proto::encode(proto::config::PolicyCompilerConfig{.directories = directories_});
-    if (!config)
-        return system_fault(0, "the policy directories do not fit a configuration");
+    if (!config) return system_fault(0, "the policy directories do not fit a configuration");
     spawn::Launch launch;
     launch.path = programs_ + "/virtgate-policy-compile";
     launch.config = std::move(*config);
@@ -60,13 +58,11 @@ void PolicySource::on_late() noexcept {
 }
 
 Result<policy::Table> PolicySource::read_result(const spawn::Exit& exit) {
-    if (!exit.success())
-        return system_fault(0, fmt::format("the compiler {}", describe(exit)));
+    if (!exit.success()) return system_fault(0, fmt::format("the compiler {}", describe(exit)));
     if (fcntl(result_.get(), F_ADD_SEALS, k_seals) < 0)
         return system_fault(errno, "the compiled policy cannot be sealed");
     const auto bytes = spawn::read_file(result_.get(), k_table_max);
-    if (!bytes)
-        return tl::unexpected(bytes.error());
+    if (!bytes) return tl::unexpected(bytes.error());
     return policy::Table::decode(*bytes);
 }
 
@@ -80,8 +76,7 @@ void PolicySource::on_ended(spawn::Ward&, const spawn::Exit& exit) noexcept {
     } else {
         log_.error("the policy was not changed: {}", table.error().text);
     }
-    if (std::exchange(again_, false))
-        return compile();
+    if (std::exchange(again_, false)) return compile();
     on_compiled_(table.has_value());
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // policy_source - the policy in force, and how it is replaced.
 //
-// Policy files are read by a short-lived child, virtgate-policy-compile, which writes the compiled table to a memory
-// file. The broker seals that and decodes it. Any error keeps the table in force.
+// Policy files are read by a short-lived child, virtgate-policy-compile, which writes the compiled table to a
+// memory file. The broker seals that and decodes it. Any error keeps the table in force.
 //
 // Trust:  the files are the administrator's, the child is ours, and its output is decoded like any input.
 // Limits: a compilation has k_patience; a compiled table at most k_table_max bytes.
@@ -17,12 +17,12 @@
 namespace virtgate::workerd::broker {
 
 class PolicySource final : public spawn::WardOwner {
-   public:
+public:
     static constexpr Milliseconds k_patience{60'000};
     static constexpr std::size_t k_table_max = std::size_t{64} << 20;
 
-    // `programs`: the directory of our executables. `on_compiled` gets whether the table was replaced, after each
-    // compilation. Nothing is started yet.
+    // `programs`: the directory of our executables. `on_compiled` gets whether the table was replaced, after
+    // each compilation. Nothing is started yet.
     PolicySource(loop::Loop& loop, std::string programs, std::vector<std::string> directories,
                  loop::Target<bool> on_compiled);
 
@@ -36,7 +36,7 @@ class PolicySource final : public spawn::WardOwner {
     void on_started(spawn::Ward& ward, UniqueFd control) noexcept override;
     void on_ended(spawn::Ward& ward, const spawn::Exit& exit) noexcept override;
 
-   private:
+private:
     void on_late() noexcept;
     [[nodiscard]] Result<policy::Table> read_result(const spawn::Exit& exit);
 

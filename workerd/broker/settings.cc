@@ -29,7 +29,8 @@ std::string read_socket_path(config::Section& section, std::string_view key, std
     if (!path.empty() && !is_absolute(path))
         section.refuse(key, fmt::format("\"{}\" has to be an absolute path", key));
     else if (path.size() > k_socket_path_max)
-        section.refuse(key, fmt::format("\"{}\" is longer than a socket's path can be ({} bytes)", key, k_socket_path_max));
+        section.refuse(key, fmt::format("\"{}\" is longer than a socket's path can be ({} bytes)", key,
+                                        k_socket_path_max));
     return path;
 }
 
@@ -56,8 +57,7 @@ void read_allowed(config::Section section, Settings& settings) {
     for (const std::string& name : names) {
         if (const auto user = look_up(section, "allowed_user", name)) {
             settings.allowed_uids.push_back(user->uid);
-            if (geteuid() == 0 && !settings.socket_group)
-                settings.socket_group = user->gid;
+            if (geteuid() == 0 && !settings.socket_group) settings.socket_group = user->gid;
         }
     }
     settings.socket = read_socket_path(section, "socket", k_socket);
@@ -65,10 +65,10 @@ void read_allowed(config::Section section, Settings& settings) {
 
 void read_policy(config::Section section, Settings& settings) {
     settings.policy_directories = section.texts("directories");
-    if (!section.has("directories"))
-        settings.policy_directories = {k_vendor_policy, k_local_policy};
+    if (!section.has("directories")) settings.policy_directories = {k_vendor_policy, k_local_policy};
     if (settings.policy_directories.size() > proto::config::k_directories_max)
-        section.refuse("directories", fmt::format("more than {} directories", proto::config::k_directories_max));
+        section.refuse("directories",
+                       fmt::format("more than {} directories", proto::config::k_directories_max));
     for (const std::string& directory : settings.policy_directories)
         if (!is_absolute(directory) || directory.size() > proto::config::k_path_max_size)
             section.refuse("directories", "a directory has to be an absolute path");
@@ -82,17 +82,16 @@ void read_upstreams(config::Section root, Settings& settings) {
                         .read_only_socket = read_socket_path(section, "read_only_socket", "")};
         if (row.uri.find("://") == row.uri.npos || row.uri.size() > proto::config::k_path_max_size)
             section.refuse("uri", "\"uri\" has to be a libvirt URI such as qemu:///system");
-        if (row.socket.empty())
-            section.refuse("socket", "\"socket\" is missing");
+        if (row.socket.empty()) section.refuse("socket", "\"socket\" is missing");
         settings.upstreams.push_back(std::move(row));
     }
-    if (settings.upstreams.empty())
-        settings.upstreams = default_uris();
+    if (settings.upstreams.empty()) settings.upstreams = default_uris();
     if (settings.upstreams.size() > proto::config::k_upstreams_max)
         root.refuse("upstream", fmt::format("more than {} upstreams", proto::config::k_upstreams_max));
     // What libvirt's clients would expect if it is there, else what the administrator put first.
-    if (!root.has("default_uri") && std::none_of(settings.upstreams.begin(), settings.upstreams.end(),
-                                                 [](const UpstreamRow& row) { return row.uri == k_default_uri; }))
+    if (!root.has("default_uri") &&
+        std::none_of(settings.upstreams.begin(), settings.upstreams.end(),
+                     [](const UpstreamRow& row) { return row.uri == k_default_uri; }))
         settings.default_uri = settings.upstreams.front().uri;
     const auto is_default = [&](const UpstreamRow& row) { return row.uri == settings.default_uri; };
     if (!settings.default_uri.empty() &&
@@ -111,12 +110,10 @@ Result<Settings> read(config::Document& document) {
     read_allowed(root.section("broker"), settings);
     config::Section worker = root.section("worker");
     const std::string worker_user = worker.text("user", VIRTGATE_WORK_USER);
-    if (geteuid() == 0)
-        settings.worker_user = look_up(worker, "user", worker_user);
+    if (geteuid() == 0) settings.worker_user = look_up(worker, "user", worker_user);
     read_policy(root.section("policy"), settings);
     read_upstreams(root, settings);
-    if (auto done = document.finish(); !done)
-        return tl::unexpected(std::move(done.error()));
+    if (auto done = document.finish(); !done) return tl::unexpected(std::move(done.error()));
     return settings;
 }
 
@@ -124,15 +121,13 @@ Result<Settings> read(config::Document& document) {
 
 Result<Settings> load_settings(const std::string& path) {
     auto document = config::Document::load(path);
-    if (!document)
-        return tl::unexpected(std::move(document.error()));
+    if (!document) return tl::unexpected(std::move(document.error()));
     return read(**document);
 }
 
 Result<Settings> parse_settings(std::string_view text, std::string file) {
     auto document = config::Document::parse(text, std::move(file));
-    if (!document)
-        return tl::unexpected(std::move(document.error()));
+    if (!document) return tl::unexpected(std::move(document.error()));
     return read(**document);
 }
 

@@ -2,16 +2,16 @@
 // settings - what workerd.toml says.
 //
 //     log_level = "info"
-//     default_uri = "qemu:///system"          # for clients that name none
-//     upstream_timeout = 30                   # seconds until a libvirt daemon has to have opened a connection
+//     default_uri = "qemu:///system"       # for clients that name none
+//     upstream_timeout = 30                # seconds until a libvirt daemon has to have opened a connection
 //     [broker]
 //     socket = "/run/virtgate/broker.sock"
-//     allowed_user = "_virtgate-auth"         # who may ask for sessions
+//     allowed_user = "_virtgate-auth"      # who may ask for sessions
 //     [worker]
-//     user = "_virtgate-work"                 # only where the broker runs as root
+//     user = "_virtgate-work"              # only where the broker runs as root
 //     [policy]
 //     directories = ["/usr/lib/virtgate/policy.d", "/etc/virtgate/policy.d"]
-//     [[upstream]]                            # any number; without one libvirt's own sockets (default_uris.h)
+//     [[upstream]]                         # any number; without one libvirt's own sockets (default_uris.h)
 //     uri = "qemu:///system"
 //     socket = "/run/libvirt/libvirt-sock"
 //     read_only_socket = "/run/libvirt/libvirt-sock-ro"
@@ -38,8 +38,8 @@ struct Settings {
     std::string default_uri{};
     Milliseconds upstream_timeout{30'000};
     std::string socket{};
-    std::optional<gid_t> socket_group{};      // to give the socket to; only where the broker runs as root
-    std::vector<uid_t> allowed_uids{};        // never empty
+    std::optional<gid_t> socket_group{};       // to give the socket to; only where the broker runs as root
+    std::vector<uid_t> allowed_uids{};         // never empty
     std::optional<spawn::User> worker_user{};  // none: the broker's own
     std::vector<std::string> policy_directories{};
     std::vector<UpstreamRow> upstreams{};

@@ -20,8 +20,7 @@ void Lane::park(MutableBytes run, bool run_is_held, MutableBytes in) {
     // Built anew, because both may lie in the old buffer.
     ByteVector rest;
     rest.reserve((run_is_held ? 0 : run.size()) + in.size());
-    if (!run_is_held)
-        rest.insert(rest.end(), run.begin(), run.end());
+    if (!run_is_held) rest.insert(rest.end(), run.begin(), run.end());
     rest.insert(rest.end(), in.begin(), in.end());
     rest_ = std::move(rest);
     unsent_ = run_is_held ? run : MutableBytes(rest_).first(run.size());
@@ -36,8 +35,7 @@ MutableBytes Lane::take_unread() noexcept {
 }
 
 void Lane::tidy() noexcept {
-    if (unsent_.empty() && unread_.empty() && rest_.capacity() != 0)
-        rest_ = ByteVector{};
+    if (unsent_.empty() && unread_.empty() && rest_.capacity() != 0) rest_ = ByteVector{};
 }
 
 void Lane::clear() noexcept {
@@ -52,8 +50,7 @@ void Run::add(MutableBytes bytes) noexcept {
         return;
     }
     std::byte* const start = bytes.data() - bytes_.size();
-    if (start != bytes_.data())
-        std::memmove(start, bytes_.data(), bytes_.size());
+    if (start != bytes_.data()) std::memmove(start, bytes_.data(), bytes_.size());
     bytes_ = MutableBytes(start, bytes_.size() + bytes.size());
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // lane - one direction of a session: the cutter, and what waits while the socket it leads to is full.
 //
-// What comes in is looked at in the process's one Scratch. Frames that may pass form a run: neighbouring bytes that
-// are sent with one system call. When the socket is full, the rest of the run (unsent) and the bytes behind it that
-// nobody looked at (unread) move to a buffer of the lane, and the session stops reading the other side.
+// What comes in is looked at in the process's one Scratch. Frames that may pass form a run: neighbouring
+// bytes that are sent with one system call. When the socket is full, the rest of the run (unsent) and the
+// bytes behind it that nobody looked at (unread) move to a buffer of the lane, and the session stops reading
+// the other side.
 //
 // Limits: one packet's rest, at most k_packet_max bytes; or a held frame of the cutter and one packet's rest.
 // Owns:   the rest. It is allocated when the socket is full and freed when it has gone.
@@ -16,22 +17,22 @@
 
 namespace virtgate::workerd::worker {
 
-// Where every session reads to: one buffer for the whole process, since nothing stays in it between two callbacks.
-// In front of it there is room for the part of a frame that came earlier.
+// Where every session reads to: one buffer for the whole process, since nothing stays in it between two
+// callbacks. In front of it there is room for the part of a frame that came earlier.
 class Scratch {
-   public:
+public:
     // Where to read to: k_packet_max bytes.
     [[nodiscard]] MutableBytes area() noexcept { return MutableBytes(bytes_).subspan(k_headroom); }
     // True if `size` bytes may be written in front of `at`, which points into the area.
     [[nodiscard]] bool has_room_before(const std::byte* at, std::size_t size) const noexcept;
 
-   private:
+private:
     static constexpr std::size_t k_headroom = channel::k_packet_max;
     std::array<std::byte, k_headroom + channel::k_packet_max> bytes_;
 };
 
 class Lane {
-   public:
+public:
     explicit Lane(std::size_t frame_max) noexcept : cutter(frame_max) {}
 
     rpc::Cutter cutter;
@@ -53,7 +54,7 @@ class Lane {
     // Forgets what waits.
     void clear() noexcept;
 
-   private:
+private:
     ByteVector rest_;
     MutableBytes unsent_;
     MutableBytes unread_;
@@ -61,7 +62,7 @@ class Lane {
 
 // A run grows by frames in the order in which they lie in the buffer.
 class Run {
-   public:
+public:
     [[nodiscard]] bool empty() const noexcept { return bytes_.empty(); }
     [[nodiscard]] MutableBytes bytes() const noexcept { return bytes_; }
     [[nodiscard]] bool is_held() const noexcept { return held_; }
@@ -72,7 +73,7 @@ class Run {
     void hold(MutableBytes bytes) noexcept;
     void clear() noexcept { *this = Run{}; }
 
-   private:
+private:
     MutableBytes bytes_;
     bool held_ = false;
 };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // virtgate-worker - carries the calls of one identity to the local libvirt daemons.
 //
-// Started by virtgate-workerd alone, with the descriptors of libshared/fdmap.h. It ends when the broker's channel
-// closes, or on SIGTERM; its sessions end with it.
+// Started by virtgate-workerd alone, with the descriptors of libshared/fdmap.h. It ends when the broker's
+// channel closes, or on SIGTERM; its sessions end with it.
 //
 // Trust:  SERVE messages are believed; what comes on a session's descriptor may be hostile.
 #include <malloc.h>
@@ -30,12 +30,10 @@ constexpr int k_trim_threshold = 1 << 20;
 // As many descriptors as the system allows; how many sessions fit them.
 std::size_t raise_descriptor_limit() noexcept {
     rlimit limit{};
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return 0;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
     limit.rlim_cur = limit.rlim_max;
     static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur <= k_descriptors_apart)
-        return 0;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur <= k_descriptors_apart) return 0;
     return (limit.rlim_cur - k_descriptors_apart) / k_descriptors_per_session;
 }
 
@@ -50,11 +48,11 @@ Worker::Settings settings_of(const proto::config::WorkerConfig& config) {
 }
 
 class Terminator {
-   public:
+public:
     explicit Terminator(loop::Loop& loop)
         : loop_(loop), watch_(loop.signal(SIGTERM, loop::to<&Terminator::on_signal>(*this))) {}
 
-   private:
+private:
     void on_signal(loop::Want) noexcept { loop_.stop(); }
     loop::Loop& loop_;
     std::unique_ptr<loop::Watch> watch_;

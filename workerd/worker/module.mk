@@ -11,6 +11,7 @@ virtgate-worker_LIBRARIES := worker spawn rpc channel loop proto xdr base
 virtgate-worker_PACKAGES  := EVENT
 
 UNIT_TESTS += test-worker
-test-worker_SOURCES   := tests/unit/worker_parts.cc tests/unit/worker_session.cc tests/unit/worker_stage.cc
+test-worker_SOURCES   := tests/unit/worker_parts.cc tests/unit/worker_relay.cc tests/unit/worker_session.cc \
+                         tests/unit/worker_stage.cc tests/unit/pump.cc
 test-worker_LIBRARIES := worker rpc channel loop proto xdr base
 test-worker_PACKAGES  := EVENT

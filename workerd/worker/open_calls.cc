@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // open_calls - what a session waits for.
 //
-// The tables are flat and searched from the front: the oldest call is the likeliest to be answered next, and a
-// client rarely has more than a few dozen open.
+// The tables are flat and searched from the front: the oldest call is the likeliest to be answered next, and
+// a client rarely has more than a few dozen open.
 #include "workerd/worker/open_calls.h"
 
 #include "libshared/base/result.h"
@@ -24,15 +24,13 @@ bool OpenCalls::end_call(const rpc::Header& reply) {
     const auto call = std::find_if(calls_.begin(), calls_.end(), named);
     if (call == calls_.end()) {
         const auto stream = std::find_if(streams_.begin(), streams_.end(), named);
-        if (reply.status != rpc::Status::error || stream == streams_.end())
-            return false;
+        if (reply.status != rpc::Status::error || stream == streams_.end()) return false;
         streams_.erase(stream);
         return true;
     }
     if (call->opens_stream) {
         --opening_;
-        if (reply.status == rpc::Status::ok)
-            streams_.push_back(*call);
+        if (reply.status == rpc::Status::ok) streams_.push_back(*call);
     }
     calls_.erase(call);
     return true;
@@ -40,17 +38,16 @@ bool OpenCalls::end_call(const rpc::Header& reply) {
 
 bool OpenCalls::has_stream(const rpc::Header& packet) const noexcept {
     const auto named = [&](const Entry& entry) { return entry.is(packet); };
-    if (std::any_of(streams_.begin(), streams_.end(), named))
-        return true;
-    return opening_ != 0 && std::any_of(calls_.begin(), calls_.end(),
-                                        [&](const Entry& call) { return call.opens_stream && call.is(packet); });
+    if (std::any_of(streams_.begin(), streams_.end(), named)) return true;
+    return opening_ != 0 && std::any_of(calls_.begin(), calls_.end(), [&](const Entry& call) {
+               return call.opens_stream && call.is(packet);
+           });
 }
 
 void OpenCalls::end_stream(const rpc::Header& packet) noexcept {
     const auto stream =
         std::find_if(streams_.begin(), streams_.end(), [&](const Entry& entry) { return entry.is(packet); });
-    if (stream != streams_.end())
-        streams_.erase(stream);
+    if (stream != streams_.end()) streams_.erase(stream);
 }
 
 }  // namespace virtgate::workerd::worker

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // open_calls - what a session waits for: replies to its calls, and the streams that it has open.
 //
-// A client names a call by program, procedure and serial, and a stream by those of the call that opened it. Nobody
-// checks that serials differ, so the same name may be there several times; each reply then ends one of them.
+// A client names a call by program, procedure and serial, and a stream by those of the call that opened it.
+// Nobody checks that serials differ, so the same name may be there several times; each reply then ends one of
+// them.
 //
-// Trust:  names come from the client; a taken-over upstream could send replies that nobody asked for, and a reply
-//         that matches no open call is refused here.
-// Limits: k_calls_max calls: when full() the session stops reading its client. k_streams_max streams, those that an
-//         open call may still open included: a call for one more is refused.
+// Trust:  names come from the client; a taken-over upstream could send replies that nobody asked for, and a
+//         reply that matches no open call is refused here.
+// Limits: k_calls_max calls: when full() the session stops reading its client. k_streams_max streams, those
+//         that an open call may still open included: a call for one more is refused.
 // Owns:   the table. It grows to the most that the session ever had open, and allocates nothing after that.
 #pragma once
 
@@ -19,7 +20,7 @@
 namespace virtgate::workerd::worker {
 
 class OpenCalls {
-   public:
+public:
     static constexpr std::size_t k_calls_max = 1024;
     static constexpr std::size_t k_streams_max = 256;
 
@@ -31,13 +32,13 @@ class OpenCalls {
     // Notes a call that goes upstream. Not when full().
     void add(const rpc::Header& call, bool opens_stream);
 
-    // Ends the call that `reply` answers. A good reply to a call that opens a stream opens it. An error reply with
-    // the name of an open stream ends that stream: libvirt reports a hole that it could not write this way.
-    // False if nothing open has that name.
+    // Ends the call that `reply` answers. A good reply to a call that opens a stream opens it. An error reply
+    // with the name of an open stream ends that stream: libvirt reports a hole that it could not write this
+    // way. False if nothing open has that name.
     [[nodiscard]] bool end_call(const rpc::Header& reply);
 
-    // True if `packet` (a stream packet or hole, from either side) belongs to a stream that is open, or that an
-    // open call is about to open.
+    // True if `packet` (a stream packet or hole, from either side) belongs to a stream that is open, or that
+    // an open call is about to open.
     [[nodiscard]] bool has_stream(const rpc::Header& packet) const noexcept;
 
     // Ends that stream, if it is there.
@@ -46,16 +47,14 @@ class OpenCalls {
     // Calls answer(header) for each open call and end(header) for each open stream, and forgets them all.
     template <class Answer, class End>
     void drain(Answer&& answer, End&& end) {
-        for (const Entry& call : calls_)
-            answer(call.header());
-        for (const Entry& stream : streams_)
-            end(stream.header());
+        for (const Entry& call : calls_) answer(call.header());
+        for (const Entry& stream : streams_) end(stream.header());
         calls_.clear();
         streams_.clear();
         opening_ = 0;
     }
 
-   private:
+private:
     struct Entry {
         std::uint32_t program, version, procedure, serial;
         bool opens_stream;

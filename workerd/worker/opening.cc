@@ -28,8 +28,7 @@ Result<UniqueFd> connect_unix(const std::string& path) {
         return system_fault(ENAMETOOLONG, escape(path));
     std::memcpy(address.sun_path, path.data(), path.size());
     UniqueFd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-    if (!socket)
-        return system_fault(errno, "cannot make a socket");
+    if (!socket) return system_fault(errno, "cannot make a socket");
     if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
         return system_fault(errno, escape(path));
     return socket;
@@ -56,8 +55,7 @@ void Opening::on_timer() noexcept {
         fail("it did not answer in time", "the libvirt daemon did not answer in time");
     else if (!socket_)
         connect_next();
-    if (finished_)
-        on_done_();
+    if (finished_) on_done_();
 }
 
 void Opening::connect_next() {
@@ -69,8 +67,7 @@ void Opening::connect_next() {
             timer_->start(std::chrono::ceil<Milliseconds>(deadline_ - loop_.clock().now()));
             return send(prologue_.start());
         }
-        if (connected.error().number == EAGAIN)
-            return timer_->start(k_retry);
+        if (connected.error().number == EAGAIN) return timer_->start(k_retry);
         misses_ += misses_.empty() ? "" : "; ";
         misses_ += connected.error().text;
         ++next_socket_;
@@ -86,8 +83,7 @@ void Opening::on_ready(Want) noexcept {
         fail("it closed the connection", "the libvirt daemon closed the connection");
     else if (errno != EAGAIN && errno != EINTR)
         fail(strerror(errno), "the connection to the libvirt daemon failed");
-    if (finished_)
-        on_done_();
+    if (finished_) on_done_();
 }
 
 void Opening::on_bytes(MutableBytes in) {
@@ -105,7 +101,8 @@ void Opening::on_bytes(MutableBytes in) {
             case rpc::Cut::Kind::piece:
             case rpc::Cut::Kind::skipped: break;
             case rpc::Cut::Kind::flaw:
-                return fail("it sent a frame of a wrong length", "the libvirt daemon sent what is not libvirt's protocol");
+                return fail("it sent a frame of a wrong length",
+                            "the libvirt daemon sent what is not libvirt's protocol");
         }
         if (finished_ && !in.empty() && outcome_.upstream) {
             // A daemon that talks before it is asked anything cannot be followed.
@@ -121,13 +118,15 @@ void Opening::on_frame(const rpc::Cut& cut) {
         case Prologue::Step::Kind::send: return send(step.frame);
         case Prologue::Step::Kind::opened: {
             watch_.reset();
-            return finish({.upstream = std::move(socket_), .reply = ByteVector(cut.bytes.begin(), cut.bytes.end())});
+            return finish(
+                {.upstream = std::move(socket_), .reply = ByteVector(cut.bytes.begin(), cut.bytes.end())});
         }
         case Prologue::Step::Kind::refused:
             log_.info("{} was not opened: {}", request_.uri,
                       escape(rpc::read_error_text(ByteView(cut.bytes).subspan(rpc::k_frame_min))));
             return finish({.reply = ByteVector(cut.bytes.begin(), cut.bytes.end())});
-        case Prologue::Step::Kind::failed: return fail(step.text, "the libvirt daemon refused virtgate's connection");
+        case Prologue::Step::Kind::failed:
+            return fail(step.text, "the libvirt daemon refused virtgate's connection");
     }
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // opening - from a client's CONNECT_OPEN to an open connection with a libvirt daemon, or to an error reply.
 //
-// It tries the sockets in order until one accepts, talks the prologue (prologue.h), and gives up at the deadline.
+// It tries the sockets in order until one accepts, talks the prologue (prologue.h), and gives up at the
+// deadline.
 //
-// Trust:  the sockets come from the configuration; what the daemon answers is decoded with care, and its error to
-//         CONNECT_OPEN goes to the client as it is.
+// Trust:  the sockets come from the configuration; what the daemon answers is decoded with care, and its
+//         error to CONNECT_OPEN goes to the client as it is.
 // Limits: one deadline for everything; frames of the daemon of at most 64 KiB until it is open.
 // Owns:   the connection until take().
 #pragma once
@@ -23,7 +24,7 @@
 namespace virtgate::workerd::worker {
 
 class Opening {
-   public:
+public:
     struct Request {
         rpc::Header call{};                // the client's CONNECT_OPEN
         std::string uri{};                 // the table's constant
@@ -43,7 +44,7 @@ class Opening {
     // The outcome; once, after `on_done`.
     [[nodiscard]] Outcome take() noexcept { return std::move(outcome_); }
 
-   private:
+private:
     void connect_next();
     void on_timer() noexcept;
     void on_ready(loop::Want ready) noexcept;

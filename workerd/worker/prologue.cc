@@ -42,15 +42,15 @@ ByteVector Prologue::start() { return make_call(static_cast<std::uint32_t>(Proce
 Prologue::Step Prologue::make_open() {
     state_ = State::opening;
     asked_ = open_;
-    const auto payload =
-        proto::encode(proto::remote::ConnectOpenArgs{.name = uri_, .flags = read_only_ ? k_open_read_only : 0});
+    const auto payload = proto::encode(
+        proto::remote::ConnectOpenArgs{.name = uri_, .flags = read_only_ ? k_open_read_only : 0});
     require(payload.has_value(), "a configured URI does not fit a call");
     return {.kind = Step::Kind::send, .frame = rpc::make_frame(open_, *payload)};
 }
 
 Prologue::Step Prologue::on_reply(const rpc::Header& reply, ByteView payload) {
-    if (reply.type != rpc::Type::reply || reply.program != asked_.program || reply.procedure != asked_.procedure ||
-        reply.serial != asked_.serial)
+    if (reply.type != rpc::Type::reply || reply.program != asked_.program ||
+        reply.procedure != asked_.procedure || reply.serial != asked_.serial)
         return failed("it answered another question than it was asked");
     if (state_ == State::opening)
         return {.kind = reply.status == rpc::Status::ok ? Step::Kind::opened : Step::Kind::refused};
@@ -61,23 +61,23 @@ Prologue::Step Prologue::on_reply(const rpc::Header& reply, ByteView payload) {
 
 Prologue::Step Prologue::on_list(ByteView payload) {
     const auto list = proto::decode<proto::remote::AuthListRet>(payload);
-    if (!list)
-        return failed("its list of authentication methods does not decode");
+    if (!list) return failed("its list of authentication methods does not decode");
     switch (list->types.empty() ? AuthType::none : list->types.front()) {
         case AuthType::none: return make_open();
         case AuthType::polkit: {
             state_ = State::polkit;
-            return {.kind = Step::Kind::send, .frame = make_call(static_cast<std::uint32_t>(Procedure::auth_polkit))};
+            return {.kind = Step::Kind::send,
+                    .frame = make_call(static_cast<std::uint32_t>(Procedure::auth_polkit))};
         }
-        case AuthType::sasl: return failed("it wants SASL authentication, which is not spoken to local daemons");
+        case AuthType::sasl:
+            return failed("it wants SASL authentication, which is not spoken to local daemons");
     }
     return failed("it wants an unknown authentication method");
 }
 
 Prologue::Step Prologue::on_polkit(ByteView payload) {
     const auto ret = proto::decode<proto::remote::AuthPolkitRet>(payload);
-    if (!ret || ret->complete == 0)
-        return failed("it did not complete the polkit authentication");
+    if (!ret || ret->complete == 0) return failed("it did not complete the polkit authentication");
     return make_open();
 }
 

@@ -19,7 +19,7 @@
 namespace virtgate::workerd::worker {
 
 class Prologue {
-   public:
+public:
     // `open` is the header of the client's CONNECT_OPEN; `uri` is the table's constant.
     Prologue(const rpc::Header& open, std::string uri, bool read_only) noexcept;
 
@@ -28,10 +28,10 @@ class Prologue {
 
     struct Step {
         enum class Kind : unsigned char {
-            send,    // `frame` goes to the daemon
-            opened,  // the reply is a good one to CONNECT_OPEN and goes to the client
-            refused, // the reply is an error to CONNECT_OPEN and goes to the client
-            failed,  // the daemon cannot be used; `text` says why
+            send,     // `frame` goes to the daemon
+            opened,   // the reply is a good one to CONNECT_OPEN and goes to the client
+            refused,  // the reply is an error to CONNECT_OPEN and goes to the client
+            failed,   // the daemon cannot be used; `text` says why
         };
         Kind kind = Kind::failed;
         ByteVector frame{};
@@ -40,7 +40,7 @@ class Prologue {
     // Goes on with a reply of the daemon: its header and payload.
     [[nodiscard]] Step on_reply(const rpc::Header& reply, ByteView payload);
 
-   private:
+private:
     enum class State : unsigned char { listing, polkit, opening };
     [[nodiscard]] ByteVector make_call(std::uint32_t procedure);
     [[nodiscard]] Step make_open();

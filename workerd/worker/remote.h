@@ -14,7 +14,8 @@ inline constexpr std::uint32_t k_open_read_only = 1;
 
 // True if `header` names this procedure of the remote program.
 [[nodiscard]] inline bool is(const rpc::Header& header, proto::remote::Procedure procedure) noexcept {
-    return header.program == proto::remote::k_program && header.procedure == static_cast<std::uint32_t>(procedure);
+    return header.program == proto::remote::k_program &&
+           header.procedure == static_cast<std::uint32_t>(procedure);
 }
 
 }  // namespace virtgate::workerd::worker

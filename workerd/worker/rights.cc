@@ -21,8 +21,7 @@ Rights::Rights(proto::who::Ceiling ceiling) noexcept : ceiling_(std::move(ceilin
 
 const proto::who::ProgramCeiling* Rights::find(const rpc::Header& header) const noexcept {
     for (const proto::who::ProgramCeiling& program : ceiling_.programs)
-        if (program.program == header.program && program.version == header.version)
-            return &program;
+        if (program.program == header.program && program.version == header.version) return &program;
     return nullptr;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// session - life of a session, and what it says to the gate itself. The two directions are in session_up.cc and
-// session_down.cc.
+// session - life of a session, and what it says to the gate itself. The two directions are in session_up.cc
+// and session_down.cc.
 #include "workerd/worker/session.h"
 
 #include <poll.h>
@@ -26,15 +26,13 @@ Session::Session(Home& home, std::uint64_t number, std::string_view identity, Ri
     timer_ = home_.loop.timer(loop::to<&Session::on_timer>(*this));
 }
 
-// The only place that writes state_. Legal: waiting → opening → waiting or open → draining → ended, any → ended.
+// The only place that writes state_. Legal: waiting → opening → waiting or open → draining → ended, any →
+// ended.
 void Session::enter(State state) {
-    if (state_ == State::ended)
-        return;
+    if (state_ == State::ended) return;
     state_ = state;
-    if (state == State::draining)
-        timer_->start(k_leave);
-    if (state != State::ended)
-        return;
+    if (state == State::draining) timer_->start(k_leave);
+    if (state != State::ended) return;
     timer_->stop();
     gate_watch_.reset();
     upstream_watch_.reset();
@@ -46,20 +44,16 @@ void Session::enter(State state) {
 // The end of every callback: goes on with what had to wait, says what to wait for next, or ends.
 // The session may be gone when it returns.
 void Session::settle() noexcept {
-    while (up_.has_unread() && may_go_up())
-        go_up(up_.take_unread());
-    if (state_ == State::draining && notices_.empty() && !down_.blocked())
-        enter(State::ended);
-    if (state_ == State::ended)
-        return on_ended_(number_);
+    while (up_.has_unread() && may_go_up()) go_up(up_.take_unread());
+    if (state_ == State::draining && notices_.empty() && !down_.blocked()) enter(State::ended);
+    if (state_ == State::ended) return on_ended_(number_);
     up_.tidy();
     down_.tidy();
 
     const bool read_gate = may_go_up();
     const bool write_gate = down_.blocked() || (!notices_.empty() && !down_in_frame_);
     gate_watch_->set((read_gate ? Want::read : Want::nothing) | (write_gate ? Want::write : Want::nothing));
-    if (!read_gate && !timer_->running())
-        timer_->start(k_leave);
+    if (!read_gate && !timer_->running()) timer_->start(k_leave);
     if (upstream_watch_)
         upstream_watch_->set((down_.blocked() ? Want::nothing : Want::read) |
                              (up_.blocked() ? Want::write : Want::nothing));
@@ -84,8 +78,7 @@ void Session::answer(const rpc::Header& call, int code, std::string_view text, i
 
 // Sends a frame of our own, now or when the frame that is under way has ended.
 void Session::notify(ByteVector frame) {
-    if (state_ == State::ended)
-        return;
+    if (state_ == State::ended) return;
     if (down_in_frame_ || down_.blocked() || !notices_.empty() || !send_packet(frame))
         notices_.push_back(std::move(frame));
 }
@@ -102,20 +95,18 @@ bool Session::send_packet(ByteView packet) {
     return true;
 }
 
-// What waits for the gate, in order: the rest of a packet, own frames where a frame ends, then what was not read.
+// What waits for the gate, in order: the rest of a packet, own frames where a frame ends, then what was not
+// read.
 void Session::write_gate() {
     if (down_.blocked()) {
-        if (!send_packet(down_.unsent()))
-            return;
+        if (!send_packet(down_.unsent())) return;
         down_.sent(down_.unsent().size());
     }
     while (state_ != State::ended && !notices_.empty() && !down_in_frame_) {
-        if (!send_packet(notices_.front()))
-            return;
+        if (!send_packet(notices_.front())) return;
         notices_.pop_front();
     }
-    if (state_ == State::open && down_.has_unread())
-        go_down(down_.take_unread());
+    if (state_ == State::open && down_.has_unread()) go_down(down_.take_unread());
 }
 
 }  // namespace virtgate::workerd::worker

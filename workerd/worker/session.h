@@ -5,9 +5,10 @@
 //        ▲──────────── error reply ─┘
 // Any state becomes ended when the gate closes the session's descriptor or sends what no gate may send.
 //
-// Gate to daemon: calls are taken whole, validated and judged; refusals are answered here. Stream data passes in
-// pieces. Daemon to gate: frames pass as they come, small ones together in one packet; each is checked against what
-// is open. Nothing is queued beyond one packet's rest: while one side is full, the other is not read.
+// Gate to daemon: calls are taken whole, validated and judged; refusals are answered here. Stream data passes
+// in pieces. Daemon to gate: frames pass as they come, small ones together in one packet; each is checked
+// against what is open. Nothing is queued beyond one packet's rest: while one side is full, the other is not
+// read.
 //
 // Trust:  the gate may be taken over, the daemon only strange. Neither is followed after a broken frame.
 // Limits: OpenCalls' and Lane's; k_notices_max own replies, then the gate is not read.
@@ -38,21 +39,22 @@ struct Home {
 };
 
 class Session {
-   public:
+public:
     enum class State : unsigned char { waiting, opening, open, draining, ended };
     static constexpr std::size_t k_notices_max = 64;
-    // How long a client gets to read what was answered for a daemon that is gone; and how often a session whose
-    // gate is not read looks whether it is still there.
+    // How long a client gets to read what was answered for a daemon that is gone; and how often a session
+    // whose gate is not read looks whether it is still there.
     static constexpr Milliseconds k_leave{5000};
 
-    // Serves `gate`. `on_ended` gets the session's number when it is over, from the loop, and destroys the session.
+    // Serves `gate`. `on_ended` gets the session's number when it is over, from the loop, and destroys the
+    // session.
     Session(Home& home, std::uint64_t number, std::string_view identity, Rights rights, UniqueFd gate,
             loop::Target<std::uint64_t> on_ended);
 
     [[nodiscard]] State state() const noexcept { return state_; }
     [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
 
-   private:
+private:
     void enter(State state);
     void settle() noexcept;
     void on_timer() noexcept;
@@ -100,7 +102,8 @@ class Session {
     UniqueFd upstream_;
     std::unique_ptr<loop::Watch> gate_watch_;
     std::unique_ptr<loop::Watch> upstream_watch_;
-    std::unique_ptr<loop::Timer> timer_;  // while draining: the end; while the gate is not read: is it still there?
+    std::unique_ptr<loop::Timer>
+        timer_;  // while draining: the end; while the gate is not read: is it still there?
     std::unique_ptr<Opening> opening_;
 
     Lane up_;

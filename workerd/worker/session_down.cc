@@ -27,7 +27,8 @@ void Session::on_opened() noexcept {
     opening_.reset();
     if (outcome.upstream) {
         upstream_ = std::move(outcome.upstream);
-        upstream_watch_ = home_.loop.watch(upstream_.get(), Want::read, loop::to<&Session::on_upstream>(*this));
+        upstream_watch_ =
+            home_.loop.watch(upstream_.get(), Want::read, loop::to<&Session::on_upstream>(*this));
         enter(State::open);
     } else {
         enter(State::waiting);
@@ -57,8 +58,8 @@ void Session::read_upstream() {
         lose_upstream(strerror(errno));
 }
 
-// Looks at `in` frame by frame. Neighbouring small frames leave in one packet, pieces of a large one in packets of
-// their own.
+// Looks at `in` frame by frame. Neighbouring small frames leave in one packet, pieces of a large one in
+// packets of their own.
 void Session::go_down(MutableBytes in) {
     Run run;
     std::string_view trouble;
@@ -70,13 +71,11 @@ void Session::go_down(MutableBytes in) {
         bool in_pieces = false;
         switch (cut.kind) {
             case rpc::Cut::Kind::more:
-                if (!run.empty())
-                    static_cast<void>(send_down(run, in));
+                if (!run.empty()) static_cast<void>(send_down(run, in));
                 return;
             case rpc::Cut::Kind::header:
                 trouble = take_down(cut, in.size(), in_pieces);
-                if (in_pieces && !run.empty() && !send_down(run, in))
-                    return;
+                if (in_pieces && !run.empty() && !send_down(run, in)) return;
                 break;
             case rpc::Cut::Kind::frame:
                 if (cut.header.type == rpc::Type::reply_with_fds)
@@ -87,19 +86,15 @@ void Session::go_down(MutableBytes in) {
             case rpc::Cut::Kind::piece:
                 run.add(place(cut.bytes, in));
                 down_in_frame_ = !cut.last;
-                if (!send_down(run, in))
-                    return;
-                if (cut.last && !notices_.empty())
-                    write_gate();
+                if (!send_down(run, in)) return;
+                if (cut.last && !notices_.empty()) write_gate();
                 break;
             case rpc::Cut::Kind::skipped: break;
             case rpc::Cut::Kind::flaw: trouble = "it sent a frame of a wrong length"; break;
         }
     }
-    if (!run.empty())
-        static_cast<void>(send_down(run, {}));
-    if (!trouble.empty())
-        lose_upstream(trouble);
+    if (!run.empty()) static_cast<void>(send_down(run, {}));
+    if (!trouble.empty()) lose_upstream(trouble);
 }
 
 // Decides how to take a frame. Returns what is wrong with it; empty if nothing is.
@@ -118,12 +113,11 @@ std::string_view Session::take_down(const rpc::Cut& header, std::size_t at_hand,
     return trouble;
 }
 
-// The checks are rough: the gate validates before it believes. `wanted` becomes false for a frame that no client
-// waits for.
+// The checks are rough: the gate validates before it believes. `wanted` becomes false for a frame that no
+// client waits for.
 std::string_view Session::judge_down(const rpc::Cut& cut, bool& wanted) {
     const rpc::Header& header = cut.header;
-    if (header.status > rpc::Status::proceed)
-        return "it sent a frame of an unknown status";
+    if (header.status > rpc::Status::proceed) return "it sent a frame of an unknown status";
     switch (header.type) {
         case rpc::Type::reply:
             if (header.status == rpc::Status::proceed || !open_.end_call(header))
@@ -135,7 +129,8 @@ std::string_view Session::judge_down(const rpc::Cut& cut, bool& wanted) {
                 return "it sent a reply with descriptors of a wrong length";
             return {};
         case rpc::Type::message:
-            wanted = header.status == rpc::Status::ok && rights_.has_program(header) && is_known_event(header);
+            wanted =
+                header.status == rpc::Status::ok && rights_.has_program(header) && is_known_event(header);
             return {};
         case rpc::Type::stream:
         case rpc::Type::stream_hole:
@@ -149,23 +144,22 @@ std::string_view Session::judge_down(const rpc::Cut& cut, bool& wanted) {
     return "it sent a frame of a type that no server sends";
 }
 
-// The descriptors themselves were dropped by the kernel, since nobody asked for them; one byte for each follows.
+// The descriptors themselves were dropped by the kernel, since nobody asked for them; one byte for each
+// follows.
 std::string_view Session::refuse_descriptors(const rpc::Cut& frame) {
     const std::uint32_t count = load_be32(frame.bytes.data() + rpc::k_frame_min);
-    if (count > k_descriptors_max)
-        return "it sent too many descriptors";
-    if (!open_.end_call(frame.header))
-        return "it sent a reply that nobody asked for";
+    if (count > k_descriptors_max) return "it sent too many descriptors";
+    if (!open_.end_call(frame.header)) return "it sent a reply that nobody asked for";
     down_skip_ = count;
-    answer(frame.header, rpc::k_code_no_support, "descriptors cannot be passed to this client", rpc::k_domain_rpc);
+    answer(frame.header, rpc::k_code_no_support, "descriptors cannot be passed to this client",
+           rpc::k_domain_rpc);
     return {};
 }
 
 // Where `bytes` lie as a neighbour of `in`: a frame or header that came in parts is copied in front of it.
 MutableBytes Session::place(MutableBytes bytes, MutableBytes in) {
     const MutableBytes held = down_.cutter.held();
-    if (held.empty() || bytes.data() != held.data())
-        return bytes;
+    if (held.empty() || bytes.data() != held.data()) return bytes;
     require(home_.scratch.has_room_before(in.data(), bytes.size()), "a held frame is larger than a packet");
     std::byte* const to = in.data() - bytes.size();
     std::memcpy(to, bytes.data(), bytes.size());
@@ -175,24 +169,23 @@ MutableBytes Session::place(MutableBytes bytes, MutableBytes in) {
 // False if the gate cannot take the packet now: it and `in` are parked then.
 bool Session::send_down(Run& run, MutableBytes in) {
     const bool sent = send_packet(run.bytes());
-    if (!sent)
-        down_.park(run.bytes(), false, in);
+    if (!sent) down_.park(run.bytes(), false, in);
     run.clear();
     return sent;
 }
 
-// The end of the daemon's side. Whoever waits for something gets an error, unless the client got only a part of a
-// frame: then nothing that follows would be understood.
+// The end of the daemon's side. Whoever waits for something gets an error, unless the client got only a part
+// of a frame: then nothing that follows would be understood.
 void Session::lose_upstream(std::string_view why) {
     if (open_.empty() && (is_closing_ || down_in_frame_))
         log_.debug("the libvirt daemon's side ended: {}", why);
     else
-        log_.warning("the connection to the libvirt daemon was lost with {} calls open: {}", open_.calls(), why);
+        log_.warning("the connection to the libvirt daemon was lost with {} calls open: {}", open_.calls(),
+                     why);
     upstream_watch_.reset();
     upstream_.reset();
     up_.clear();
-    if (down_in_frame_)
-        return enter(State::ended);
+    if (down_in_frame_) return enter(State::ended);
     enter(State::draining);
     const std::string text = fmt::format("the connection to the libvirt daemon was lost: {}", why);
     open_.drain([&](const rpc::Header& call) { answer(call, rpc::k_code_internal, text, rpc::k_domain_rpc); },

@@ -39,26 +39,21 @@ bool Session::may_go_up() const noexcept {
            !open_.full() && notices_.size() < k_notices_max;
 }
 
-// Looks at `in` frame by frame. What may pass is sent in as few system calls as possible; what cannot be sent or
-// looked at yet is parked.
+// Looks at `in` frame by frame. What may pass is sent in as few system calls as possible; what cannot be sent
+// or looked at yet is parked.
 void Session::go_up(MutableBytes in) {
     Run run;
     while (may_go_up()) {
         const rpc::Cut cut = up_.cutter.next(in);
         if (cut.kind == rpc::Cut::Kind::more) {
-            if (!run.empty())
-                static_cast<void>(send_up(run, in));
+            if (!run.empty()) static_cast<void>(send_up(run, in));
             return;
         }
-        if (!on_up_cut(cut, run, in))
-            return;
+        if (!on_up_cut(cut, run, in)) return;
     }
-    if (state_ == State::ended || up_is_dead_)
-        return;
-    if (!run.empty() && !send_up(run, in))
-        return;
-    if (!in.empty())
-        up_.park({}, false, in);
+    if (state_ == State::ended || up_is_dead_) return;
+    if (!run.empty() && !send_up(run, in)) return;
+    if (!in.empty()) up_.park({}, false, in);
 }
 
 // False if nothing more can be done with `in`: it was parked, or the session is over.
@@ -73,8 +68,7 @@ bool Session::on_up_cut(const rpc::Cut& cut, Run& run, MutableBytes in) {
     }
     if (cut.header.type == rpc::Type::stream_hole) {
         const std::string_view flaw = vet_hole(ByteView(cut.bytes).subspan(rpc::k_frame_min));
-        if (flaw.empty())
-            return pass_up(cut.bytes, run, in);
+        if (flaw.empty()) return pass_up(cut.bytes, run, in);
         lie(flaw);
     } else if (on_call(cut)) {
         return pass_up(cut.bytes, run, in);
@@ -89,8 +83,7 @@ void Session::take_up(const rpc::Cut& header) {
         case FromGate::Kind::stream:
         case FromGate::Kind::hole:
             // The stream may have ended while this was under way: libvirt ignores that too.
-            if (!open_.has_stream(header.header))
-                return up_.cutter.skip();
+            if (!open_.has_stream(header.header)) return up_.cutter.skip();
             return now_.kind == FromGate::Kind::hole ? up_.cutter.take_whole() : up_.cutter.take_pieces();
         case FromGate::Kind::lie: return lie(now_.flaw);
     }
@@ -148,7 +141,8 @@ void Session::on_open_call(const rpc::Header& header, ByteView payload) {
     enter(State::opening);
 }
 
-// Adds `bytes` to the run, or sends them at once if the cutter holds them: then they are gone at its next step.
+// Adds `bytes` to the run, or sends them at once if the cutter holds them: then they are gone at its next
+// step.
 bool Session::pass_up(MutableBytes bytes, Run& run, MutableBytes in) {
     const MutableBytes held = up_.cutter.held();
     if (held.empty() || bytes.data() != held.data()) {
@@ -164,21 +158,18 @@ bool Session::send_up(Run& run, MutableBytes in) {
     const MutableBytes bytes = run.bytes();
     const std::size_t sent = write_up(bytes);
     const bool all = sent == bytes.size();
-    if (!all && !up_is_dead_)
-        up_.park(bytes.subspan(sent), run.is_held(), in);
+    if (!all && !up_is_dead_) up_.park(bytes.subspan(sent), run.is_held(), in);
     run.clear();
     return all;
 }
 
-// How many of `bytes` the daemon took. If it is gone, only what it sent before is of interest from now on: the reading
-// side finds the end and answers the open calls.
+// How many of `bytes` the daemon took. If it is gone, only what it sent before is of interest from now on:
+// the reading side finds the end and answers the open calls.
 std::size_t Session::write_up(ByteView bytes) noexcept {
     for (;;) {
         const ssize_t n = send(upstream_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-        if (n >= 0)
-            return static_cast<std::size_t>(n);
-        if (errno == EINTR)
-            continue;
+        if (n >= 0) return static_cast<std::size_t>(n);
+        if (errno == EINTR) continue;
         if (errno != EAGAIN) {
             up_is_dead_ = true;
             up_.clear();
@@ -187,7 +178,8 @@ std::size_t Session::write_up(ByteView bytes) noexcept {
     }
 }
 
-// A gate that sends what it should have refused lies or has a bug. Either way nothing of it is believed any more.
+// A gate that sends what it should have refused lies or has a bug. Either way nothing of it is believed any
+// more.
 void Session::lie(std::string_view why) {
     log_.error("closed: the gate sent {}", why);
     enter(State::ended);

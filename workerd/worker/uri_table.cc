@@ -12,11 +12,10 @@ UriTable::UriTable(std::vector<UriRow> rows, std::string default_uri) noexcept
 
 std::optional<std::string_view> UriTable::find(std::string_view asked) const noexcept {
     const std::string_view wanted = asked.empty() ? std::string_view(default_uri_) : asked;
-    if (wanted.empty())
-        return std::nullopt;
-    const auto row = std::find_if(rows_.begin(), rows_.end(), [&](const UriRow& r) { return r.uri == wanted; });
-    if (row == rows_.end())
-        return std::nullopt;
+    if (wanted.empty()) return std::nullopt;
+    const auto row =
+        std::find_if(rows_.begin(), rows_.end(), [&](const UriRow& r) { return r.uri == wanted; });
+    if (row == rows_.end()) return std::nullopt;
     return row->uri;
 }
 

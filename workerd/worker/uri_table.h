@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // uri_table - which libvirt daemon a client reaches with the URI of CONNECT_OPEN.
 //
-// Trust:  the URI comes from the client and is only a key: it is compared byte for byte and never sent on. libvirt
-//         itself would act on any URI, remote ones and paths included.
+// Trust:  the URI comes from the client and is only a key: it is compared byte for byte and never sent on.
+//         libvirt itself would act on any URI, remote ones and paths included.
 // Limits: what the configuration's type allows.
 // Owns:   a copy of the configured rows. What it returns lives as long as the table.
 #pragma once
@@ -22,7 +22,7 @@ struct UriRow {
 };
 
 class UriTable {
-   public:
+public:
     // `default_uri` is for clients that name none; empty: they are refused.
     UriTable(std::vector<UriRow> rows, std::string default_uri) noexcept;
 
@@ -33,7 +33,7 @@ class UriTable {
     // The sockets to try for `uri`, in order. `read_only`: those for read-only access where there are such.
     [[nodiscard]] std::vector<std::string> sockets_for(std::string_view uri, bool read_only) const;
 
-   private:
+private:
     std::vector<UriRow> rows_;
     std::string default_uri_;
 };

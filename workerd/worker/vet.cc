@@ -18,11 +18,9 @@ constexpr std::size_t k_hole_payload = 12;
 FromGate lie(std::string_view flaw) noexcept { return {.kind = FromGate::Kind::lie, .flaw = flaw}; }
 
 FromGate vet_call_header(const Header& header, std::size_t frame_size) noexcept {
-    if (header.status != Status::ok)
-        return lie("a call with a status");
+    if (header.status != Status::ok) return lie("a call with a status");
     const proto::ProgramInfo* program = proto::find_program(header.program, header.version);
-    if (program == nullptr)
-        return lie("a call of an unknown program");
+    if (program == nullptr) return lie("a call of an unknown program");
     const ProcedureInfo* procedure = program->find(header.procedure);
     if (procedure == nullptr || procedure->kind != ProcedureInfo::Kind::call)
         return lie("a call of an unknown procedure");
@@ -37,12 +35,10 @@ FromGate vet_from_gate(const Header& header, std::size_t frame_size) noexcept {
     switch (header.type) {
         case Type::call: return vet_call_header(header, frame_size);
         case Type::stream:
-            if (header.status == Status::proceed)
-                return {.kind = FromGate::Kind::stream};
+            if (header.status == Status::proceed) return {.kind = FromGate::Kind::stream};
             if (header.status != Status::ok && header.status != Status::error)
                 return lie("a stream packet of an unknown status");
-            if (frame_size != rpc::k_frame_min)
-                return lie("the end of a stream with a payload");
+            if (frame_size != rpc::k_frame_min) return lie("the end of a stream with a payload");
             return {.kind = FromGate::Kind::stream};
         case Type::stream_hole:
             if (header.status != Status::proceed || frame_size != rpc::k_frame_min + k_hole_payload)
@@ -64,8 +60,7 @@ std::string_view vet_call(const FromGate& call, MutableBytes payload) noexcept {
 
 std::string_view vet_hole(ByteView payload) noexcept {
     const auto length = static_cast<std::int64_t>(load_be64(payload.data()));
-    if (length <= 0 || load_be32(payload.data() + 8) != 0)
-        return "a hole of an impossible length";
+    if (length <= 0 || load_be32(payload.data() + 8) != 0) return "a hole of an impossible length";
     return {};
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // vet - the form of what a gate and a libvirt daemon send.
 //
-// A gate has checked all this before. It is done again, with the same tools, because a gate is the exposed process:
-// a frame that the gate should have refused means that it lies or has a bug, and ends the session.
+// A gate has checked all this before. It is done again, with the same tools, because a gate is the exposed
+// process: a frame that the gate should have refused means that it lies or has a bug, and ends the session.
 //
 // Trust:  input is hostile.
 // Limits: a call has at most the size that its arguments' type can have, and never more than 32 MiB.
@@ -31,15 +31,15 @@ struct FromGate {
 };
 [[nodiscard]] FromGate vet_from_gate(const rpc::Header& header, std::size_t frame_size) noexcept;
 
-// Validates the arguments of a whole call that vet_from_gate() let pass, and makes them canonical in place: padding
-// becomes zero, booleans 0 or 1. Returns what is wrong with them, empty if nothing is.
+// Validates the arguments of a whole call that vet_from_gate() let pass, and makes them canonical in place:
+// padding becomes zero, booleans 0 or 1. Returns what is wrong with them, empty if nothing is.
 [[nodiscard]] std::string_view vet_call(const FromGate& call, MutableBytes payload) noexcept;
 
 // The same for a hole of a stream: a positive length, and flags 0.
 [[nodiscard]] std::string_view vet_hole(ByteView payload) noexcept;
 
-// True if `header` is that of an event which the schema knows. Others are dropped: no client of a gate that has the
-// same schema could get them.
+// True if `header` is that of an event which the schema knows. Others are dropped: no client of a gate that
+// has the same schema could get them.
 [[nodiscard]] bool is_known_event(const rpc::Header& header) noexcept;
 
 }  // namespace virtgate::workerd::worker

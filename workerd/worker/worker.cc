@@ -25,7 +25,8 @@ Worker::Worker(loop::Loop& loop, Settings settings, UniqueFd control)
     : loop_(loop),
       settings_(std::move(settings)),
       home_{loop, settings_.uris, scratch_, settings_.upstream_timeout},
-      control_(loop, std::move(control), 1, loop::to<&Worker::on_message>(*this), loop::to<&Worker::on_closed>(*this)) {
+      control_(loop, std::move(control), 1, loop::to<&Worker::on_message>(*this),
+               loop::to<&Worker::on_closed>(*this)) {
     if (const auto sent = control_.send(header_of(Procedure::ready, control_.next_serial()), {}); !sent)
         log_.error("the broker cannot be told that the worker serves: {}", sent.error().text);
 }
@@ -41,13 +42,10 @@ void Worker::on_message(rpc::Control::Message& message) noexcept {
 // Returns what is wrong with the message; empty if nothing is.
 std::string_view Worker::serve(rpc::Control::Message& message) {
     const rpc::Header expected = header_of(Procedure::serve, message.header.serial);
-    if (message.header != expected)
-        return "a message that is not known here";
-    if (message.fds.count() != 1)
-        return "a session without its descriptor";
+    if (message.header != expected) return "a message that is not known here";
+    if (message.fds.count() != 1) return "a session without its descriptor";
     auto args = proto::decode<proto::work::ServeArgs>(message.payload);
-    if (!args)
-        return "a session that does not decode";
+    if (!args) return "a session that does not decode";
     UniqueFd gate = message.fds.take(0);
     const std::uint64_t number = args->session;
     if (sessions_.size() >= settings_.sessions_max || sessions_.contains(number)) {
@@ -55,11 +53,10 @@ std::string_view Worker::serve(rpc::Control::Message& message) {
         say_ended(number);
         return {};
     }
-    if (!set_nonblocking(gate.get(), true))
-        return "a session with a closed descriptor";
-    sessions_.emplace(number, std::make_unique<Session>(home_, number, settings_.identity,
-                                                        Rights(std::move(args->may)), std::move(gate),
-                                                        loop::to<&Worker::on_session_ended>(*this)));
+    if (!set_nonblocking(gate.get(), true)) return "a session with a closed descriptor";
+    sessions_.emplace(
+        number, std::make_unique<Session>(home_, number, settings_.identity, Rights(std::move(args->may)),
+                                          std::move(gate), loop::to<&Worker::on_session_ended>(*this)));
     return {};
 }
 
@@ -71,7 +68,8 @@ void Worker::on_session_ended(std::uint64_t number) noexcept {
 void Worker::say_ended(std::uint64_t number) {
     const auto payload = proto::encode(proto::work::EndedArgs{.session = number});
     require(payload.has_value(), "the number of a session does not encode");
-    if (const auto sent = control_.send(header_of(Procedure::ended, control_.next_serial()), *payload); !sent) {
+    if (const auto sent = control_.send(header_of(Procedure::ended, control_.next_serial()), *payload);
+        !sent) {
         log_.error("the broker does not listen: {}", sent.error().text);
         loop_.stop();
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // worker - the sessions of one identity, and the channel to the broker.
 //
-// Trust:  the broker is believed: it says who the client is and what it may do. Each session is fed by a gate.
+// Trust:  the broker is believed: it says who the client is and what it may do. Each session is fed by a
+//         gate.
 // Limits: `sessions_max`; a session above it is closed and reported as ended. One thread.
 // Owns:   the sessions. When the broker is gone, so are they.
 #pragma once
@@ -15,19 +16,20 @@
 namespace virtgate::workerd::worker {
 
 class Worker {
-   public:
+public:
     struct Settings {
         std::string identity{};
         UriTable uris;
         Milliseconds upstream_timeout{};
         std::size_t sessions_max = 0;
     };
-    // Serves `control`, the channel to the broker, and says READY on it. The loop stops when the channel closes.
+    // Serves `control`, the channel to the broker, and says READY on it. The loop stops when the channel
+    // closes.
     Worker(loop::Loop& loop, Settings settings, UniqueFd control);
 
     [[nodiscard]] std::size_t sessions() const noexcept { return sessions_.size(); }
 
-   private:
+private:
     void on_message(rpc::Control::Message& message) noexcept;
     void on_closed(std::string_view reason) noexcept;
     void on_session_ended(std::uint64_t number) noexcept;

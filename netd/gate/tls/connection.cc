@@ -31,18 +31,14 @@ Result<std::unique_ptr<TlsConnection>> TlsConnection::make(const Credentials& cr
     gnutls_session_t session;
     // No tickets: a resumed session would come without a proof that the client holds its key.
     int code = gnutls_init(&session, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS);
-    if (code < 0)
-        return system_fault(0, fmt::format("cannot start TLS: {}", gnutls_strerror(code)));
+    if (code < 0) return system_fault(0, fmt::format("cannot start TLS: {}", gnutls_strerror(code)));
     made->session_.reset(session);
     const gnutls_datum_t nonce{reinterpret_cast<unsigned char*>(const_cast<std::byte*>(random.data())),
                                static_cast<unsigned>(random.size())};
     code = gnutls_priority_set(session, credentials.priority());
-    if (code >= 0)
-        code = gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, credentials.get());
-    if (code >= 0)
-        code = gnutls_handshake_set_random(session, &nonce);
-    if (code < 0)
-        return system_fault(0, fmt::format("cannot prepare TLS: {}", gnutls_strerror(code)));
+    if (code >= 0) code = gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, credentials.get());
+    if (code >= 0) code = gnutls_handshake_set_random(session, &nonce);
+    if (code < 0) return system_fault(0, fmt::format("cannot prepare TLS: {}", gnutls_strerror(code)));
     gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
     gnutls_handshake_set_max_packet_length(session, Transcript::k_transcript_max);
     gnutls_handshake_set_timeout(session, 0);  // deadlines are the loop's
@@ -71,8 +67,7 @@ ssize_t TlsConnection::pull(void* self, void* into, std::size_t size) noexcept {
             c.error_ = errno;
     }
     if (c.raw_.empty()) {
-        if (c.ended_)
-            return 0;
+        if (c.ended_) return 0;
         gnutls_transport_set_errno(c.session_.get(), c.error_ != 0 ? c.error_ : EAGAIN);
         return -1;
     }
@@ -101,8 +96,7 @@ int TlsConnection::on_message(gnutls_session_t session, unsigned type, unsigned,
     auto& c = *static_cast<TlsConnection*>(gnutls_session_get_ptr(session));
     try {
         const ByteView bytes(reinterpret_cast<const std::byte*>(body->data), body->size);
-        if (c.transcript_.add(type, incoming != 0, bytes))
-            return 0;
+        if (c.transcript_.add(type, incoming != 0, bytes)) return 0;
         c.too_long_ = true;
     } catch (...) {
         return GNUTLS_E_MEMORY_ERROR;
@@ -123,8 +117,7 @@ void TlsConnection::begin_turn() noexcept {
 void TlsConnection::end_turn() {
     // What GnuTLS did not take stays here; the thread's buffer belongs to the next connection.
     if (raw_.empty()) {
-        if (!saved_.empty())
-            saved_ = ByteVector{};
+        if (!saved_.empty()) saved_ = ByteVector{};
     } else {
         saved_ = ByteVector(raw_.begin(), raw_.end());
     }
@@ -138,8 +131,7 @@ TlsStep TlsConnection::fail(std::string_view why) noexcept {
 
 TlsStep TlsConnection::handshake() {
     if (has_output()) {
-        if (const TlsStep step = flush(); step != TlsStep::done)
-            return step;
+        if (const TlsStep step = flush(); step != TlsStep::done) return step;
     }
     begin_turn();
     const SigningContext* before = set_signing_context(this);
@@ -152,14 +144,11 @@ TlsStep TlsConnection::handshake() {
         gnutls_handshake_set_hook_function(session_.get(), GNUTLS_HANDSHAKE_ANY, GNUTLS_HOOK_PRE, nullptr);
         return sent == TlsStep::want_write ? TlsStep::done : sent;
     }
-    if (sent == TlsStep::failed)
-        return sent;
+    if (sent == TlsStep::failed) return sent;
     if (code == GNUTLS_E_AGAIN || code == GNUTLS_E_INTERRUPTED)
         return sent == TlsStep::want_write ? sent : TlsStep::want_read;
-    if (code == GNUTLS_E_PREMATURE_TERMINATION || ended_)
-        return TlsStep::closed;
-    if (too_long_)
-        return fail("the handshake is too long");
+    if (code == GNUTLS_E_PREMATURE_TERMINATION || ended_) return TlsStep::closed;
+    if (too_long_) return fail("the handshake is too long");
     return fail(gnutls_strerror(code));
 }
 
@@ -187,21 +176,31 @@ TlsStep TlsConnection::receive(MutableBytes into, std::size_t& size) {
     }
     end_turn();
     // GnuTLS answers a key update by itself.
-    if (!buffers().out.empty() && write_out(buffers().out) == TlsStep::failed)
-        return TlsStep::failed;
+    if (!buffers().out.empty() && write_out(buffers().out) == TlsStep::failed) return TlsStep::failed;
     return step;
 }
 
-TlsStep TlsConnection::send(ByteView bytes) {
-    buffers().out.clear();
+void TlsConnection::begin_records() noexcept { buffers().out.clear(); }
+
+TlsStep TlsConnection::add_records(ByteView bytes) {
     while (!bytes.empty()) {
-        const ssize_t n = gnutls_record_send(session_.get(), bytes.data(), std::min(bytes.size(), k_record_max));
-        if (n < 0)
-            return fail(gnutls_strerror(static_cast<int>(n)));
+        const ssize_t n =
+            gnutls_record_send(session_.get(), bytes.data(), std::min(bytes.size(), k_record_max));
+        if (n < 0) return fail(gnutls_strerror(static_cast<int>(n)));
         bytes = bytes.subspan(static_cast<std::size_t>(n));
     }
+    return TlsStep::done;
+}
+
+TlsStep TlsConnection::send_records() {
     const TlsStep step = write_out(buffers().out);
     return step == TlsStep::want_write ? TlsStep::done : step;
+}
+
+TlsStep TlsConnection::send(ByteView bytes) {
+    begin_records();
+    const TlsStep step = add_records(bytes);
+    return step == TlsStep::done ? send_records() : step;
 }
 
 // Sends records behind those that wait already; keeps what the kernel does not take.
@@ -212,10 +211,8 @@ TlsStep TlsConnection::write_out(ByteView bytes) {
     }
     while (!bytes.empty()) {
         const ssize_t n = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno != EAGAIN && errno != ENOBUFS)
-            return fail("the connection was lost");
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno != EAGAIN && errno != ENOBUFS) return fail("the connection was lost");
         if (n < 0) {
             waiting_.assign(bytes.begin(), bytes.end());
             return TlsStep::want_write;

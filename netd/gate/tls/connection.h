@@ -32,7 +32,7 @@ enum class TlsStep : unsigned char {
 };
 
 class TlsConnection final : private SigningContext {
-   public:
+public:
     static constexpr std::size_t k_raw_size = 65536;
     static constexpr std::size_t k_record_max = 16384;
     using Random = std::array<std::byte, 32>;
@@ -40,8 +40,8 @@ class TlsConnection final : private SigningContext {
     // Starts TLS as server on `socket` (connected, non-blocking). `random` becomes the server's random; doorman
     // gave it. `credentials` have to outlive the connection.
     // Error: system's fault, no memory.
-    [[nodiscard]] static Result<std::unique_ptr<TlsConnection>> make(const Credentials& credentials, UniqueFd socket,
-                                                                     const Random& random);
+    [[nodiscard]] static Result<std::unique_ptr<TlsConnection>> make(const Credentials& credentials,
+                                                                     UniqueFd socket, const Random& random);
     TlsConnection(const TlsConnection&) = delete;
     TlsConnection& operator=(const TlsConnection&) = delete;
     ~TlsConnection() override;
@@ -59,6 +59,11 @@ class TlsConnection final : private SigningContext {
     // Sends all of `bytes`. done: all of it left, or the kernel took what it could and the rest waits here
     // (has_output()). failed: the connection is broken.
     [[nodiscard]] TlsStep send(ByteView bytes);
+    // The same in steps, where the borders of records matter: bytes of different add_records() never share one.
+    // Between begin and send nothing else may be called on any connection of this thread.
+    void begin_records() noexcept;
+    [[nodiscard]] TlsStep add_records(ByteView bytes);
+    [[nodiscard]] TlsStep send_records();
     // Sends what waits. done when nothing waits any more.
     [[nodiscard]] TlsStep flush();
     [[nodiscard]] bool has_output() const noexcept { return !waiting_.empty(); }
@@ -69,7 +74,7 @@ class TlsConnection final : private SigningContext {
     // Why the last call failed. Valid until the next call.
     [[nodiscard]] std::string_view why() const noexcept { return why_; }
 
-   private:
+private:
     explicit TlsConnection(UniqueFd socket) noexcept : socket_(std::move(socket)) {}
     [[nodiscard]] ByteVector transcript_hash() const override;
 
@@ -86,9 +91,10 @@ class TlsConnection final : private SigningContext {
     UniqueFd socket_;
     std::unique_ptr<gnutls_session_int, FreeWith<gnutls_deinit>> session_;
     Transcript transcript_;
-    ByteView raw_{};      // bytes of the socket that GnuTLS has not taken yet, in the thread's buffer or in saved_
-    ByteVector saved_;    // the same between turns
-    ByteVector waiting_;  // records that the kernel did not take yet
+    ByteView
+        raw_{};  // bytes of the socket that GnuTLS has not taken yet, in the thread's buffer or in saved_
+    ByteVector saved_;       // the same between turns
+    ByteVector waiting_;     // records that the kernel did not take yet
     bool may_read_ = false;  // the socket has not been read in this turn
     bool ended_ = false;     // the socket said end of file
     int error_ = 0;          // errno of the socket's failure

@@ -24,13 +24,13 @@ struct Scheme {
 // IANA's TLS SignatureScheme numbers of what TLS 1.3 allows in a CertificateVerify. GnuTLS names some of them in
 // two ways, with and without the curve.
 constexpr std::array k_schemes{
-    Scheme{GNUTLS_SIGN_RSA_PSS_RSAE_SHA256, 0x0804},      Scheme{GNUTLS_SIGN_RSA_PSS_RSAE_SHA384, 0x0805},
-    Scheme{GNUTLS_SIGN_RSA_PSS_RSAE_SHA512, 0x0806},      Scheme{GNUTLS_SIGN_RSA_PSS_SHA256, 0x0809},
-    Scheme{GNUTLS_SIGN_RSA_PSS_SHA384, 0x080a},           Scheme{GNUTLS_SIGN_RSA_PSS_SHA512, 0x080b},
-    Scheme{GNUTLS_SIGN_ECDSA_SECP256R1_SHA256, 0x0403},   Scheme{GNUTLS_SIGN_ECDSA_SECP384R1_SHA384, 0x0503},
-    Scheme{GNUTLS_SIGN_ECDSA_SECP521R1_SHA512, 0x0603},   Scheme{GNUTLS_SIGN_ECDSA_SHA256, 0x0403},
-    Scheme{GNUTLS_SIGN_ECDSA_SHA384, 0x0503},             Scheme{GNUTLS_SIGN_ECDSA_SHA512, 0x0603},
-    Scheme{GNUTLS_SIGN_EDDSA_ED25519, 0x0807},            Scheme{GNUTLS_SIGN_EDDSA_ED448, 0x0808},
+    Scheme{GNUTLS_SIGN_RSA_PSS_RSAE_SHA256, 0x0804},    Scheme{GNUTLS_SIGN_RSA_PSS_RSAE_SHA384, 0x0805},
+    Scheme{GNUTLS_SIGN_RSA_PSS_RSAE_SHA512, 0x0806},    Scheme{GNUTLS_SIGN_RSA_PSS_SHA256, 0x0809},
+    Scheme{GNUTLS_SIGN_RSA_PSS_SHA384, 0x080a},         Scheme{GNUTLS_SIGN_RSA_PSS_SHA512, 0x080b},
+    Scheme{GNUTLS_SIGN_ECDSA_SECP256R1_SHA256, 0x0403}, Scheme{GNUTLS_SIGN_ECDSA_SECP384R1_SHA384, 0x0503},
+    Scheme{GNUTLS_SIGN_ECDSA_SECP521R1_SHA512, 0x0603}, Scheme{GNUTLS_SIGN_ECDSA_SHA256, 0x0403},
+    Scheme{GNUTLS_SIGN_ECDSA_SHA384, 0x0503},           Scheme{GNUTLS_SIGN_ECDSA_SHA512, 0x0603},
+    Scheme{GNUTLS_SIGN_EDDSA_ED25519, 0x0807},          Scheme{GNUTLS_SIGN_EDDSA_ED448, 0x0808},
 };
 
 }  // namespace
@@ -55,8 +55,7 @@ struct KeyCallbacks {
                 return GNUTLS_E_PK_SIGN_FAILED;
             }
             auto* copy = static_cast<unsigned char*>(gnutls_malloc(made->size()));
-            if (copy == nullptr)
-                return GNUTLS_E_MEMORY_ERROR;
+            if (copy == nullptr) return GNUTLS_E_MEMORY_ERROR;
             std::memcpy(copy, made->data(), made->size());
             signature->data = copy;
             signature->size = static_cast<unsigned>(made->size());
@@ -77,10 +76,8 @@ struct KeyCallbacks {
     }
     static int info(gnutls_privkey_t, unsigned flags, void* key_info) noexcept {
         const auto* info = static_cast<const Credentials::KeyInfo*>(key_info);
-        if ((flags & GNUTLS_PRIVKEY_INFO_PK_ALGO) != 0)
-            return static_cast<int>(info->algorithm);
-        if ((flags & GNUTLS_PRIVKEY_INFO_PK_ALGO_BITS) != 0)
-            return static_cast<int>(info->bits);
+        if ((flags & GNUTLS_PRIVKEY_INFO_PK_ALGO) != 0) return static_cast<int>(info->algorithm);
+        if ((flags & GNUTLS_PRIVKEY_INFO_PK_ALGO_BITS) != 0) return static_cast<int>(info->bits);
         if ((flags & GNUTLS_PRIVKEY_INFO_HAVE_SIGN_ALGO) != 0)
             return static_cast<int>(gnutls_sign_supports_pk_algorithm(
                 static_cast<gnutls_sign_algorithm_t>(GNUTLS_FLAGS_TO_SIGN_ALGO(flags)), info->algorithm));
@@ -91,7 +88,8 @@ struct KeyCallbacks {
 namespace {
 
 gnutls_datum_t datum_of(const std::string& text) noexcept {
-    return {reinterpret_cast<unsigned char*>(const_cast<char*>(text.data())), static_cast<unsigned>(text.size())};
+    return {reinterpret_cast<unsigned char*>(const_cast<char*>(text.data())),
+            static_cast<unsigned>(text.size())};
 }
 
 Error tls_error(std::string_view what, int code) {
@@ -105,21 +103,19 @@ struct CertificateList {
     CertificateList(const CertificateList&) = delete;
     CertificateList& operator=(const CertificateList&) = delete;
     ~CertificateList() {
-        for (unsigned i = 0; i < count; ++i)
-            gnutls_x509_crt_deinit(items.at(i));
+        for (unsigned i = 0; i < count; ++i) gnutls_x509_crt_deinit(items.at(i));
     }
 };
 
 }  // namespace
 
 Result<std::unique_ptr<Credentials>> Credentials::make(const std::string& certificate_pem,
-                                                       const std::string& authorities_pem, const std::string& priority,
-                                                       Signer& signer) {
+                                                       const std::string& authorities_pem,
+                                                       const std::string& priority, Signer& signer) {
     auto made = std::unique_ptr<Credentials>(new Credentials);
     gnutls_certificate_credentials_t credentials;
     int code = gnutls_certificate_allocate_credentials(&credentials);
-    if (code < 0)
-        return tl::unexpected(tls_error("cannot make TLS credentials", code));
+    if (code < 0) return tl::unexpected(tls_error("cannot make TLS credentials", code));
     made->credentials_.reset(credentials);
 
     // gnutls_certificate_set_key() takes these over, so they must not be freed here after it has succeeded.
@@ -133,40 +129,40 @@ Result<std::unique_ptr<Credentials>> Credentials::make(const std::string& certif
         return tl::unexpected(tls_error("cannot use the server's certificate", code));
     made->key_info_ = std::make_unique<KeyInfo>();
     made->key_info_->signer = &signer;
-    made->key_info_->algorithm =
-        static_cast<gnutls_pk_algorithm_t>(gnutls_pubkey_get_pk_algorithm(chain[0].pubkey, &made->key_info_->bits));
+    made->key_info_->algorithm = static_cast<gnutls_pk_algorithm_t>(
+        gnutls_pubkey_get_pk_algorithm(chain[0].pubkey, &made->key_info_->bits));
 
     gnutls_privkey_t key;
     code = gnutls_privkey_init(&key);
     if (code >= 0)
-        code = gnutls_privkey_import_ext4(key, made->key_info_.get(), KeyCallbacks::sign_data, KeyCallbacks::sign_hash,
-                                          nullptr, nullptr, KeyCallbacks::info, 0);
+        code = gnutls_privkey_import_ext4(key, made->key_info_.get(), KeyCallbacks::sign_data,
+                                          KeyCallbacks::sign_hash, nullptr, nullptr, KeyCallbacks::info, 0);
     if (code >= 0)
         code = gnutls_certificate_set_key(made->credentials_.get(), nullptr, 0, chain.data(),
                                           static_cast<int>(chain_size), key);
-    if (code < 0)
-        return tl::unexpected(tls_error("cannot use the server's certificate with its key", code));
+    if (code < 0) return tl::unexpected(tls_error("cannot use the server's certificate with its key", code));
 
     // The authorities are only named to the client; whether its certificate is good is for doorman to say.
     CertificateList authorities;
     const gnutls_datum_t ca = datum_of(authorities_pem);
     authorities.count = authorities.items.size();
-    code = gnutls_x509_crt_list_import(authorities.items.data(), &authorities.count, &ca, GNUTLS_X509_FMT_PEM, 0);
+    code = gnutls_x509_crt_list_import(authorities.items.data(), &authorities.count, &ca, GNUTLS_X509_FMT_PEM,
+                                       0);
     if (code < 0) {
         authorities.count = 0;
         return tl::unexpected(tls_error("cannot use the authorities' certificates", code));
     }
     code = gnutls_certificate_set_x509_trust(made->credentials_.get(), authorities.items.data(),
                                              static_cast<int>(authorities.count));
-    if (code < 0)
-        return tl::unexpected(tls_error("cannot use the authorities' certificates", code));
+    if (code < 0) return tl::unexpected(tls_error("cannot use the authorities' certificates", code));
 
     gnutls_priority_t cache;
     const char* where = nullptr;
     const std::string only_13 = priority + ":-VERS-ALL:+VERS-TLS1.3";
     code = gnutls_priority_init(&cache, only_13.c_str(), &where);
     if (code < 0)
-        return tl::unexpected(tls_error(fmt::format("cannot use the priority string \"{}\"", priority), code));
+        return tl::unexpected(
+            tls_error(fmt::format("cannot use the priority string \"{}\"", priority), code));
     made->priority_.reset(cache);
     return made;
 }

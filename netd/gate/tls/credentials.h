@@ -22,7 +22,7 @@ class Signer;
 // What the thread's current handshake wants signed; GnuTLS's callback carries no session, so the connection says
 // so around each call into the handshake.
 class SigningContext {
-   public:
+public:
     virtual ~SigningContext() = default;
     // The hash of the handshake's transcript so far, with the hash function of its cipher suite.
     [[nodiscard]] virtual ByteVector transcript_hash() const = 0;
@@ -31,21 +31,23 @@ class SigningContext {
 const SigningContext* set_signing_context(const SigningContext* context) noexcept;
 
 class Credentials {
-   public:
+public:
     // `certificate_pem`: the server's chain, leaf first. `authorities_pem`: whose names go to the client with the
     // request for its certificate. `priority`: a GnuTLS priority string; TLS 1.3 only is enforced whatever it says.
     // `signer` has to outlive the result.
     // Error: system's fault: a certificate or the priority string is unusable.
     [[nodiscard]] static Result<std::unique_ptr<Credentials>> make(const std::string& certificate_pem,
                                                                    const std::string& authorities_pem,
-                                                                   const std::string& priority, Signer& signer);
+                                                                   const std::string& priority,
+                                                                   Signer& signer);
 
     [[nodiscard]] gnutls_certificate_credentials_t get() const noexcept { return credentials_.get(); }
     [[nodiscard]] gnutls_priority_t priority() const noexcept { return priority_.get(); }
 
-   private:
+private:
     Credentials() = default;
-    std::unique_ptr<gnutls_certificate_credentials_st, FreeWith<gnutls_certificate_free_credentials>> credentials_;
+    std::unique_ptr<gnutls_certificate_credentials_st, FreeWith<gnutls_certificate_free_credentials>>
+        credentials_;
     std::unique_ptr<gnutls_priority_st, FreeWith<gnutls_priority_deinit>> priority_;
     struct KeyInfo {
         Signer* signer = nullptr;

@@ -19,8 +19,7 @@ using channel::Outcome;
 
 Done Signer::adopt(UniqueFd channel) {
     constexpr timeval k_limit{.tv_sec = k_answer_time.count() / 1000, .tv_usec = 0};
-    if (auto blocking = set_nonblocking(channel.get(), false); !blocking)
-        return blocking;
+    if (auto blocking = set_nonblocking(channel.get(), false); !blocking) return blocking;
     for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO})
         if (setsockopt(channel.get(), SOL_SOCKET, option, &k_limit, sizeof k_limit) < 0)
             return system_fault(errno, "cannot set a time limit on the keeper's channel");
@@ -29,8 +28,7 @@ Done Signer::adopt(UniqueFd channel) {
 }
 
 Result<ByteVector> Signer::ask_sign(std::uint16_t scheme, ByteView transcript_hash) {
-    if (!channel_)
-        return system_fault(0, "there is no keeper");
+    if (!channel_) return system_fault(0, "there is no keeper");
     return exchange(scheme, transcript_hash);
 }
 
@@ -42,10 +40,9 @@ Result<ByteVector> Signer::exchange(std::uint16_t scheme, ByteView transcript_ha
                            .type = rpc::Type::call,
                            .serial = ++serial_,
                            .status = rpc::Status::ok};
-    const auto arguments = proto::encode(
-        keeper::SignArgs{.scheme = scheme, .transcript_hash = {transcript_hash.begin(), transcript_hash.end()}});
-    if (!arguments)
-        return system_fault(0, "a transcript hash of an impossible size");
+    const auto arguments = proto::encode(keeper::SignArgs{
+        .scheme = scheme, .transcript_hash = {transcript_hash.begin(), transcript_hash.end()}});
+    if (!arguments) return system_fault(0, "a transcript hash of an impossible size");
     if (channel::send_packet(channel_.get(), rpc::make_frame(call, *arguments)) != Outcome::done) {
         channel_.reset();
         return system_fault(0, "the keeper does not listen");

@@ -17,7 +17,7 @@
 namespace virtgate::netd::gate {
 
 class Signer {
-   public:
+public:
     static constexpr Milliseconds k_answer_time{5000};
 
     // Uses `channel` (SOCK_SEQPACKET) from now on, in place of an earlier one.
@@ -28,7 +28,7 @@ class Signer {
     // unless the keeper refused.
     [[nodiscard]] Result<ByteVector> ask_sign(std::uint16_t scheme, ByteView transcript_hash);
 
-   private:
+private:
     Result<ByteVector> exchange(std::uint16_t scheme, ByteView transcript_hash);
     UniqueFd channel_;
     std::uint32_t serial_ = 0;

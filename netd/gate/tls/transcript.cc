@@ -21,11 +21,9 @@ void put_header(ByteVector& out, std::byte type, std::size_t size) {
 }  // namespace
 
 bool Transcript::add(unsigned type, bool incoming, ByteView body) {
-    if (bytes_.size() + 4 + body.size() > k_transcript_max)
-        return false;
+    if (bytes_.size() + 4 + body.size() > k_transcript_max) return false;
     if (type == GNUTLS_HANDSHAKE_CERTIFICATE_VERIFY && incoming) {
-        if (body.size() > k_certificate_verify_max)
-            return false;
+        if (body.size() > k_certificate_verify_max) return false;
         client_end_ = bytes_.size();
         certificate_verify_.assign(body.begin(), body.end());
     }
@@ -43,8 +41,7 @@ ByteVector Transcript::hash(int algorithm) const {
     const auto digest = static_cast<gnutls_digest_algorithm_t>(algorithm);
     const unsigned size = gnutls_hash_get_len(digest);
     gnutls_hash_hd_t handle;
-    if (bytes_.empty() || size == 0 || gnutls_hash_init(&handle, digest) < 0)
-        return {};
+    if (bytes_.empty() || size == 0 || gnutls_hash_init(&handle, digest) < 0) return {};
     ByteVector result(size);
     bool good = true;
     if (first_hello_ != 0) {

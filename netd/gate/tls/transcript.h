@@ -15,7 +15,7 @@
 namespace virtgate::netd::gate {
 
 class Transcript {
-   public:
+public:
     static constexpr std::size_t k_transcript_max = 57344;
     static constexpr std::size_t k_certificate_verify_max = 2048;
 
@@ -37,7 +37,7 @@ class Transcript {
     // Frees all.
     void clear() noexcept;
 
-   private:
+private:
     ByteVector bytes_;
     std::size_t first_hello_ = 0;  // size of the ClientHello that a HelloRetryRequest answered, or 0
     std::size_t client_end_ = 0;

@@ -8,6 +8,7 @@ import subprocess
 _LEAF = "basicConstraints=critical,CA:false\nkeyUsage=critical,digitalSignature,keyEncipherment\n"
 _EXTENSIONS = {
     "client": _LEAF + "extendedKeyUsage=clientAuth\n",
+    "nothing but a server": _LEAF + "extendedKeyUsage=critical,serverAuth\n",
     "server": _LEAF + "extendedKeyUsage=serverAuth\nsubjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n",
     "ca": "basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign,cRLSign\n",
 }

@@ -5,6 +5,7 @@ guess.
 
 import os
 import pathlib
+import re
 import signal
 import time
 
@@ -20,14 +21,16 @@ def _stat(pid):
 
 
 def name(pid):
-    """The program's name from its command line: comm is cut at 15 characters, and exe cannot be read of a
-    protected process.
+    """The program's name. Virtgate's processes call themselves "virtgate: gate-1": that is "virtgate-gate".
+
+    Read from the command line: comm is cut at 15 characters, and exe cannot be read of a protected process.
     """
     try:
-        first = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
     except OSError:
         return ""
-    return os.path.basename(first.split(b":")[0].split(b" ")[0].decode(errors="replace"))
+    title = re.match(r"virtgate: (\w+)", words)
+    return "virtgate-" + title[1] if title else os.path.basename(words.split(" ")[0])
 
 
 def identity(pid):

@@ -229,6 +229,8 @@ class RecordingUpstream:
                 reader = wire.Reader(frame.payload)
                 connection.uri = reader.maybe(reader.text) or ""
             connection.send(wire.reply(frame, minimal_result(frame)))
+            if frame.proc == wire.CONNECT_CLOSE and frame.prog == wire.REMOTE:
+                connection.die()
         elif frame.type == wire.STREAM and frame.status in (wire.OK, wire.ERROR):
             connection.send(wire.stream(frame, b"", wire.OK))
 

@@ -47,7 +47,8 @@ int serve(const std::string& path, bool only_check) {
     set_log_level(settings->log_level);
     auto pki = netd::read_pki(*settings);
     if (!pki) return fail(pki.error(), spawn::k_exit_config);
-    if (const auto key = netd::open_key(*settings); !key) return fail(key.error(), spawn::k_exit_config);
+    auto key = netd::open_key(*settings);
+    if (!key) return fail(key.error(), spawn::k_exit_config);
     if (only_check) {
         fmt::print("{}: no mistakes found\n", path);
         return 0;
@@ -60,9 +61,8 @@ int serve(const std::string& path, bool only_check) {
     auto listener = netd::open_listener(settings->address, settings->port);
     if (!listener) return fail(listener.error(), spawn::k_exit_system);
     const auto loop = loop::make_event_loop();
-    netd::Supervisor supervisor(*loop, path, std::move(*directory), std::move(*settings), std::move(*pki),
-                                std::move(*listener));
-    return supervisor.run();
+    netd::Supervisor supervisor(*loop, path, std::move(*directory), std::move(*listener));
+    return supervisor.run(std::move(*settings), std::move(*pki), std::move(*key));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 namespace virtgate::proto::xdrgen {
 
@@ -11,123 +12,45 @@ namespace {
 
 using Words = std::vector<std::string_view>;
 
+// Object, and its permissions separated by spaces.
+constexpr std::pair<std::string_view, std::string_view> k_permissions[] = {
+    {"connect",
+     "getattr read write search_domains search_networks search_storage_pools search_node_devices "
+     "search_interfaces search_secrets search_nwfilters search_nwfilter_bindings "
+     "detect_storage_pools pm_control interface_transaction"},
+    {"domain",
+     "getattr read write read_secure start stop reset save delete migrate checkpoint snapshot "
+     "suspend hibernate core_dump pm_control init_control inject_nmi send_input send_signal "
+     "fs_trim fs_freeze block_read block_write mem_read open_graphics open_device screenshot "
+     "open_namespace set_time set_password"},
+    {"interface", "getattr read write save delete start stop"},
+    {"network", "getattr read write save delete start stop search_ports"},
+    {"network_port", "getattr read write create delete"},
+    {"node_device", "getattr read write start stop detach delete"},
+    {"nwfilter", "getattr read write save delete"},
+    {"nwfilter_binding", "getattr read create delete"},
+    {"secret", "getattr read write read_secure save delete"},
+    {"storage_pool", "getattr read write save delete start stop refresh search_storage_vols format"},
+    {"storage_vol", "getattr read create delete format resize data_read data_write"},
+};
+
+Words split_words(std::string_view text) {
+    Words words;
+    while (!text.empty()) {
+        const std::size_t end = std::min(text.find(' '), text.size());
+        words.push_back(text.substr(0, end));
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return words;
+}
+
 const std::map<std::string_view, Words>& permissions() {
-    static const std::map<std::string_view, Words> k_permissions{
-        {"connect",
-         {
-             "getattr",
-             "read",
-             "write",
-             "search_domains",
-             "search_networks",
-             "search_storage_pools",
-             "search_node_devices",
-             "search_interfaces",
-             "search_secrets",
-             "search_nwfilters",
-             "search_nwfilter_bindings",
-             "detect_storage_pools",
-             "pm_control",
-             "interface_transaction",
-         }},
-        {"domain",
-         {
-             "getattr",      "read",          "write",       "read_secure", "start",          "stop",
-             "reset",        "save",          "delete",      "migrate",     "checkpoint",     "snapshot",
-             "suspend",      "hibernate",     "core_dump",   "pm_control",  "init_control",   "inject_nmi",
-             "send_input",   "send_signal",   "fs_trim",     "fs_freeze",   "block_read",     "block_write",
-             "mem_read",     "open_graphics", "open_device", "screenshot",  "open_namespace", "set_time",
-             "set_password",
-         }},
-        {"interface",
-         {
-             "getattr",
-             "read",
-             "write",
-             "save",
-             "delete",
-             "start",
-             "stop",
-         }},
-        {"network",
-         {
-             "getattr",
-             "read",
-             "write",
-             "save",
-             "delete",
-             "start",
-             "stop",
-             "search_ports",
-         }},
-        {"network_port",
-         {
-             "getattr",
-             "read",
-             "write",
-             "create",
-             "delete",
-         }},
-        {"node_device",
-         {
-             "getattr",
-             "read",
-             "write",
-             "start",
-             "stop",
-             "detach",
-             "delete",
-         }},
-        {"nwfilter",
-         {
-             "getattr",
-             "read",
-             "write",
-             "save",
-             "delete",
-         }},
-        {"nwfilter_binding",
-         {
-             "getattr",
-             "read",
-             "create",
-             "delete",
-         }},
-        {"secret",
-         {
-             "getattr",
-             "read",
-             "write",
-             "read_secure",
-             "save",
-             "delete",
-         }},
-        {"storage_pool",
-         {
-             "getattr",
-             "read",
-             "write",
-             "save",
-             "delete",
-             "start",
-             "stop",
-             "refresh",
-             "search_storage_vols",
-             "format",
-         }},
-        {"storage_vol",
-         {
-             "getattr",
-             "read",
-             "create",
-             "delete",
-             "format",
-             "resize",
-             "data_read",
-             "data_write",
-         }},
-    };
-    return k_permissions;
+    static const std::map<std::string_view, Words> k_map = [] {
+        std::map<std::string_view, Words> map;
+        for (const auto& [object, words] : k_permissions) map.emplace(object, split_words(words));
+        return map;
+    }();
+    return k_map;
 }
 
 bool has(const Words& words, std::string_view word) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // client - one libvirt client of the load generator, and the loop that drives many of them in one thread.
 //
-// A Client connects, shakes hands, asks AUTH_LIST and, if wanted, for keepalive, and opens the URI. Then its Task
-// decides.
+// A Client connects, shakes hands, asks AUTH_LIST and, if wanted, for keepalive, and opens the URI. Then its
+// Task decides.
 // Limits: at most k_calls_max calls in flight on one connection.
 // Owns:   a Loop owns its Clients; a Task is borrowed and must outlive the Loop.
 #pragma once

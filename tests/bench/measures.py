@@ -28,8 +28,8 @@ class Plan:
 
     def __init__(self, quick):
         self.rounds = 2 if quick else 5
-        self.seconds = 0.25 if quick else 0.6
-        self.connect_seconds = 0.3 if quick else 0.7
+        self.seconds = 0.25 if quick else 0.5
+        self.connect_seconds = 0.3 if quick else 0.6
         self.idle_clients = 100 if quick else 1000
         self.idle_seconds = 1.0 if quick else 5.0
         self.keepalive_seconds = 6.0 if quick else 11.0

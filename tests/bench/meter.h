@@ -10,8 +10,8 @@
 
 namespace virtgate::bench {
 
-// CPU time in nanoseconds that the process `pid` has used, with the threads that have ended; 0 if it is gone. A
-// `pid` of 0 stands for this process.
+// CPU time in nanoseconds that the process `pid` has used, with the threads that have ended; 0 if it is gone.
+// A `pid` of 0 stands for this process.
 [[nodiscard]] std::uint64_t read_cpu(pid_t pid) noexcept;
 
 // Measures from start() to stop().

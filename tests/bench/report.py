@@ -106,7 +106,8 @@ class Report:
             rows.append((f"{call}: p50 at 1x1, to (a)", ratios(figure, "c", figure, "a"), 1.8, False))
             for shape in SHAPES:
                 figure = f"{call} {shape} CPU"
-                rows.append((f"{call}: CPU us added per call at {shape}", get(f"{figure} ours", "c"), 25, False))
+                values = get(f"{figure} ours", "c")
+                rows.append((f"{call}: CPU us added per call at {shape}", values, 25, False))
                 values = ratios(f"{figure} ours", "c", f"{figure} libvirtd", "a")
                 rows.append(("    the same, to what libvirtd itself needs in (a)", values, None, False))
         for shape in ("1x1", "16x4"):

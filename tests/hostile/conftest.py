@@ -4,6 +4,7 @@ waits for them.
 """
 
 import os
+import pathlib
 import select
 import signal
 import threading
@@ -67,9 +68,9 @@ def slow_clients(scratch, running_suite):
 
 @pytest.hookimpl(trylast=True)  # behind the choice by -k
 def pytest_collection_modifyitems(items):
-    """Tests of slow_clients run last; the first test of all makes them."""
+    """Tests of slow_clients run last; the first hostile test of all makes them."""
     last = [item for item in items if "slow_clients" in item.fixturenames]
-    if last:
-        items[:] = [item for item in items if item not in last] + last
-        if "slow_clients" not in items[0].fixturenames:
-            items[0].fixturenames.append("slow_clients")
+    items[:] = [item for item in items if item not in last] + last
+    hostile = [item for item in items if item.path.parent == pathlib.Path(__file__).parent]
+    if last and hostile[0] not in last:
+        hostile[0].fixturenames.append("slow_clients")

@@ -3,6 +3,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -31,6 +32,43 @@ def test_client_that_never_reads_its_replies(gate, back):
         assert served < 5000, "the upstream was asked for all replies although nobody read any"
         first = greedy.client.answer(wire.call(wire.GET_HOSTNAME, b"", 0))
         assert first.payload == big
+
+
+FLOODS = {
+    "pings": wire.keepalive(),
+    "calls that are refused": wire.call(99999),
+    "calls that the gate answers": wire.call(wire.AUTH_LIST),
+    "calls before CONNECT_OPEN": wire.call(wire.GET_HOSTNAME),
+}
+
+
+def test_floods_by_clients_that_never_read(gate, back):
+    """Each frame makes an answer of our own, up to ten times as long: they must not pile up anywhere."""
+    pids = gate.pids("virtgate-gate") + gate.pids("virtgate-worker")
+    taken = {}
+
+    def flood(name, client):
+        piece, taken[name] = FLOODS[name].pack() * 10_000, 0
+        try:
+            while taken[name] < 100:
+                client.send(piece, patience=1.0)
+                taken[name] += 1
+        except TimeoutError:
+            pass
+
+    flooders = {name: gate.connect() for name in FLOODS}
+    with Session(gate, back) as other:
+        before = sum(map(processes.resident, pids))
+        threads = [threading.Thread(target=flood, args=item) for item in flooders.items()]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            assert other.client.ask(wire.GET_LIB_VERSION, patience=3.0).status == wire.OK
+        assert all(count < 100 for count in taken.values()), f"a million frames without a reader: {taken}"
+        grown = sum(map(processes.resident, pids)) - before
+    for client in flooders.values():
+        client.close()
+    assert grown < 32 << 20, f"gates and workers grew by {grown >> 20} MiB"
 
 
 def test_thousand_pipelined_calls_are_all_answered_to_a_slow_reader(gate, back):

@@ -5,6 +5,8 @@ import os
 import random
 import ssl
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -147,10 +149,8 @@ def test_handshake_then_silence_is_not_a_session(gate, back):
         assert back.bytes() == b""
 
 
-def test_renegotiation_and_early_close(gate, back):
-    """An end at any step of the handshake leaves nothing behind: 50 clients leave after their first
-    flight.
-    """
+def test_end_inside_the_first_flight(gate, back):
+    """50 clients leave before, inside and behind their ClientHello."""
     for turn in range(50):
         sock = wire.connect_tcp(gate.port)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -166,8 +166,8 @@ def test_renegotiation_and_early_close(gate, back):
         assert session.passed() == []
 
 
-def test_key_update_by_the_client(gate, back):
-    """Random record sizes and many records; the client's library may update keys, the gate must follow."""
+def test_records_of_any_size(gate, back):
+    """300 calls in TLS records of 1 to 16384 bytes."""
     with Session(gate, back) as session:
         rng = random.Random(3)
         calls = [
@@ -180,6 +180,54 @@ def test_key_update_by_the_client(gate, back):
             data = data[size:]
         assert sorted(session.client.receive().serial for _ in calls) == list(range(300))
         assert session.passed() == calls
+
+
+def test_client_that_updates_its_keys(gate):
+    """openssl's client sends a key update when a line begins with K (and asks for the server's) or k."""
+    command = [
+        "openssl",
+        "s_client",
+        "-connect",
+        f"127.0.0.1:{gate.port}",
+        "-servername",
+        "localhost",
+        "-brief",
+    ]
+    command += [
+        "-CAfile",
+        gate.pki / "cacert.pem",
+        "-cert",
+        gate.pki / "clientcert.pem",
+        "-key",
+        gate.pki / "clientkey.pem",
+    ]
+    client = subprocess.Popen(
+        list(map(str, command)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+    )
+    watchdog = threading.Timer(20, client.kill)
+    watchdog.start()
+    try:
+        assert client.stdout.read(1) == b"\x01"
+        for word in (b"", b"K\n", b"k\n", b"K\n"):
+            if word:
+                client.stdin.write(word)
+                time.sleep(0.2)  # openssl takes a line for a command only if it comes alone
+            client.stdin.write(wire.call(wire.AUTH_LIST, b"", 7).pack())
+            reply = b""
+            while len(reply) < 36:
+                piece = client.stdout.read(36 - len(reply))
+                assert piece, client.stderr.read().decode()
+                reply += piece
+            assert wire.unpack(reply).serial == 7
+    finally:
+        watchdog.cancel()
+        client.kill()
+        said = client.communicate()[1]
+    assert said.count(b"KEYUPDATE") == 3
 
 
 def test_private_key_of_the_server_is_readable_by_its_owner_only(gate):

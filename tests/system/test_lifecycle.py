@@ -217,3 +217,15 @@ def test_up_refuses_a_directory_that_is_in_use(fragile):
     second = attempt(BUILD / "virtgate", "up", "--dir", fragile.directory, "--tls-port", "0")
     assert second.returncode != 0 and second.stderr
     assert fragile.ready.exists() and works(fragile)
+
+
+def test_killed_up_leaves_no_process_behind(scratch, running_suite):
+    """SIGKILL cannot be handled: the processes end because their parent does."""
+    suite = running_suite.sibling(scratch / "killed").start()
+    with suite.open(RECORDED):
+        suite.remember()
+        suite.process.kill()
+        suite.process.wait()
+        assert processes.wait_gone(suite.seen, 10) == []
+    with suite:  # and its directory can be used again
+        assert works(suite)

@@ -208,10 +208,10 @@ namespace {
 constexpr const char* k_ready =
     "printf '\\0\\0\\0\\034\\126\\107\\0\\1\\0\\0\\0\\1\\0\\0\\0\\3\\0\\0\\0\\2\\0\\0\\0\\0\\0\\0\\0\\0' "
     ">&4\n";
-// Reads packets until DRAIN (procedure 2) or the end of the channel.
-constexpr const char* k_until_drain =
-    "while p=$(dd bs=65536 count=1 <&4 2>/dev/null | od -An -tx1 -v | tr -d ' \\n'); [ -n \"$p\" ]; do\n"
-    "  case $p in ????????????????????????00000002*) exit 0;; esac\ndone\n";
+// Reads packets until DRAIN (procedure 2) comes. The channel does not block, so it looks again and again.
+constexpr const char* k_await_drain =
+    "while :; do p=$(dd bs=65536 count=1 <&4 2>/dev/null | od -An -tx1 -v | tr -d ' \\n')\n"
+    "  case $p in ????????????????????????00000002*) break;; '') sleep 0.05;; esac\ndone\n";
 
 // A supervisor in a process of its own, and the socket that it notifies.
 class Play {
@@ -286,9 +286,9 @@ private:
         auto pki = read_pki(*settings);
         auto listener = open_listener(settings->address, settings->port);
         const auto loop = loop::make_event_loop();
-        Supervisor supervisor(*loop, config_, scratch_.path, std::move(*settings), std::move(*pki),
-                              std::move(*listener));
-        return supervisor.run();
+        auto key = open_key(*settings);
+        Supervisor supervisor(*loop, config_, scratch_.path, std::move(*listener));
+        return supervisor.run(std::move(*settings), std::move(*pki), std::move(*key));
     }
     UniqueFd notified_;
     pid_t pid_ = -1;
@@ -320,7 +320,7 @@ Test(supervisor, kills_who_does_not_end) {
     play.signal(SIGINT);
     cr_assert_eq(play.status(), 0);
     const auto took = std::chrono::steady_clock::now() - begin;
-    cr_assert(took >= Supervisor::k_patience && took < 2 * Supervisor::k_patience);
+    cr_assert(took >= Generation::k_patience && took < 2 * Generation::k_patience);
 }
 
 Test(supervisor, starts_again_what_ends) {
@@ -344,8 +344,8 @@ Test(supervisor, gives_up_when_a_child_never_works) {
 
 Test(supervisor, reloads_with_new_gates_while_the_old_ones_drain) {
     // Gates end when they are told to drain and the file `leave` is there: until then they have a session.
-    const std::string gate = ready_then(std::string("drain() {\n") + k_until_drain + "}\n(drain)\n" +
-                                        "while [ ! -e ${0%/*}/leave ]; do sleep 0.05; done\n");
+    const std::string gate =
+        ready_then(std::string(k_await_drain) + "while [ ! -e ${0%/*}/leave ]; do sleep 0.05; done\n");
     Play play(gate, ready_then("exec sleep 60"), ready_then("exec sleep 60"));
     cr_assert(!play.notification().empty());
     const auto before = play.children();
@@ -353,7 +353,8 @@ Test(supervisor, reloads_with_new_gates_while_the_old_ones_drain) {
     play.signal(SIGHUP);
     cr_assert_eq(play.notification(), "STATUS=reloading");
     cr_assert(play.notification().starts_with("READY=1\n"));
-    cr_assert(play.await(9), "the old gates and keepers have to stay");  // and one doorman
+    cr_assert_eq(play.children().size(), 10,
+                 "the old gates have to stay, and their keepers and doorman with them");
     play.scratch_.write("leave", "");
     cr_assert(play.await(5, before), "something old is left");
     // A configuration that is wrong changes nothing.
@@ -362,4 +363,25 @@ Test(supervisor, reloads_with_new_gates_while_the_old_ones_drain) {
     play.signal(SIGHUP);
     cr_assert_eq(play.notification(300), "");
     cr_assert(play.children() == after);
+}
+
+Test(supervisor, keeps_the_old_generation_when_the_new_one_cannot_work) {
+    // Keepers started after the file `broken` was made find the configuration wrong.
+    Play play(ready_then("exec sleep 60"), "[ -e ${0%/*}/broken ] && exit 78\n" + ready_then("exec sleep 60"),
+              ready_then("exec sleep 60"));
+    cr_assert(!play.notification().empty());
+    const auto before = play.children();
+    play.scratch_.write("broken", "");
+    play.signal(SIGHUP);
+    cr_assert_eq(play.notification(), "STATUS=reloading");
+    cr_assert(play.notification().starts_with("READY=1\n"));
+    cr_assert(play.await(5), "the new generation is still there");
+    cr_assert(play.children() == before);
+    unlink((play.scratch_.path + "/broken").c_str());
+    play.signal(SIGHUP);
+    cr_assert_eq(play.notification(), "STATUS=reloading");
+    cr_assert(play.notification().starts_with("READY=1\n"));
+    play.signal(SIGTERM);
+    cr_assert_eq(play.notification(), "STOPPING=1");
+    cr_assert_eq(play.status(), 0);
 }

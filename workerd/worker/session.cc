@@ -53,7 +53,10 @@ void Session::settle() noexcept {
     const bool read_gate = may_go_up();
     const bool write_gate = down_.blocked() || (!notices_.empty() && !down_in_frame_);
     gate_watch_->set((read_gate ? Want::read : Want::nothing) | (write_gate ? Want::write : Want::nothing));
-    if (!read_gate && !timer_->running()) timer_->start(k_leave);
+    if (!read_gate && !timer_->running())
+        timer_->start(k_leave);
+    else if (read_gate && timer_->running() && state_ != State::draining)
+        timer_->stop();  // an idle session wakes nobody
     if (upstream_watch_)
         upstream_watch_->set((down_.blocked() ? Want::nothing : Want::read) |
                              (up_.blocked() ? Want::write : Want::nothing));

@@ -58,6 +58,7 @@ class Suite:
             command += ["--set", f"{name}={value}"]
         if self.key_type:
             command += ["--key-type", self.key_type]
+        self.ready.unlink(missing_ok=True)  # of one that was killed
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 command,

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// generation - the processes that serve one reading of the configuration, connected with each other.
+#include "netd/generation.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "proto/codec.h"
+
+namespace virtgate::netd {
+
+using proto::supervise::PeerRole;
+
+namespace {
+
+const char* executable(Role role) noexcept {
+    switch (role) {
+        case Role::gate: return "virtgate-gate";
+        case Role::keeper: return "virtgate-keeper";
+        case Role::doorman: return "virtgate-doorman";
+    }
+    panic("an unknown role");
+}
+
+PeerRole peer_role(Role role) noexcept {
+    switch (role) {
+        case Role::gate: return PeerRole::peer_gate;
+        case Role::keeper: return PeerRole::peer_keeper;
+        case Role::doorman: return PeerRole::peer_doorman;
+    }
+    panic("an unknown role");
+}
+
+template <class Config>
+ByteVector encode_config(const Config& config) {
+    auto bytes = proto::encode(config);
+    require(bytes.has_value(), "settings that do not fit their message");
+    return std::move(*bytes);
+}
+
+}  // namespace
+
+Generation::Generation(loop::Loop& loop, GenerationOwner& owner, const Ground& ground, Settings settings,
+                       Pki pki, UniqueFd key, const std::vector<std::uint32_t>& indices)
+    : owner_(owner),
+      ground_(ground),
+      settings_(std::move(settings)),
+      pki_(std::move(pki)),
+      key_(std::move(key)),
+      doorman_(loop, *this, Role::doorman, 0),
+      sweep_(loop.timer(loop::to<&Generation::on_sweep>(*this))) {
+    PostOwner& self = *this;
+    for (const std::uint32_t index : indices) seats_.push_back(std::make_unique<Seat>(loop, self, index));
+}
+
+void Generation::start() noexcept {
+    doorman_.start();
+    for (const auto& seat : seats_) {
+        seat->keeper.start();
+        seat->gate.start();
+    }
+}
+
+void Generation::drain() noexcept {
+    if (state_ != State::serving) return stop();
+    state_ = State::draining;
+    for (const auto& seat : seats_) {
+        seat->gate.drain();
+        seat->keeper.retire();  // it ends with its gate
+    }
+    sweep_->start(Milliseconds{0});  // for gates that were between two starts
+}
+
+void Generation::stop() noexcept {
+    state_ = State::stopping;
+    // Gates first: a client that is there sees the end of its connection, not a refusal.
+    for (const auto& seat : seats_) seat->gate.stop(k_patience);
+    for (const auto& seat : seats_) seat->keeper.stop(k_patience);
+    doorman_.stop(k_patience);
+    sweep_->start(Milliseconds{0});
+}
+
+bool Generation::has_gate(std::uint32_t index) const noexcept {
+    return std::any_of(seats_.begin(), seats_.end(),
+                       [&](const auto& seat) { return seat->gate.index() == index; });
+}
+
+ByteVector Generation::make_config(const Post& post) const {
+    const auto level = static_cast<std::uint32_t>(settings_.log_level);
+    switch (post.role()) {
+        case Role::gate:
+            return encode_config(proto::config::GateConfig{.index = post.index(),
+                                                           .log_level = level,
+                                                           .limits = settings_.limits,
+                                                           .keepalive = settings_.keepalive,
+                                                           .priority = settings_.priority,
+                                                           .certificate = pki_.certificate,
+                                                           .authorities = pki_.authorities});
+        case Role::keeper:
+            return encode_config(proto::config::KeeperConfig{
+                .index = post.index(), .log_level = level, .certificate = pki_.certificate});
+        case Role::doorman:
+            return encode_config(proto::config::DoormanConfig{.log_level = level,
+                                                              .broker_socket = settings_.broker_socket,
+                                                              .authorities = pki_.authorities,
+                                                              .revoked = pki_.revoked,
+                                                              .certificate = pki_.certificate});
+    }
+    panic("an unknown role");
+}
+
+Result<spawn::Launch> Generation::plan(Post& post) {
+    spawn::Launch launch;
+    launch.path = fmt::format("{}/{}", ground_.directory, executable(post.role()));
+    launch.config = make_config(post);
+    if (const auto user = ground_.users.find(post.role()); user != ground_.users.end())
+        launch.user = user->second;
+    if (post.role() == Role::gate) {
+        launch.extra.emplace_back(fcntl(ground_.listener.socket.get(), F_DUPFD_CLOEXEC, 0));
+        if (!launch.extra.back()) return system_fault(errno, "cannot copy the listener");
+    }
+    if (post.role() == Role::keeper) {
+        // The same file, opened anew: keepers share no file offset, and a key that was replaced stays with
+        // the next generation.
+        launch.extra.emplace_back(
+            open(fmt::format("/proc/self/fd/{}", key_.get()).c_str(), O_RDONLY | O_CLOEXEC));
+        if (!launch.extra.back()) return system_fault(errno, "cannot open the private key again");
+    }
+    return launch;
+}
+
+// Gives both the ends of a new channel. Until the other one runs, there is nothing to do: it is linked then.
+void Generation::link(Post& one, Post& other) noexcept {
+    if (!one.is_up() || !other.is_up()) return;
+    auto pair = make_channel_pair();
+    if (!pair)
+        return log_.error("{} and {} cannot be connected: {}", one.name(), other.name(), pair.error().text);
+    one.adopt(peer_role(other.role()), other.index(), pair->first.get());
+    other.adopt(peer_role(one.role()), one.index(), pair->second.get());
+}
+
+void Generation::on_up(Post& post) noexcept {
+    for (const auto& seat : seats_) {
+        const bool is_of_seat = &post == &seat->gate || &post == &seat->keeper;
+        if (is_of_seat) link(seat->gate, seat->keeper);
+        if (&post == &doorman_ || &post == &seat->gate) link(seat->gate, doorman_);
+    }
+}
+
+void Generation::on_ready(Post& post) noexcept {
+    log_.debug("{} is ready", post.name());
+    const bool all_ready =
+        doorman_.is_ready() &&
+        std::all_of(seats_.begin(), seats_.end(), [](const auto& seat) { return seat->is_ready(); });
+    if (state_ != State::starting || !all_ready) return;
+    state_ = State::serving;
+    owner_.on_serving(*this);
+}
+
+void Generation::on_down(Post& post, const spawn::Exit& exit) noexcept {
+    sweep_->start(Milliseconds{0});  // not from here: the caller is a part of what may have to go
+    if (state_ != State::starting || failure_ != 0) return;
+    const bool is_config = !exit.by_signal && exit.number == spawn::k_exit_config;
+    if (!is_config && ++early_ends_ < k_early_ends_max) return;
+    failure_ = is_config ? spawn::k_exit_config : spawn::k_exit_system;
+    log_.error("{} {}{}", post.name(), describe(exit), is_config ? "" : ", and this has never worked");
+}
+
+// Ends what is to end, forgets what has ended, and tells the owner.
+void Generation::on_sweep() noexcept {
+    if (state_ == State::starting && failure_ != 0) return owner_.on_failed(*this, failure_);
+    if (state_ != State::draining && state_ != State::stopping) return;
+    clear_seats();
+    if (!seats_.empty()) return;
+    if (!doorman_.is_idle()) doorman_.stop(k_patience);  // it may be idle then, or on_down() follows
+    if (doorman_.is_idle()) owner_.on_ended(*this);
+}
+
+void Generation::clear_seats() noexcept {
+    for (const auto& seat : seats_)
+        if (seat->gate.is_idle() && !seat->keeper.is_idle()) seat->keeper.stop(k_patience);
+    std::erase_if(seats_, [](const auto& seat) { return seat->is_idle(); });
+}
+
+}  // namespace virtgate::netd

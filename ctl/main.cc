@@ -10,9 +10,9 @@
 
 #include "config.h"
 #include "ctl/files.h"
-#include "ctl/suggest.h"
 #include "ctl/up/options.h"
 #include "ctl/up/up.h"
+#include "libshared/base/suggest.h"
 #include "libshared/spawn/exit.h"
 
 namespace {
@@ -95,10 +95,10 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
     const std::string& word = extra.front();
     if (word.starts_with("-"))
         return complain(fmt::format("unknown option \"{}\"{}{}", option_name(word),
-                                    ctl::did_you_mean(option_name(word), option_names(where)), hint));
+                                    did_you_mean(option_name(word), option_names(where)), hint));
     if (chosen.empty())
-        return complain(fmt::format("unknown command \"{}\"{}{}", word,
-                                    ctl::did_you_mean(word, subcommand_names(app)), hint));
+        return complain(
+            fmt::format("unknown command \"{}\"{}{}", word, did_you_mean(word, subcommand_names(app)), hint));
     return complain(fmt::format("\"{}\" does not belong here{}", word, hint));
 }
 
@@ -111,7 +111,7 @@ int run_help(CLI::App& app, const Words& words) {
         app.get_subcommands([&](const CLI::App* sub) { return sub->get_name() == words.help_topic; });
     if (topics.empty())
         return complain(fmt::format("there is no command \"{}\"{}", words.help_topic,
-                                    ctl::did_you_mean(words.help_topic, subcommand_names(app))));
+                                    did_you_mean(words.help_topic, subcommand_names(app))));
     fmt::print("{}", topics.front()->help("virtgate"));
     return 0;
 }

@@ -5,4 +5,4 @@ virtgate_LIBRARIES := ctl-up ctl-pki ctl spawn loop xdr base
 virtgate_PACKAGES  := EVENT
 
 LIBRARIES += ctl
-ctl_SOURCES := ctl/files.cc ctl/suggest.cc
+ctl_SOURCES := ctl/files.cc

@@ -13,27 +13,6 @@
 
 namespace virtgate::policy {
 
-namespace {
-
-constexpr std::size_t k_word_max = 64;  // longer words are not worth a suggestion
-
-// Levenshtein's distance: how many letters have to be changed, added or removed.
-std::size_t distance(std::string_view a, std::string_view b) {
-    std::vector<std::size_t> row(b.size() + 1);
-    std::iota(row.begin(), row.end(), std::size_t{0});
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        std::size_t diagonal = std::exchange(row[0], i + 1);
-        for (std::size_t j = 0; j < b.size(); ++j) {
-            const std::size_t change = diagonal + (a[i] == b[j] ? 0 : 1);
-            diagonal = row[j + 1];
-            row[j + 1] = std::min({change, row[j] + 1, diagonal + 1});
-        }
-    }
-    return row.back();
-}
-
-}  // namespace
-
 void Complaints::add(const Place& at, std::string_view kind, std::string_view text, std::size_t& count) {
     ++count;
     std::string place = escape(at.file);
@@ -65,19 +44,6 @@ std::vector<Complaints::Line> Complaints::lines() const {
     if (const std::size_t more = errors_ + warnings_ - entries_.size(); more != 0)
         lines.push_back({true, fmt::format("and {} more", more)});
     return lines;
-}
-
-std::string did_you_mean(std::string_view wrong, const std::vector<std::string_view>& known) {
-    std::string_view best;
-    std::size_t least = std::max<std::size_t>(1, wrong.size() / 3) + 1;
-    for (const std::string_view word : known) {
-        if (wrong.size() > k_word_max || word.size() > k_word_max) continue;
-        if (const std::size_t d = distance(wrong, word); d < least) {
-            least = d;
-            best = word;
-        }
-    }
-    return best.empty() ? std::string{} : fmt::format(" (did you mean \"{}\"?)", best);
 }
 
 }  // namespace virtgate::policy

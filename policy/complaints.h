@@ -62,8 +62,4 @@ private:
     std::size_t warnings_ = 0;
 };
 
-// ` (did you mean "x"?)` with the one of `known` that is closest to the misspelt `wrong`; empty if none is
-// close.
-[[nodiscard]] std::string did_you_mean(std::string_view wrong, const std::vector<std::string_view>& known);
-
 }  // namespace virtgate::policy

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "libshared/base/bytes.h"
+#include "libshared/base/suggest.h"
 #include "libshared/config/tree.h"
 #include "policy/attributes.h"
 #include "policy/glob.h"

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "libshared/base/bytes.h"
+#include "libshared/base/suggest.h"
 #include "policy/groups.h"
 
 namespace virtgate::policy {

@@ -5,7 +5,7 @@ proto_NAMES   := $(sort $(basename $(notdir $(wildcard proto/*.x))))
 proto_SOURCES := proto/schema.cc proto/schema_check.cc proto/interpreter.cc proto/locate.cc proto/program.cc \
                  proto/programs.cc $(proto_NAMES:%=$(BUILD)/gen/proto/%.cc)
 
-xdrgen_SOURCES := $(sort $(wildcard proto/xdrgen/*.cc))
+xdrgen_SOURCES := $(sort $(wildcard proto/xdrgen/*.cc)) libshared/base/suggest.cc
 
 # A file is compiled again when one that it imports changes.
 proto-importers = $(basename $(notdir $(shell grep -l '@import $(1)\.x' proto/*.x)))

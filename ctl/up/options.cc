@@ -6,7 +6,7 @@
 #include <array>
 
 #include "ctl/files.h"
-#include "ctl/suggest.h"
+#include "libshared/base/suggest.h"
 
 namespace virtgate::ctl::up {
 

@@ -12,38 +12,11 @@
 
 #include "libshared/base/bytes.h"
 #include "libshared/base/fd.h"
+#include "libshared/base/suggest.h"
 
 namespace virtgate::config {
 
 namespace {
-
-// How many letters have to be changed, added or removed to turn `a` into `b`.
-std::size_t distance(std::string_view a, std::string_view b) {
-    std::vector<std::size_t> row(b.size() + 1);
-    for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-    for (std::size_t i = 1; i <= a.size(); ++i) {
-        std::size_t diagonal = std::exchange(row[0], i);
-        for (std::size_t j = 1; j <= b.size(); ++j) {
-            const std::size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-            diagonal = row[j];
-            row[j] = std::min({changed, row[j] + 1, row[j - 1] + 1});
-        }
-    }
-    return row.back();
-}
-
-// ` (did you mean "port"?)`, or nothing if no known key is near.
-std::string suggest(std::string_view key, const std::set<std::string, std::less<>>& known) {
-    const std::string* best = nullptr;
-    std::size_t least = key.size() / 3 + 2;
-    for (const std::string& candidate : known) {
-        if (const std::size_t d = distance(key, candidate); d < least) {
-            least = d;
-            best = &candidate;
-        }
-    }
-    return best == nullptr ? "" : fmt::format(" (did you mean \"{}\"?)", *best);
-}
 
 const char* type_name(const Node& node) noexcept {
     constexpr std::array k_names{"a boolean", "an integer", "a decimal number",
@@ -221,8 +194,8 @@ Done Document::finish() {
         for (const auto& [key, entry] : *table) {
             if (asked.keys.contains(key)) continue;
             const std::string where = asked.name.empty() ? "" : fmt::format(" in [{}]", asked.name);
-            complain(entry.key,
-                     fmt::format("unknown key \"{}\"{}{}", escape(key, 64), where, suggest(key, asked.keys)));
+            complain(entry.key, fmt::format("unknown key \"{}\"{}{}", escape(key, 64), where,
+                                            did_you_mean(key, asked.keys)));
         }
     }
     if (complaints_.empty()) return {};

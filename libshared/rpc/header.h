@@ -53,6 +53,25 @@ struct Header {
 // Writes a length word of `frame_size` and `header` to the first k_frame_min bytes at `frame`.
 void write_header(std::byte* frame, std::size_t frame_size, const Header& header) noexcept;
 
+// The header of a call, and of a message (which has no answer), of `procedure`, an enumerator of the program's
+// generated Procedure.
+template <class Procedure>
+[[nodiscard]] constexpr Header make_call(std::uint32_t program, std::uint32_t version, Procedure procedure,
+                                         std::uint32_t serial) noexcept {
+    return {.program = program,
+            .version = version,
+            .procedure = static_cast<std::uint32_t>(procedure),
+            .type = Type::call,
+            .serial = serial};
+}
+template <class Procedure>
+[[nodiscard]] constexpr Header make_message(std::uint32_t program, std::uint32_t version, Procedure procedure,
+                                            std::uint32_t serial = 0) noexcept {
+    Header header = make_call(program, version, procedure, serial);
+    header.type = Type::message;
+    return header;
+}
+
 // A whole frame of `header` and `payload`.
 [[nodiscard]] ByteVector make_frame(const Header& header, ByteView payload);
 

@@ -12,12 +12,7 @@ namespace door = proto::door;
 namespace {
 
 rpc::Header make_call(door::Procedure procedure, std::uint32_t serial) noexcept {
-    return {.program = door::k_program,
-            .version = door::k_version,
-            .procedure = static_cast<std::uint32_t>(procedure),
-            .type = rpc::Type::call,
-            .serial = serial,
-            .status = rpc::Status::ok};
+    return rpc::make_call(door::k_program, door::k_version, procedure, serial);
 }
 
 }  // namespace

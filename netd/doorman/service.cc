@@ -12,12 +12,7 @@ namespace supervise = proto::supervise;
 namespace {
 
 rpc::Header make_message(supervise::Procedure procedure) noexcept {
-    return {.program = supervise::k_program,
-            .version = supervise::k_version,
-            .procedure = static_cast<std::uint32_t>(procedure),
-            .type = rpc::Type::message,
-            .serial = 0,
-            .status = rpc::Status::ok};
+    return rpc::make_message(supervise::k_program, supervise::k_version, procedure);
 }
 
 }  // namespace

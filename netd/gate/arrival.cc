@@ -42,7 +42,7 @@ void Front::Arrival::nonces_came() noexcept {
 
 void Front::Arrival::start_tls() {
     TlsConnection::Random nonce;
-    if (!front_.door_.take_nonce(nonce)) {
+    if (!front_.signer_.ready() || !front_.door_.take_nonce(nonce)) {
         state_ = State::nonceless;
         watch_->set(Want::nothing);
         return;
@@ -123,7 +123,7 @@ void Front::Arrival::leave() noexcept {
 void Front::Arrival::on_deadline() noexcept {
     switch (state_) {
         case State::silent: refuse("it sent nothing in time"); break;
-        case State::nonceless: refuse("doorman gave no nonce in time"); break;
+        case State::nonceless: refuse("there was no keeper or no nonce of doorman in time"); break;
         case State::handshake: refuse("its handshake was not complete in time"); break;
         case State::asking: refuse("it was not let in in time"); break;
         case State::over: break;

@@ -16,7 +16,7 @@ public:
     // Where it is in Front's list, so that it can be taken off in constant time.
     Arrivals::iterator place;
 
-    // There are nonces again.
+    // There are nonces and a keeper again.
     void nonces_came() noexcept;
     // Doorman has answered; true if this arrival had asked with that ticket. It is gone afterwards.
     bool decided(Door::Decision& decision) noexcept;
@@ -26,7 +26,7 @@ public:
 private:
     enum class State : unsigned char {
         silent,     // nothing was received
-        nonceless,  // something was received, and there is no nonce to start TLS with
+        nonceless,  // something was received, and there is no nonce or no keeper to start TLS with
         handshake,
         asking,  // doorman thinks
         over,

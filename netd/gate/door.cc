@@ -14,12 +14,7 @@ namespace door = proto::door;
 namespace {
 
 rpc::Header make_call(door::Procedure procedure, std::uint32_t serial) noexcept {
-    return {.program = door::k_program,
-            .version = door::k_version,
-            .procedure = static_cast<std::uint32_t>(procedure),
-            .type = rpc::Type::call,
-            .serial = serial,
-            .status = rpc::Status::ok};
+    return rpc::make_call(door::k_program, door::k_version, procedure, serial);
 }
 
 }  // namespace
@@ -120,6 +115,8 @@ void Door::on_admitted(rpc::Control::Message& message) {
 void Door::on_closed(std::string_view why) noexcept {
     log_.error("the channel to doorman is closed: {}", why);
     channel_.reset();
+    // The next doorman does not know these nonces: clients wait for new ones.
+    nonces_.clear();
     nonces_serial_ = 0;
     for (const auto& [serial, ticket] : std::exchange(waiting_, {}))
         if (ticket != 0) decide(ticket, nullptr, {}, "doorman has ended");

@@ -50,11 +50,12 @@ Address describe(const sockaddr_storage& from) {
 
 }  // namespace
 
-Front::Front(loop::Loop& loop, const Settings& settings, const Credentials& credentials, int listener,
-             std::atomic<std::size_t>& live, loop::Mailbox<Admitted>& admitted)
+Front::Front(loop::Loop& loop, const Settings& settings, const Credentials& credentials, Signer& signer,
+             int listener, std::atomic<std::size_t>& live, loop::Mailbox<Admitted>& admitted)
     : loop_(loop),
       settings_(settings),
       credentials_(credentials),
+      signer_(signer),
       listener_(listener),
       live_(live),
       admitted_(admitted),

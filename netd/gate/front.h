@@ -19,6 +19,7 @@
 #include "libshared/loop/mailbox.h"
 #include "netd/gate/door.h"
 #include "netd/gate/session.h"
+#include "netd/gate/tls/signer.h"
 
 namespace virtgate::netd::gate {
 
@@ -26,10 +27,12 @@ class Front {
 public:
     // `live` counts the clients of this gate; the session loop takes one off for each session that ends.
     // `admitted` receives those that were let in.
-    Front(loop::Loop& loop, const Settings& settings, const Credentials& credentials, int listener,
-          std::atomic<std::size_t>& live, loop::Mailbox<Admitted>& admitted);
+    Front(loop::Loop& loop, const Settings& settings, const Credentials& credentials, Signer& signer,
+          int listener, std::atomic<std::size_t>& live, loop::Mailbox<Admitted>& admitted);
     ~Front();
 
+    // There is a keeper again: clients that waited for one go on.
+    void keeper_came() noexcept { on_nonces(); }
     void adopt_doorman(UniqueFd channel) { door_.adopt(std::move(channel)); }
     // Accepts nobody any more. Clients that are on their way in are still let in.
     void drain() noexcept;
@@ -52,6 +55,7 @@ private:
     loop::Loop& loop_;
     const Settings& settings_;
     const Credentials& credentials_;
+    Signer& signer_;
     int listener_;
     std::atomic<std::size_t>& live_;
     loop::Mailbox<Admitted>& admitted_;

@@ -54,7 +54,8 @@ int serve(const proto::config::GateConfig& config) {
     static_cast<void>(setpriority(PRIO_PROCESS, 0, k_front_niceness));
 
     const auto front_loop = loop::make_event_loop();
-    Front front(*front_loop, settings, **credentials, fdmap::k_gate_tls_listener, live, sessions.arrivals());
+    Front front(*front_loop, settings, **credentials, signer, fdmap::k_gate_tls_listener, live,
+                sessions.arrivals());
     Parent parent(*front_loop, UniqueFd{fdmap::k_control}, front, signer, live);
     front_loop->run();
     // What is left ends with the process: sessions that a lost supervisor leaves behind are cut like by a crash.

@@ -46,6 +46,7 @@ void Parent::serve_adopt(rpc::Control::Message& message) {
             if (const auto done = signer_.adopt(message.fds.take(0)); !done)
                 return log_.error("{}", done.error().text);
             has_keeper_ = true;
+            front_.keeper_came();
             return report_ready();
         case supervise::PeerRole::peer_doorman:
             front_.adopt_doorman(message.fds.take(0));
@@ -59,12 +60,8 @@ void Parent::serve_adopt(rpc::Control::Message& message) {
 void Parent::report_ready() {
     if (reported_ || !has_keeper_ || !has_doorman_) return;
     reported_ = true;
-    const rpc::Header ready{.program = supervise::k_program,
-                            .version = supervise::k_version,
-                            .procedure = static_cast<std::uint32_t>(supervise::Procedure::ready),
-                            .type = rpc::Type::message,
-                            .serial = 0,
-                            .status = rpc::Status::ok};
+    const auto ready =
+        rpc::make_message(supervise::k_program, supervise::k_version, supervise::Procedure::ready);
     if (const auto sent = channel_.send(ready, {}); !sent) log_.error("{}", sent.error().text);
 }
 

@@ -30,13 +30,8 @@ Service::Service(loop::Loop& loop, UniqueFd parent, const Signer& signer, std::s
               loop::to<&Service::on_parent_closed>(*this)) {}
 
 Done Service::report_ready() {
-    return parent_.send({.program = supervise::k_program,
-                         .version = supervise::k_version,
-                         .procedure = static_cast<std::uint32_t>(supervise::Procedure::ready),
-                         .type = rpc::Type::message,
-                         .serial = 0,
-                         .status = rpc::Status::ok},
-                        {});
+    return parent_.send(
+        rpc::make_message(supervise::k_program, supervise::k_version, supervise::Procedure::ready), {});
 }
 
 void Service::on_parent(rpc::Control::Message& message) noexcept {

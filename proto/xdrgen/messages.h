@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "libshared/base/suggest.h"
+
 namespace virtgate::proto::xdrgen {
 
 // Where something stands. Lines and columns count from 1; a column is a byte. Line 0 means "the file as a whole".
@@ -41,11 +43,5 @@ private:
     std::vector<std::string> files_;
     std::vector<Line> lines_;
 };
-
-// The one of `known` that is closest to the misspelt `wrong`, or empty if none is close.
-[[nodiscard]] std::string_view suggest(std::string_view wrong, const std::vector<std::string_view>& known);
-
-// " (did you mean "x"?)", or empty.
-[[nodiscard]] std::string did_you_mean(std::string_view wrong, const std::vector<std::string_view>& known);
 
 }  // namespace virtgate::proto::xdrgen

@@ -5,7 +5,7 @@ something.
 
 import pytest
 
-from vgtest import certificates, clients, libvirtd, table, wire
+from vgtest import certificates, clients, libvirtd, table, upstream, wire
 
 
 def test_table_makes_payloads_that_it_finds_canonical():
@@ -66,6 +66,14 @@ def test_raw_client_speaks_to_libvirtd_over_unix(private_libvirtd):
         exercise(client)
 
 
+def listens(port):
+    try:
+        wire.connect_tcp(port).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 def test_raw_client_speaks_to_libvirtd_over_tls(scratch):
     authority = certificates.Authority.new(scratch / "tools-ca", "CN=CA of the tools' test")
     pki = authority.pkipath(scratch / "tools-pki", "/CN=client")
@@ -77,6 +85,7 @@ def test_raw_client_speaks_to_libvirtd_over_tls(scratch):
     (pki / "clientkey.pem").chmod(0o644)
     port = clients.free_port()
     with libvirtd.Libvirtd(scratch / "tls-libvirtd", pki, port):
+        upstream.poll(lambda: listens(port), what="the TLS port of libvirtd")  # which opens it last
         with wire.connect_tls(port, wire.tls_context(pki)) as client:
             exercise(client)
         with pytest.raises(wire.Closed):

@@ -35,6 +35,8 @@ def killed_and_back(suite, name):
         20,
         f"a new {name}",
     )
+    # Several gates share the listener: one that works says nothing about the others.
+    upstream.poll(lambda: all(works(suite) for _ in range(6)), 20, f"service by every gate after {name} was killed")
 
 
 def test_processes_are_those_of_the_design(fragile, recording):
@@ -156,6 +158,19 @@ def test_workerd_that_dies_is_restarted(fragile, recording):
 
 def test_netd_that_dies_is_restarted_on_the_same_port(fragile, recording):
     killed_and_back(fragile, "virtgate-netd")
+
+
+def test_reload_keeps_sessions_and_brings_new_gates(fragile, recording):
+    """SIGHUP to netd: who is in stays with the old gate until it leaves, who comes meets a new one."""
+    old = set(fragile.pids("virtgate-gate"))
+    with fragile.open(RECORDED) as client:
+        os.kill(fragile.pids("virtgate-netd")[0], signal.SIGHUP)
+        upstream.poll(lambda: set(fragile.pids("virtgate-gate")) - old, 20, "new gates")
+        upstream.poll(lambda: works(fragile), 20, "service by new gates")
+        for _ in range(20):
+            assert client.ask(wire.GET_LIB_VERSION).status == wire.OK
+    upstream.poll(lambda: not set(fragile.pids("virtgate-gate")) & old, 20, "the end of the old gates")
+    assert len(fragile.pids("virtgate-gate")) == len(old) and works(fragile)
 
 
 def test_upstream_that_restarts_is_found_again(fragile, dying):

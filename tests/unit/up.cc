@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "ctl/files.h"
-#include "ctl/suggest.h"
+#include "libshared/base/suggest.h"
 #include "ctl/up/configuration.h"
 #include "ctl/up/notify.h"
 #include "ctl/up/options.h"

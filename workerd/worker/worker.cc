@@ -12,11 +12,7 @@ namespace {
 using proto::work::Procedure;
 
 rpc::Header header_of(Procedure procedure, std::uint32_t serial) noexcept {
-    return {.program = proto::work::k_program,
-            .version = proto::work::k_version,
-            .procedure = static_cast<std::uint32_t>(procedure),
-            .type = rpc::Type::message,
-            .serial = serial};
+    return rpc::make_message(proto::work::k_program, proto::work::k_version, procedure, serial);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // signer - asks the keeper for the server's signature.
 #include "netd/gate/tls/signer.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -27,6 +28,13 @@ Done Signer::adopt(UniqueFd channel) {
     return {};
 }
 
+bool Signer::ready() noexcept {
+    // A keeper never speaks unasked: whatever there is to see means that it is gone.
+    pollfd keeper{.fd = channel_.get(), .events = POLLIN | POLLRDHUP, .revents = 0};
+    if (channel_ && poll(&keeper, 1, 0) != 0) channel_.reset();
+    return static_cast<bool>(channel_);
+}
+
 Result<ByteVector> Signer::ask_sign(std::uint16_t scheme, ByteView transcript_hash) {
     if (!channel_) return system_fault(0, "there is no keeper");
     return exchange(scheme, transcript_hash);
@@ -34,12 +42,8 @@ Result<ByteVector> Signer::ask_sign(std::uint16_t scheme, ByteView transcript_ha
 
 Result<ByteVector> Signer::exchange(std::uint16_t scheme, ByteView transcript_hash) {
     namespace keeper = proto::keeper;
-    const rpc::Header call{.program = keeper::k_program,
-                           .version = keeper::k_version,
-                           .procedure = static_cast<std::uint32_t>(keeper::Procedure::sign),
-                           .type = rpc::Type::call,
-                           .serial = ++serial_,
-                           .status = rpc::Status::ok};
+    const auto call =
+        rpc::make_call(keeper::k_program, keeper::k_version, keeper::Procedure::sign, ++serial_);
     const auto arguments = proto::encode(keeper::SignArgs{
         .scheme = scheme, .transcript_hash = {transcript_hash.begin(), transcript_hash.end()}});
     if (!arguments) return system_fault(0, "a transcript hash of an impossible size");

@@ -23,6 +23,9 @@ public:
     // Uses `channel` (SOCK_SEQPACKET) from now on, in place of an earlier one.
     Done adopt(UniqueFd channel);
 
+    // False while there is no keeper: no handshake can succeed then. Notices that a keeper has ended.
+    [[nodiscard]] bool ready() noexcept;
+
     // The signature with the TLS SignatureScheme `scheme` for the server's CertificateVerify at `transcript_hash`.
     // Error: system's fault, if there is no keeper, or it refuses or does not answer; the channel is closed then
     // unless the keeper refused.

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // suggest - what somebody probably meant to type.
-#include "ctl/suggest.h"
+#include "libshared/base/suggest.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <vector>
 
-namespace virtgate::ctl {
+namespace virtgate {
 
 namespace {
 
@@ -34,14 +34,18 @@ std::size_t distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::string suggest(std::string_view typed, std::span<const std::string> known) {
+std::string_view suggest_among(std::string_view typed, std::span<const std::string_view> known) {
     if (typed.empty() || typed.size() > k_word_max) return {};
-    std::string best;
+    std::string_view best;
     std::size_t least = k_word_max;
-    for (const std::string& word : known) {
+    for (const std::string_view word : known) {
+        if (word.size() > k_word_max) continue;
         const bool begins = typed.size() > 1 && word.starts_with(typed);
         const std::size_t edits = begins ? 0 : distance(typed, word);
-        if (edits < least && edits <= std::max<std::size_t>(1, word.size() / 3)) {
+        // As many edits as letters make another word.
+        const bool near =
+            begins || (edits < typed.size() && edits <= std::max<std::size_t>(1, word.size() / 3));
+        if (near && edits < least) {
             least = edits;
             best = word;
         }
@@ -49,9 +53,9 @@ std::string suggest(std::string_view typed, std::span<const std::string> known) 
     return best;
 }
 
-std::string did_you_mean(std::string_view typed, std::span<const std::string> known) {
-    const std::string word = suggest(typed, known);
+std::string did_you_mean_among(std::string_view typed, std::span<const std::string_view> known) {
+    const std::string_view word = suggest_among(typed, known);
     return word.empty() ? std::string{} : fmt::format(" (did you mean \"{}\"?)", word);
 }
 
-}  // namespace virtgate::ctl
+}  // namespace virtgate

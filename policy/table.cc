@@ -31,9 +31,9 @@ bool fulfils(const Who& who, const Table::Rule& rule) noexcept {
     if (who.method != proto::who::AuthMethod::auth_x509 || rule.subject.empty()) return false;
     // Of two common names one may be anybody's: an attribute that a condition names has to be there once.
     return std::all_of(rule.subject.begin(), rule.subject.end(), [&](const NameCondition& condition) {
-        return std::count_if(who.subject.begin(), who.subject.end(), [&](const NamePart& part) {
-                   return part.attribute == condition.attribute;
-               }) == 1 &&
+        return std::count_if(who.subject.begin(), who.subject.end(),
+                             [&](const NamePart& part) { return part.attribute == condition.attribute; }) ==
+                   1 &&
                std::any_of(who.subject.begin(), who.subject.end(),
                            [&](const NamePart& part) { return fulfils(part, condition); });
     });

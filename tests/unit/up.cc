@@ -14,12 +14,12 @@
 #include <vector>
 
 #include "ctl/files.h"
-#include "libshared/base/suggest.h"
 #include "ctl/up/configuration.h"
 #include "ctl/up/notify.h"
 #include "ctl/up/options.h"
 #include "ctl/up/places.h"
 #include "ctl/up/uri.h"
+#include "libshared/base/suggest.h"
 
 using namespace virtgate;
 using namespace virtgate::ctl;

@@ -43,6 +43,7 @@ Done write_new_file(const std::string& path, std::string_view text, mode_t mode)
     // The umask may have taken bits away; it cannot add any, so a key was never readable by others meanwhile.
     if (done && fchmod(fd.get(), mode) < 0)
         done = system_fault(errno, fmt::format("cannot set the mode of {}", path));
+    if (done && fsync(fd.get()) < 0) done = system_fault(errno, fmt::format("cannot write {}", path));
     if (!done) unlink(path.c_str());
     return done;
 }
@@ -52,10 +53,19 @@ Done replace_file(const std::string& path, std::string_view text, mode_t mode) {
     const std::string fresh = fmt::format("{}.{}.new", path, getpid());
     unlink(fresh.c_str());  // left by a process that had our pid and was killed
     if (Done done = write_new_file(fresh, text, mode); !done) return done;
-    if (rename(fresh.c_str(), path.c_str()) == 0) return {};
+    if (rename(fresh.c_str(), path.c_str()) == 0) {
+        const std::size_t slash = path.rfind('/');
+        return sync_directory(slash == std::string::npos ? "." : path.substr(0, slash + 1));
+    }
     const int number = errno;
     unlink(fresh.c_str());
     return system_fault(number, fmt::format("cannot replace {}", path));
+}
+
+Done sync_directory(const std::string& path) {
+    const UniqueFd fd{open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    if (!fd || fsync(fd.get()) < 0) return system_fault(errno, fmt::format("cannot write {}", path));
+    return {};
 }
 
 Result<std::string> read_file(const std::string& path) {

@@ -20,12 +20,16 @@ inline constexpr std::size_t k_file_max = 1048576;
 // Error: system's fault, also when something that is no directory has the name.
 Done make_directory(const std::string& path, mode_t mode);
 
-// Makes the file `path` with exactly `mode`. A file that exists is never touched.
+// Makes the file `path` with exactly `mode`, and waits until its bytes are on the disk. A file that exists is
+// never touched.
 // Error: system's fault; its number is EEXIST when the file exists.
 Done write_new_file(const std::string& path, std::string_view text, mode_t mode);
 
 // Gives `path` the content `text` and `mode`, in one step: a reader sees the old file or the new one.
 Done replace_file(const std::string& path, std::string_view text, mode_t mode);
+
+// Waits until the names in the directory `path` are on the disk.
+Done sync_directory(const std::string& path);
 
 // The text of the file `path`. Error: system's fault; number is ENOENT when there is none, EFBIG when it is
 // too long.

@@ -10,6 +10,8 @@
 
 #include "config.h"
 #include "ctl/files.h"
+#include "ctl/passwd/command.h"
+#include "ctl/pki/command.h"
 #include "ctl/up/options.h"
 #include "ctl/up/up.h"
 #include "libshared/base/suggest.h"
@@ -21,7 +23,7 @@ using namespace virtgate;
 
 // The words of the command line, before they are understood.
 struct Words {
-    std::string help_topic;
+    std::vector<std::string> help_topic;  // a command, and a command of it
     std::string directory, key_type = "ecdsa", log_level = "info";
     std::uint16_t tls_port = 0;
     std::vector<std::string> upstreams, settings;
@@ -83,36 +85,59 @@ int complain(const std::string& text) {
     return spawn::k_exit_usage;
 }
 
+// The command that the words before the mistake name, and how they name it: "pki init".
+struct Place {
+    const CLI::App* app;
+    std::string name;
+};
+
+Place chosen_command(const CLI::App& app) {
+    Place place{&app, {}};
+    for (std::vector<CLI::App*> chosen = app.get_subcommands(); !chosen.empty();
+         chosen = place.app->get_subcommands()) {
+        place.app = chosen.front();
+        place.name += (place.name.empty() ? "" : " ") + place.app->get_name();
+    }
+    return place;
+}
+
 // CLI11's error in our words: which word was not understood, and what was probably meant.
 int explain(const CLI::App& app, const CLI::ParseError& error) {
-    const std::vector<CLI::App*> chosen = app.get_subcommands();
-    const CLI::App& where = chosen.empty() ? app : *chosen.front();
-    const std::string hint = fmt::format("\nTry \"virtgate help{}{}\".", chosen.empty() ? "" : " ",
-                                         chosen.empty() ? std::string{} : where.get_name());
+    const auto& [where, name] = chosen_command(app);
+    const std::vector<std::string> commands = subcommand_names(*where);
+    const std::string hint = fmt::format("\nTry \"virtgate help{}{}\".", name.empty() ? "" : " ", name);
     // Without words that nobody understood it is a missing or malformed value, which CLI11 has described.
     const std::vector<std::string> extra = app.remaining(true);
+    if (extra.empty() && !commands.empty()) {
+        fmt::print(stderr, "{}", app.help());
+        return spawn::k_exit_usage;
+    }
     if (extra.empty()) return complain(std::string{error.what()} + hint);
     const std::string& word = extra.front();
     if (word.starts_with("-"))
         return complain(fmt::format("unknown option \"{}\"{}{}", option_name(word),
-                                    did_you_mean(option_name(word), option_names(where)), hint));
-    if (chosen.empty())
-        return complain(
-            fmt::format("unknown command \"{}\"{}{}", word, did_you_mean(word, subcommand_names(app)), hint));
+                                    did_you_mean(option_name(word), option_names(*where)), hint));
+    if (!commands.empty())
+        return complain(fmt::format("unknown command \"{}{}{}\"{}{}", name, name.empty() ? "" : " ", word,
+                                    did_you_mean(word, commands), hint));
     return complain(fmt::format("\"{}\" does not belong here{}", word, hint));
 }
 
-int run_help(CLI::App& app, const Words& words) {
-    if (words.help_topic.empty()) {
-        fmt::print("{}", app.help());
-        return 0;
+// "virtgate help pki init": each word is a command of the one before.
+int run_help(const CLI::App& app, const Words& words) {
+    const CLI::App* where = &app;
+    std::string name = "virtgate";  // how the command is called, without its last word
+    for (const std::string& topic : words.help_topic) {
+        const auto found =
+            where->get_subcommands([&](const CLI::App* sub) { return sub->get_name() == topic; });
+        if (found.empty())
+            return complain(fmt::format("there is no command \"{}\"{}", topic,
+                                        did_you_mean(topic, subcommand_names(*where))));
+        if (where != &app) name += " " + where->get_name();
+        where = found.front();
     }
-    const auto topics =
-        app.get_subcommands([&](const CLI::App* sub) { return sub->get_name() == words.help_topic; });
-    if (topics.empty())
-        return complain(fmt::format("there is no command \"{}\"{}", words.help_topic,
-                                    did_you_mean(words.help_topic, subcommand_names(app))));
-    fmt::print("{}", topics.front()->help("virtgate"));
+    fmt::print("{}", where == &app ? app.get_formatter()->make_help(&app, name, CLI::AppFormatMode::Normal)
+                                   : where->help(name));
     return 0;
 }
 
@@ -153,8 +178,10 @@ int main(int argc, char** argv) {
     app.require_subcommand(1);
     app.footer("\"virtgate help COMMAND\" tells more about a command. See virtgate(1).");
     CLI::App* up = add_up(app, words);
+    const ctl::pki::Command pki{app};
+    const ctl::passwd::Command passwd{app};
     CLI::App* help = app.add_subcommand("help", "show the commands, or the options of one");
-    help->add_option("COMMAND", words.help_topic, "the command to tell about");
+    help->add_option("COMMAND", words.help_topic, "the command to tell about, and a command of it");
     if (argc < 2) {
         fmt::print(stderr, "{}", app.help());
         return spawn::k_exit_usage;
@@ -168,5 +195,7 @@ int main(int argc, char** argv) {
     }
     if (help->parsed()) return run_help(app, words);
     if (up->parsed()) return run_up(words);
+    if (pki.parsed()) return pki.run();
+    if (passwd.parsed()) return passwd.run();
     return spawn::k_exit_usage;
 }

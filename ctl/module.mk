@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 PROGRAMS += virtgate
 virtgate_SOURCES   := ctl/main.cc
-virtgate_LIBRARIES := ctl-up ctl-pki ctl spawn loop xdr base
+virtgate_LIBRARIES := ctl-up ctl-pki ctl-passwd userdb ctl spawn loop xdr base
 virtgate_PACKAGES  := EVENT
 
 LIBRARIES += ctl

@@ -20,6 +20,7 @@ const char* executable(Role role) noexcept {
         case Role::gate: return "virtgate-gate";
         case Role::keeper: return "virtgate-keeper";
         case Role::doorman: return "virtgate-doorman";
+        case Role::sasl: return "virtgate-sasl";
     }
     panic("an unknown role");
 }
@@ -29,8 +30,16 @@ PeerRole peer_role(Role role) noexcept {
         case Role::gate: return PeerRole::peer_gate;
         case Role::keeper: return PeerRole::peer_keeper;
         case Role::doorman: return PeerRole::peer_doorman;
+        case Role::sasl: return PeerRole::peer_sasl;
     }
     panic("an unknown role");
+}
+
+// A copy of a listener for a child; /dev/null where there is none.
+Result<UniqueFd> copy_of(int listener) {
+    UniqueFd copy{listener >= 0 ? fcntl(listener, F_DUPFD_CLOEXEC, 0) : open("/dev/null", O_RDONLY | O_CLOEXEC)};
+    if (!copy) return system_fault(errno, "cannot copy a listener");
+    return copy;
 }
 
 template <class Config>
@@ -50,6 +59,7 @@ Generation::Generation(loop::Loop& loop, GenerationOwner& owner, const Ground& g
       pki_(std::move(pki)),
       key_(std::move(key)),
       doorman_(loop, *this, Role::doorman, 0),
+      sasl_(loop, *this, Role::sasl, 0),
       sweep_(loop.timer(loop::to<&Generation::on_sweep>(*this))) {
     PostOwner& self = *this;
     for (const std::uint32_t index : indices) seats_.push_back(std::make_unique<Seat>(loop, self, index));
@@ -57,6 +67,7 @@ Generation::Generation(loop::Loop& loop, GenerationOwner& owner, const Ground& g
 
 void Generation::start() noexcept {
     doorman_.start();
+    if (settings_.needs_sasl()) sasl_.start();
     for (const auto& seat : seats_) {
         seat->keeper.start();
         seat->gate.start();
@@ -70,6 +81,8 @@ void Generation::drain() noexcept {
         seat->gate.drain();
         seat->keeper.retire();  // it ends with its gate
     }
+    doorman_.drain();
+    sasl_.retire();
     sweep_->start(Milliseconds{0});  // for gates that were between two starts
 }
 
@@ -79,6 +92,7 @@ void Generation::stop() noexcept {
     for (const auto& seat : seats_) seat->gate.stop(k_patience);
     for (const auto& seat : seats_) seat->keeper.stop(k_patience);
     doorman_.stop(k_patience);
+    sasl_.stop(k_patience);
     sweep_->start(Milliseconds{0});
 }
 
@@ -90,25 +104,71 @@ bool Generation::has_gate(std::uint32_t index) const noexcept {
 ByteVector Generation::make_config(const Post& post) const {
     const auto level = static_cast<std::uint32_t>(settings_.log_level);
     switch (post.role()) {
-        case Role::gate:
-            return encode_config(proto::config::GateConfig{.index = post.index(),
-                                                           .log_level = level,
-                                                           .limits = settings_.limits,
-                                                           .keepalive = settings_.keepalive,
-                                                           .priority = settings_.priority,
-                                                           .certificate = pki_.certificate,
-                                                           .authorities = pki_.authorities});
+        case Role::gate: {
+            // The sources' limits are for all gates together; the kernel spreads connections over them.
+            const auto share = [&](std::uint32_t limit) {
+                return (limit + settings_.gates - 1) / settings_.gates;
+            };
+            return encode_config(
+                proto::config::GateConfig{.index = post.index(),
+                                          .log_level = level,
+                                          .limits = settings_.limits,
+                                          .keepalive = settings_.keepalive,
+                                          .sources = {.connections = share(settings_.sources.connections),
+                                                      .arrivals = share(settings_.sources.arrivals)},
+                                          .tls = settings_.tls.login,
+                                          .tcp = settings_.tcp.login,
+                                          .priority = settings_.priority,
+                                          .certificate = pki_.certificate,
+                                          .authorities = pki_.authorities});
+        }
         case Role::keeper:
-            return encode_config(proto::config::KeeperConfig{
-                .index = post.index(), .log_level = level, .certificate = pki_.certificate});
+            return encode_config(proto::config::KeeperConfig{.index = post.index(),
+                                                             .log_level = level,
+                                                             .key_file = settings_.key_file,
+                                                             .certificate_file = settings_.certificate_file,
+                                                             .certificate = pki_.certificate});
         case Role::doorman:
             return encode_config(proto::config::DoormanConfig{.log_level = level,
                                                               .broker_socket = settings_.broker_socket,
+                                                              .tls = settings_.tls.login,
+                                                              .tcp = settings_.tcp.login,
+                                                              .local = settings_.local.login,
+                                                              .logins = settings_.logins,
+                                                              .login = settings_.limits.login,
+                                                              .certificate_file = settings_.certificate_file,
+                                                              .authorities_file = settings_.ca_file,
+                                                              .revoked_file = settings_.crl_file,
                                                               .authorities = pki_.authorities,
                                                               .revoked = pki_.revoked,
                                                               .certificate = pki_.certificate});
+        case Role::sasl: return encode_config(settings_.sasl);
     }
     panic("an unknown role");
+}
+
+// In the order of libshared/fdmap.h.
+Result<std::vector<UniqueFd>> Generation::make_descriptors(const Post& post) const {
+    std::vector<UniqueFd> descriptors;
+    std::vector<int> listeners;
+    if (post.role() == Role::gate) {
+        listeners = {ground_.tls.socket.get(), settings_.tcp.is_on() ? ground_.tcp.socket.get() : -1};
+    } else if (post.role() == Role::doorman) {
+        listeners = {-1, -1};
+        if (settings_.local.is_on()) listeners = {ground_.local.get(), ground_.local_read_only.get()};
+    } else if (post.role() == Role::keeper) {
+        // The same file, opened anew: keepers share no file offset, and a key that was replaced stays with
+        // the next generation.
+        descriptors.emplace_back(
+            open(fmt::format("/proc/self/fd/{}", key_.get()).c_str(), O_RDONLY | O_CLOEXEC));
+        if (!descriptors.back()) return system_fault(errno, "cannot open the private key again");
+    }
+    for (const int listener : listeners) {
+        auto copy = copy_of(listener);
+        if (!copy) return tl::unexpected(copy.error());
+        descriptors.push_back(std::move(*copy));
+    }
+    return descriptors;
 }
 
 Result<spawn::Launch> Generation::plan(Post& post) {
@@ -117,17 +177,9 @@ Result<spawn::Launch> Generation::plan(Post& post) {
     launch.config = make_config(post);
     if (const auto user = ground_.users.find(post.role()); user != ground_.users.end())
         launch.user = user->second;
-    if (post.role() == Role::gate) {
-        launch.extra.emplace_back(fcntl(ground_.listener.socket.get(), F_DUPFD_CLOEXEC, 0));
-        if (!launch.extra.back()) return system_fault(errno, "cannot copy the listener");
-    }
-    if (post.role() == Role::keeper) {
-        // The same file, opened anew: keepers share no file offset, and a key that was replaced stays with
-        // the next generation.
-        launch.extra.emplace_back(
-            open(fmt::format("/proc/self/fd/{}", key_.get()).c_str(), O_RDONLY | O_CLOEXEC));
-        if (!launch.extra.back()) return system_fault(errno, "cannot open the private key again");
-    }
+    auto descriptors = make_descriptors(post);
+    if (!descriptors) return tl::unexpected(descriptors.error());
+    launch.extra = std::move(*descriptors);
     return launch;
 }
 
@@ -142,6 +194,7 @@ void Generation::link(Post& one, Post& other) noexcept {
 }
 
 void Generation::on_up(Post& post) noexcept {
+    if (&post == &doorman_ || &post == &sasl_) link(doorman_, sasl_);
     for (const auto& seat : seats_) {
         const bool is_of_seat = &post == &seat->gate || &post == &seat->keeper;
         if (is_of_seat) link(seat->gate, seat->keeper);
@@ -152,7 +205,7 @@ void Generation::on_up(Post& post) noexcept {
 void Generation::on_ready(Post& post) noexcept {
     log_.debug("{} is ready", post.name());
     const bool all_ready =
-        doorman_.is_ready() &&
+        doorman_.is_ready() && (sasl_.is_ready() || !settings_.needs_sasl()) &&
         std::all_of(seats_.begin(), seats_.end(), [](const auto& seat) { return seat->is_ready(); });
     if (state_ != State::starting || !all_ready) return;
     state_ = State::serving;
@@ -174,8 +227,10 @@ void Generation::on_sweep() noexcept {
     if (state_ != State::draining && state_ != State::stopping) return;
     clear_seats();
     if (!seats_.empty()) return;
-    if (!doorman_.is_idle()) doorman_.stop(k_patience);  // it may be idle then, or on_down() follows
-    if (doorman_.is_idle()) owner_.on_ended(*this);
+    // They may be idle then, or on_down() follows.
+    if (!doorman_.is_idle()) doorman_.stop(k_patience);
+    if (!sasl_.is_idle()) sasl_.stop(k_patience);
+    if (doorman_.is_idle() && sasl_.is_idle()) owner_.on_ended(*this);
 }
 
 void Generation::clear_seats() noexcept {

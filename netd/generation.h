@@ -4,7 +4,9 @@
 //     listener ──▶ gate-0 ◀──▶ keeper-0      each arrow between two processes is a socketpair;
 //              └─▶ gate-1 ◀──▶ keeper-1      both get their end with ADOPT whenever one of
 //                    ▲  ▲                    the two was started
-//                    └──┴────── doorman
+//                    └──┴────── doorman ◀──▶ sasl (where a listener has logins)
+//                                  ▲
+//     UNIX listeners ──────────────┘
 //
 //     starting ──all ready──▶ serving ──drain()──▶ draining ──▶ (ended)
 //         └── cannot work: on_failed()     stop(), from every state ──▶ stopping ──▶ (ended)
@@ -19,6 +21,7 @@
 #include <memory>
 #include <vector>
 
+#include "libshared/channel/local_listener.h"
 #include "libshared/spawn/user.h"
 #include "netd/listener.h"
 #include "netd/post.h"
@@ -29,7 +32,8 @@ namespace virtgate::netd {
 // What all generations share. It outlives them.
 struct Ground {
     std::string directory;  // where the children's executables are
-    Listener listener;
+    Listener tls, tcp;                             // the second may be empty
+    channel::LocalListener local, local_read_only;  // may be empty
     std::map<Role, spawn::User> users;  // as whom they run; without an entry: as the supervisor itself
 };
 
@@ -66,6 +70,7 @@ public:
     void stop() noexcept;
 
     [[nodiscard]] const Settings& settings() const noexcept { return settings_; }
+    [[nodiscard]] bool is_starting() const noexcept { return state_ == State::starting && failure_ == 0; }
     [[nodiscard]] bool is_serving() const noexcept { return state_ == State::serving; }
     // True if a gate that has not ended has this number.
     [[nodiscard]] bool has_gate(std::uint32_t index) const noexcept;
@@ -88,6 +93,7 @@ private:
     void on_sweep() noexcept;
     void clear_seats() noexcept;
     [[nodiscard]] ByteVector make_config(const Post& post) const;
+    [[nodiscard]] Result<std::vector<UniqueFd>> make_descriptors(const Post& post) const;
     void link(Post& one, Post& other) noexcept;
 
     GenerationOwner& owner_;
@@ -98,6 +104,7 @@ private:
     Log log_;
     State state_ = State::starting;
     Post doorman_;
+    Post sasl_;  // idle for ever where nobody logs in
     std::vector<std::unique_ptr<Seat>> seats_;
     std::unique_ptr<loop::Timer> sweep_;
     unsigned early_ends_ = 0;

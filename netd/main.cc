@@ -3,7 +3,9 @@
 // rest.
 //
 // Trust: runs as root or as the user of the unit; reads no byte of a client.
+#include <grp.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -41,6 +43,40 @@ void raise_descriptor_limit() {
     }
 }
 
+Result<channel::LocalListener> open_local(const std::string& path, unsigned mode, const std::string& group) {
+    constexpr int k_backlog = 128;
+    channel::LocalListener::Options options{.type = SOCK_STREAM, .mode = mode, .backlog = k_backlog, .group = {}};
+    if (!group.empty()) {
+        errno = 0;
+        const ::group* entry = getgrnam(group.c_str());
+        if (entry == nullptr) return system_fault(errno, fmt::format("there is no group {}", escape(group)));
+        options.group = entry->gr_gid;
+    }
+    return channel::LocalListener::open(path, options);
+}
+
+// Opens every listener that the settings name.
+Result<netd::Ground> make_ground(const netd::Settings& settings) {
+    netd::Ground ground;
+    auto tls = netd::open_listener(settings.tls.address, settings.tls.port);
+    if (!tls) return tl::unexpected(tls.error());
+    ground.tls = std::move(*tls);
+    if (settings.tcp.is_on()) {
+        auto tcp = netd::open_listener(settings.tcp.address, settings.tcp.port);
+        if (!tcp) return tl::unexpected(tcp.error());
+        ground.tcp = std::move(*tcp);
+    }
+    if (!settings.local.is_on()) return ground;
+    auto local = open_local(settings.local.path, settings.local.mode, settings.local.group);
+    if (!local) return tl::unexpected(local.error());
+    ground.local = std::move(*local);
+    if (settings.local.read_only_path.empty()) return ground;
+    auto read_only = open_local(settings.local.read_only_path, settings.local.read_only_mode, settings.local.group);
+    if (!read_only) return tl::unexpected(read_only.error());
+    ground.local_read_only = std::move(*read_only);
+    return ground;
+}
+
 int serve(const std::string& path, bool only_check) {
     auto settings = netd::read_settings(path);
     if (!settings) return fail(settings.error(), spawn::k_exit_config);
@@ -58,10 +94,11 @@ int serve(const std::string& path, bool only_check) {
     if (const auto done = spawn::close_to_others(); !done) return fail(done.error(), spawn::k_exit_system);
     auto directory = spawn::program_directory();
     if (!directory) return fail(directory.error(), spawn::k_exit_system);
-    auto listener = netd::open_listener(settings->address, settings->port);
-    if (!listener) return fail(listener.error(), spawn::k_exit_system);
+    auto ground = make_ground(*settings);
+    if (!ground) return fail(ground.error(), spawn::k_exit_system);
+    ground->directory = std::move(*directory);
     const auto loop = loop::make_event_loop();
-    netd::Supervisor supervisor(*loop, path, std::move(*directory), std::move(*listener));
+    netd::Supervisor supervisor(*loop, path, std::move(*ground));
     return supervisor.run(std::move(*settings), std::move(*pki), std::move(*key));
 }
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += netd
-netd_SOURCES := netd/generation.cc netd/listener.cc netd/post.cc netd/settings.cc netd/supervisor.cc
+netd_SOURCES := netd/file_watch.cc netd/generation.cc netd/listener.cc netd/post.cc netd/settings.cc netd/supervisor.cc
 
 PROGRAMS += virtgate-netd
 virtgate-netd_SOURCES := netd/main.cc

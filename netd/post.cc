@@ -15,6 +15,7 @@ std::string make_name(Role role, std::uint32_t index) {
         case Role::gate: return fmt::format("gate-{}", index);
         case Role::keeper: return fmt::format("keeper-{}", index);
         case Role::doorman: return "doorman";
+        case Role::sasl: return "sasl";
     }
     panic("an unknown role");
 }

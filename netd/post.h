@@ -16,7 +16,7 @@
 
 namespace virtgate::netd {
 
-enum class Role : unsigned char { gate, keeper, doorman };
+enum class Role : unsigned char { gate, keeper, doorman, sasl };
 
 class Post;
 
@@ -35,14 +35,14 @@ public:
 
 class Post final : private spawn::WardOwner {
 public:
-    // `index`: which gate it is, or whose keeper; 0 for doorman.
+    // `index`: which gate it is, or whose keeper; 0 for the others.
     Post(loop::Loop& loop, PostOwner& owner, Role role, std::uint32_t index);
 
     void start() noexcept { ward_.start(); }
     void stop(Milliseconds patience) noexcept { ward_.stop(patience); }
     // Hands a channel to the peer `role` number `index` to the child.
     void adopt(proto::supervise::PeerRole role, std::uint32_t index, int channel) noexcept;
-    // Tells a gate to accept nothing new and to end with its last session; it is not started again.
+    // Tells it to accept nothing new; a gate ends with its last session. It is not started again.
     void drain() noexcept;
     // Lets the process run, but does not start it again when it ends.
     void retire() noexcept;

@@ -9,13 +9,18 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
+#include <span>
 
 #include "config.h"
+#include "libshared/base/suggest.h"
 #include "libshared/config/document.h"
 #include "libshared/spawn/self.h"
 #include "netd/listener.h"
 
 namespace virtgate::netd {
+
+using proto::config::LoginMode;
 
 namespace {
 
@@ -27,6 +32,16 @@ constexpr const char* k_key_file = "/etc/pki/libvirt/private/serverkey.pem";
 constexpr const char* k_ca_file = "/etc/pki/CA/cacert.pem";
 constexpr const char* k_crl_file = "/etc/pki/CA/cacrl.pem";
 constexpr const char* k_priority = "NORMAL:-VERS-ALL:+VERS-TLS1.3";
+// libvirt's ports.
+constexpr std::uint16_t k_tls_port = 16514, k_tcp_port = 16509;
+// Bits: less than that is no encryption to anybody, and libvirt's clients ask for as much.
+constexpr int k_layer_min = 56;
+constexpr std::size_t k_socket_path_max = 107;
+constexpr std::uint32_t k_processes_max = 4096;
+// Mechanisms that a server can be asked to have; ANONYMOUS and those that give the server a password without need
+// are not among them, PLAIN is for those who must.
+constexpr std::string_view k_mechanisms[] = {"SCRAM-SHA-256", "SCRAM-SHA-512", "SCRAM-SHA-1", "GSSAPI", "DIGEST-MD5",
+                                             "PLAIN"};
 
 unsigned count_cores() noexcept {
     cpu_set_t set;
@@ -34,36 +49,145 @@ unsigned count_cores() noexcept {
     return std::clamp(static_cast<unsigned>(count), 1U, k_gates_max);
 }
 
+struct ModeName {
+    std::string_view name;
+    LoginMode mode;
+};
+constexpr ModeName k_tls_modes[] = {{"x509", LoginMode::login_direct},
+                                    {"sasl", LoginMode::login_sasl},
+                                    {"x509+sasl", LoginMode::login_both},
+                                    {"x509-or-sasl", LoginMode::login_either}};
+constexpr ModeName k_local_modes[] = {{"peer", LoginMode::login_direct},
+                                      {"sasl", LoginMode::login_sasl},
+                                      {"peer+sasl", LoginMode::login_both},
+                                      {"peer-or-sasl", LoginMode::login_either}};
+
+LoginMode read_mode(config::Section& section, std::span<const ModeName> modes) {
+    const std::string name = section.text("authentication", modes.front().name);
+    for (const ModeName& each : modes)
+        if (each.name == name) return each.mode;
+    std::string names;
+    for (const ModeName& each : modes) names += fmt::format("{}\"{}\"", names.empty() ? "" : ", ", each.name);
+    section.refuse("authentication", fmt::format("\"authentication\" has to be one of {}", names));
+    return modes.front().mode;
+}
+
+std::string read_path(config::Section& section, const char* key, const std::string& fallback) {
+    std::string value = section.text(key, fallback);
+    if (!value.empty() && !value.starts_with('/'))
+        section.refuse(key, fmt::format("\"{}\" has to be an absolute path", key));
+    return value;
+}
+
+std::string read_needed_path(config::Section& section, const char* key, const std::string& fallback) {
+    std::string value = read_path(section, key, fallback);
+    if (value.empty()) section.refuse(key, fmt::format("\"{}\" has to be an absolute path", key));
+    return value;
+}
+
+void read_address(config::Section& section, std::uint16_t port, Settings::Network& network) {
+    network.address = section.text("address", "::");
+    if (!is_listen_address(network.address))
+        section.refuse("address", "\"address\" has to be a numeric IPv4 or IPv6 address, or \"localhost\"");
+    network.port = static_cast<std::uint16_t>(section.integer("port", port, 0, 65535));
+}
+
 void read_tls(config::Section tls, Settings& settings) {
-    settings.address = tls.text("address", "::");
-    if (!is_listen_address(settings.address))
-        tls.refuse("address", "\"address\" has to be a numeric IPv4 or IPv6 address, or \"localhost\"");
-    settings.port = static_cast<std::uint16_t>(tls.integer("port", 16514, 0, 65535));
-    const auto path = [&](const char* key, const char* fallback) {
-        std::string value = tls.text(key, fallback);
-        if (!value.starts_with('/')) tls.refuse(key, fmt::format("\"{}\" has to be an absolute path", key));
-        return value;
-    };
-    settings.certificate_file = path("certificate", k_certificate_file);
-    settings.key_file = path("key", k_key_file);
-    settings.ca_file = path("ca", k_ca_file);
+    read_address(tls, k_tls_port, settings.tls);
+    settings.tls.login = read_mode(tls, k_tls_modes);
+    settings.certificate_file = read_needed_path(tls, "certificate", k_certificate_file);
+    settings.key_file = read_needed_path(tls, "key", k_key_file);
+    settings.ca_file = read_needed_path(tls, "ca", k_ca_file);
     // Like libvirt: the default list is used where it is; one that is named has to be there. With a CA of
     // another place the default list would be somebody else's.
     const bool has_default = !tls.has("ca") && access(k_crl_file, F_OK) == 0;
-    if (tls.has("crl") || has_default) settings.crl_file = path("crl", k_crl_file);
+    if (tls.has("crl") || has_default) settings.crl_file = read_needed_path(tls, "crl", k_crl_file);
     settings.priority = tls.text("priority", k_priority);
 }
 
-void read_limits(config::Section section, proto::config::ClientLimits& limits) {
+// Without encryption below, only SASL can say who a client is, and only with a layer that encrypts.
+void read_tcp(config::Section tcp, Settings& settings) {
+    const bool is_on = tcp.boolean("enabled", false);
+    read_address(tcp, k_tcp_port, settings.tcp);
+    if (const std::string mode = tcp.text("authentication", "sasl"); mode != "sasl")
+        tcp.refuse("authentication",
+                   mode == "none" ? "a TCP listener without authentication would give everybody on the network the "
+                                    "rights of its clients: \"authentication\" has to be \"sasl\""
+                                  : "\"authentication\" of plain TCP has to be \"sasl\"");
+    settings.sasl.min_layer =
+        static_cast<std::uint32_t>(tcp.integer("min_strength", k_layer_min, k_layer_min, 1024));
+    settings.tcp.login = is_on ? LoginMode::login_sasl : LoginMode::login_off;
+}
+
+unsigned read_file_mode(config::Section& section, const char* key, const char* fallback) {
+    const std::string text = section.text(key, fallback);
+    unsigned mode = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
+    if (error != std::errc{} || end != text.data() + text.size() || mode > 0777 || (mode & 0600) != 0600)
+        section.refuse(key, fmt::format("\"{}\" has to be an octal mode such as \"0660\"", key));
+    return mode;
+}
+
+void read_local(config::Section local, Settings& settings) {
+    const bool is_on = local.boolean("enabled", true);
+    const LoginMode mode = read_mode(local, k_local_modes);
+    settings.local.login = is_on ? mode : LoginMode::login_off;
+    settings.local.path = read_needed_path(local, "path", VIRTGATE_RUNDIR "/virtgate-sock");
+    settings.local.read_only_path = read_path(local, "read_only_path", settings.local.path + "-ro");
+    for (const auto& [key, path] : {std::pair{"path", &settings.local.path},
+                                    std::pair{"read_only_path", &settings.local.read_only_path}})
+        if (path->size() > k_socket_path_max)
+            local.refuse(key, fmt::format("\"{}\" has to have at most {} bytes", key, k_socket_path_max));
+    settings.local.mode = read_file_mode(local, "mode", "0666");
+    settings.local.read_only_mode = read_file_mode(local, "read_only_mode", "0666");
+    settings.local.group = local.text("group", "");
+}
+
+void read_sasl(config::Section section, Settings& settings) {
+    auto& sasl = settings.sasl;
+    sasl.mechanisms = section.texts("mechanisms");
+    if (!section.has("mechanisms")) sasl.mechanisms = {"SCRAM-SHA-256"};
+    if (sasl.mechanisms.empty() || sasl.mechanisms.size() > proto::config::k_mechanism_names_max)
+        section.refuse("mechanisms", fmt::format("\"mechanisms\" has to name 1 to {} mechanisms",
+                                                 proto::config::k_mechanism_names_max));
+    for (const std::string& name : sasl.mechanisms)
+        if (std::find(std::begin(k_mechanisms), std::end(k_mechanisms), name) == std::end(k_mechanisms))
+            section.refuse("mechanisms",
+                           fmt::format("\"{}\" is no mechanism that virtgate knows{}", escape(name, 64),
+                                       did_you_mean(name, {std::begin(k_mechanisms), std::end(k_mechanisms)})));
+    sasl.sasldb = read_path(section, "sasldb", "");
+    // One or the other: virtgate-sasl refuses both.
+    sasl.users = read_path(section, "users", sasl.sasldb.empty() ? VIRTGATE_SYSCONFDIR "/users" : "");
+    sasl.keytab = read_path(section, "keytab", "");
+    sasl.host_name = section.text("host_name", "");
+    sasl.realm = section.text("realm", "");
+}
+
+void read_limits(config::Section section, Settings& settings) {
     const auto time = [&](const char* key, int seconds) {
         return static_cast<std::uint32_t>(
             section.seconds(key, std::chrono::seconds(seconds), Milliseconds(100), k_hour).count());
     };
+    const auto number = [&](const char* key, int fallback, int max) {
+        return static_cast<std::uint32_t>(section.integer(key, fallback, 1, max));
+    };
+    auto& limits = settings.limits;
     limits.handshake = time("handshake", 10);
     limits.authentication = time("authentication", 20);
+    limits.login = time("login", 60);
     limits.partial_frame = time("partial_frame", 30);
-    limits.calls_in_flight = static_cast<std::uint32_t>(section.integer("calls_in_flight", 1024, 1, 65536));
-    limits.connections = static_cast<std::uint32_t>(section.integer("connections", 5000, 1, 1'000'000));
+    limits.calls_in_flight = number("calls_in_flight", 1024, 65536);
+    limits.connections = number("connections", 5000, 1'000'000);
+    settings.sources.connections = number("connections_per_source", 2048, 1'000'000);
+    settings.sources.arrivals = number("arrivals_per_source", 64, 1'000'000);
+    auto& logins = settings.logins;
+    logins.delay = static_cast<std::uint32_t>(
+        section.seconds("failure_delay", std::chrono::seconds(1), Milliseconds(0), k_hour).count());
+    logins.delay_max = std::max(logins.delay, time("failure_delay_max", 10));
+    logins.failures = number("failures_per_source", 20, 1'000'000);
+    logins.window = time("failure_window", 60);
+    logins.tries = number("tries", 3, 100);
+    logins.exchanges = number("exchanges", 64, 4096);
 }
 
 // A PEM file that has to contain `mark`.
@@ -92,7 +216,10 @@ Result<Settings> read_settings(const std::string& path) {
     if (settings.gates == 0) settings.gates = count_cores();
     settings.user_switch = root.boolean("user_switch", true);
     read_tls(root.section("tls"), settings);
-    read_limits(root.section("limits"), settings.limits);
+    read_tcp(root.section("tcp"), settings);
+    read_local(root.section("unix"), settings);
+    read_sasl(root.section("sasl"), settings);
+    read_limits(root.section("limits"), settings);
     config::Section keepalive = root.section("keepalive");
     settings.keepalive.interval = static_cast<std::uint32_t>(
         keepalive.seconds("interval", std::chrono::seconds(5), Milliseconds(0), k_hour).count());
@@ -102,7 +229,22 @@ Result<Settings> read_settings(const std::string& path) {
     if (!settings.broker_socket.starts_with('/') || settings.broker_socket.size() >= 108)
         broker.refuse("socket", "\"socket\" has to be an absolute path of at most 107 bytes");
     if (auto done = (*document)->finish(); !done) return tl::unexpected(done.error());
+    settings.sasl.log_level = static_cast<std::uint32_t>(settings.log_level);
+    settings.sasl.exchange_timeout = settings.limits.login;
+    // A security layer is a process for as long as its connection: those are bounded as connections.
+    settings.sasl.exchanges = k_processes_max;
     return settings;
+}
+
+bool Settings::needs_sasl() const noexcept {
+    const auto asks = [](LoginMode mode) { return mode != LoginMode::login_off && mode != LoginMode::login_direct; };
+    return asks(tls.login) || asks(tcp.login) || asks(local.login);
+}
+
+std::vector<std::string> Settings::watched_files() const {
+    std::vector<std::string> files{certificate_file, key_file, ca_file};
+    if (!crl_file.empty()) files.push_back(crl_file);
+    return files;
 }
 
 Result<Pki> read_pki(const Settings& settings) {

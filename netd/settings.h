@@ -7,6 +7,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "libshared/base/fd.h"
 #include "libshared/base/log.h"
@@ -18,13 +19,42 @@ struct Settings {
     Level log_level = Level::info;
     unsigned gates = 1;       // already the number of cores where the file says 0
     bool user_switch = true;  // started as root: give the children users of their own
-    std::string address;      // a numeric address, or "localhost"
-    std::uint16_t port = 0;   // 0: any free one
+    // A TCP listener.
+    struct Network {
+        proto::config::LoginMode login{};
+        std::string address;     // a numeric address, or "localhost"
+        std::uint16_t port = 0;  // 0: any free one
+        [[nodiscard]] bool is_on() const noexcept { return login != proto::config::LoginMode::login_off; }
+        [[nodiscard]] bool is_at(const Network& other) const noexcept {
+            return is_on() == other.is_on() && address == other.address && port == other.port;
+        }
+    };
+    Network tls, tcp;  // tcp may be off
+    // The UNIX sockets; may be off.
+    struct Local {
+        proto::config::LoginMode login{};
+        std::string path, read_only_path;  // the second may be empty: there is none
+        unsigned mode = 0, read_only_mode = 0;
+        std::string group;  // may be empty
+        [[nodiscard]] bool is_on() const noexcept { return login != proto::config::LoginMode::login_off; }
+        [[nodiscard]] bool is_at(const Local& other) const noexcept {
+            return is_on() == other.is_on() && path == other.path && read_only_path == other.read_only_path &&
+                   mode == other.mode && read_only_mode == other.read_only_mode && group == other.group;
+        }
+    } local;
     std::string certificate_file, key_file, ca_file, crl_file;  // crl_file may be empty
     std::string priority;
     std::string broker_socket;
     proto::config::ClientLimits limits;
+    proto::config::SourceLimits sources;  // of all gates together
+    proto::config::LoginLimits logins;
+    proto::config::SaslConfig sasl;
     proto::config::KeepaliveConfig keepalive;
+
+    // True if some listener lets clients log in with SASL.
+    [[nodiscard]] bool needs_sasl() const noexcept;
+    // The files whose change means that the certificates have to be loaded again.
+    [[nodiscard]] std::vector<std::string> watched_files() const;
 };
 
 // Reads `path`. Error: system's fault: the complaints, one per line.

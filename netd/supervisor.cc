@@ -22,8 +22,11 @@ void tell(std::string_view state) {
 
 }  // namespace
 
-Supervisor::Supervisor(loop::Loop& loop, std::string path, std::string directory, Listener listener)
-    : loop_(loop), path_(std::move(path)), ground_{std::move(directory), std::move(listener), {}} {
+Supervisor::Supervisor(loop::Loop& loop, std::string path, Ground ground)
+    : loop_(loop),
+      path_(std::move(path)),
+      ground_(std::move(ground)),
+      files_(loop, loop::to<&Supervisor::on_files_changed>(*this)) {
     for (const int number : {SIGTERM, SIGINT})
         signals_.push_back(loop.signal(number, loop::to<&Supervisor::on_stop_signal>(*this)));
     signals_.push_back(loop.signal(SIGHUP, loop::to<&Supervisor::on_reload_signal>(*this)));
@@ -31,6 +34,7 @@ Supervisor::Supervisor(loop::Loop& loop, std::string path, std::string directory
 
 int Supervisor::run(Settings settings, Pki pki, UniqueFd key) {
     find_users(settings);
+    files_.set(settings.watched_files());
     add_generation(std::move(settings), std::move(pki), std::move(key));
     loop_.run();
     return status_;
@@ -41,7 +45,8 @@ void Supervisor::find_users(const Settings& settings) {
     if (geteuid() != 0 || !settings.user_switch) return;
     const std::pair<Role, const char*> wanted[] = {{Role::gate, VIRTGATE_NET_USER},
                                                    {Role::keeper, VIRTGATE_KEY_USER},
-                                                   {Role::doorman, VIRTGATE_AUTH_USER}};
+                                                   {Role::doorman, VIRTGATE_AUTH_USER},
+                                                   {Role::sasl, VIRTGATE_AUTH_USER}};
     for (const auto& [role, name] : wanted) {
         auto user = spawn::find_user(name);
         if (user && *user)
@@ -64,9 +69,15 @@ void Supervisor::add_generation(Settings settings, Pki pki, UniqueFd key) {
 }
 
 void Supervisor::announce(const Settings& settings) noexcept {
-    log_.info("serving TLS on {} with {} gates", ground_.listener.name, settings.gates);
-    tell(fmt::format("READY=1\nSTATUS=serving TLS on {}\nX_VIRTGATE_TLS_PORT={}", ground_.listener.name,
-                     ground_.listener.port));
+    std::string where = fmt::format("TLS on {}", ground_.tls.name);
+    std::string variables = fmt::format("X_VIRTGATE_TLS_PORT={}", ground_.tls.port);
+    if (settings.tcp.is_on()) {
+        where += fmt::format(", TCP on {}", ground_.tcp.name);
+        variables += fmt::format("\nX_VIRTGATE_TCP_PORT={}", ground_.tcp.port);
+    }
+    if (settings.local.is_on()) where += fmt::format(", {}", ground_.local.path());
+    log_.info("serving {} with {} gates", where, settings.gates);
+    tell(fmt::format("READY=1\nSTATUS=serving {}\n{}", where, variables));
 }
 
 void Supervisor::on_serving(Generation& generation) noexcept {
@@ -74,6 +85,7 @@ void Supervisor::on_serving(Generation& generation) noexcept {
     for (const auto& older : generations_)
         if (older.get() != &generation && older->is_serving()) older->drain();
     announce(generation.settings());
+    reload_later();
 }
 
 void Supervisor::on_failed(Generation& generation, int status) noexcept {
@@ -81,7 +93,8 @@ void Supervisor::on_failed(Generation& generation, int status) noexcept {
         if (older.get() == &generation || !older->is_serving()) continue;
         log_.error("the reload failed: everything stays as it was");
         generation.stop();
-        return announce(older->settings());
+        announce(older->settings());
+        return reload_later();
     }
     log_.error("giving up");
     stop(status);
@@ -105,24 +118,43 @@ void Supervisor::stop(int status) noexcept {
     for (const auto& generation : generations_) generation->stop();
 }
 
-void Supervisor::on_reload_signal(loop::Want) noexcept {
-    if (stopping_ || !generations_.back()->is_serving())
-        return log_.warning("not reloading: the last start or reload is not complete");
-    reload();
+void Supervisor::on_reload_signal(loop::Want) noexcept { reload(); }
+
+void Supervisor::on_files_changed() noexcept { reload(); }
+
+void Supervisor::reload_later() noexcept {
+    if (std::exchange(reload_waits_, false)) reload();
 }
 
 void Supervisor::reload() {
+    if (stopping_) return;
+    // One at a time. A generation that failed and is still ending is none.
+    const auto newest = std::find_if(generations_.rbegin(), generations_.rend(),
+                                     [](const auto& g) { return g->is_starting() || g->is_serving(); });
+    if (newest == generations_.rend() || (*newest)->is_starting()) {
+        log_.info("a reload waits for the one that is under way");
+        reload_waits_ = true;
+        return;
+    }
     auto settings = read_settings(path_);
     if (!settings) return log_.error("not reloading: {}", settings.error().text);
     auto pki = read_pki(*settings);
     if (!pki) return log_.error("not reloading: {}", pki.error().text);
     auto key = open_key(*settings);
     if (!key) return log_.error("not reloading: {}", key.error().text);
-    const Settings& old = generations_.back()->settings();
-    if (settings->address != old.address || settings->port != old.port)
-        log_.warning("address and port stay as they are until virtgate-netd is started again");
-    settings->address = old.address;
-    settings->port = old.port;
+    files_.set(settings->watched_files());
+    const Settings& old = (*newest)->settings();
+    if (!settings->tls.is_at(old.tls) || !settings->tcp.is_at(old.tcp) || !settings->local.is_at(old.local))
+        log_.warning("listeners stay where they are until virtgate-netd is started again");
+    // What has to be proved there may change, where they are may not.
+    const auto keep = [](auto& now, const auto& before) {
+        const auto login = now.is_on() && before.is_on() ? now.login : before.login;
+        now = before;
+        now.login = login;
+    };
+    keep(settings->tls, old.tls);
+    keep(settings->tcp, old.tcp);
+    keep(settings->local, old.local);
     log_.info("reloading: new gates take over when they are ready");
     tell("STATUS=reloading");
     add_generation(std::move(*settings), std::move(*pki), std::move(*key));

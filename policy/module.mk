@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # policy is what the broker needs; policy_compiler is what reads files, for the compiler and the tools.
 LIBRARIES += policy policy_compiler
-policy_SOURCES := policy/glob.cc policy/table.cc
-policy_compiler_SOURCES := policy/attributes.cc policy/compiler.cc policy/complaints.cc policy/files.cc \
-                           policy/groups.cc policy/parse.cc policy/resolve.cc
+policy_SOURCES := policy/glob.cc policy/network.cc policy/table.cc
+policy_compiler_SOURCES := policy/accounts.cc policy/attributes.cc policy/compiler.cc policy/complaints.cc \
+                           policy/files.cc policy/groups.cc policy/parse.cc policy/parse_identity.cc \
+                           policy/parse_tree.cc policy/resolve.cc
 
 PROGRAMS += virtgate-policy-compile
 virtgate-policy-compile_SOURCES   := policy/compile/main.cc
 virtgate-policy-compile_LIBRARIES := policy_compiler policy config spawn proto xdr base
 
 UNIT_TESTS += test-policy
-test-policy_SOURCES   := tests/unit/policy.cc
+test-policy_SOURCES   := tests/unit/policy.cc tests/unit/policy_identity.cc
 test-policy_LIBRARIES := policy_compiler policy config proto xdr base

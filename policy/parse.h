@@ -3,7 +3,7 @@
 //
 //     version = 1
 //     [identity.alice]
-//     x509 = { CN = "alice", O = "glob:Acme*" }       # all of them, each compared with single values
+//     x509 = { CN = "alice", O = "glob:Acme*" }       # see parse_identity.h
 //     [role.operator]
 //     allow = ["@admin"]
 //     [[binding]]
@@ -11,7 +11,7 @@
 //     role = "operator"                               # or a list
 //
 // Trust:  files belong to the administrator. They may be wrong, and everything wrong in them is reported.
-// Limits: names of 1..64 letters, digits and -_. ; k_conditions_max conditions of one identity.
+// Limits: names of 1..64 letters, digits and -_. ; those of proto/policy.x.
 #pragma once
 
 #include <string_view>

@@ -10,6 +10,7 @@
 
 #include "libshared/base/bytes.h"
 #include "libshared/base/suggest.h"
+#include "policy/accounts.h"
 #include "policy/groups.h"
 
 namespace virtgate::policy {
@@ -17,10 +18,9 @@ namespace virtgate::policy {
 namespace {
 
 using proto::policy::IdentityRule;
-using proto::policy::MatchKind;
 using proto::policy::PolicyTable;
 
-constexpr std::uint32_t k_format = 1;
+constexpr std::uint32_t k_format = 2;
 constexpr std::string_view k_built_in_role = "admin";
 
 class Resolver {
@@ -102,11 +102,8 @@ private:
         rule.name = name;
         rule.file = at.file;
         rule.line = at.line;
-        for (const ConditionSource& condition : identity.source->subject)
-            rule.subject.push_back(
-                {.attribute = condition.attribute.text,
-                 .kind = condition.is_glob ? MatchKind::match_glob : MatchKind::match_exact,
-                 .pattern = condition.pattern});
+        rule.all = look_up(identity.source->all);
+        for (const TestSource& test : identity.source->any) rule.any.push_back(look_up(test));
         for (const std::string_view role : identity.roles) {
             rule.role += rule.role.empty() ? "" : ", ";
             rule.role += role;
@@ -121,6 +118,35 @@ private:
         if (rule.role.size() > proto::who::k_text_max)
             complaints_.error(at, fmt::format("the identity \"{}\" has too many roles", name));
         return rule;
+    }
+
+    // The test of `source`, with numbers for the names in it.
+    proto::policy::ClientTest look_up(const TestSource& source) {
+        proto::policy::ClientTest test = source.test;
+        if (source.user) {
+            const auto uid = number_of(*source.user, "user", find_user(source.user->text));
+            if (uid && test.local->uid && *test.local->uid != *uid)
+                complaints_.error(source.user->at,
+                                  fmt::format("nobody can match: the uid of \"{}\" is {}, not {}",
+                                              escape(source.user->text), *uid, *test.local->uid));
+            test.local->uid = uid;
+        }
+        if (source.group)
+            if (const auto gid = number_of(*source.group, "group", find_group(source.group->text)))
+                test.local->groups.push_back(*gid);
+        return test;
+    }
+
+    std::optional<std::uint32_t> number_of(const Text& name, std::string_view kind,
+                                           const Result<std::optional<std::uint32_t>>& found) {
+        if (!found)
+            complaints_.error(name.at, fmt::format("the {} \"{}\" cannot be looked up: {}", kind,
+                                                   escape(name.text), found.error().text));
+        else if (!*found)
+            complaints_.error(name.at, fmt::format("there is no {} \"{}\"", kind, escape(name.text)));
+        else
+            return **found;
+        return std::nullopt;
     }
 
     static inline const RoleSource k_admin{.name = {std::string(k_built_in_role), {}},

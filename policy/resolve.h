@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// resolve - from what the files say to the compiled table: names are looked up, roles become ceilings.
+// resolve - from what the files say to the compiled table: names are looked up, also those of users and groups
+// of the machine, and roles become ceilings.
 //
 // An identity that no binding names is part of the table, with an empty ceiling: whoever matches it may
 // nothing.

@@ -4,23 +4,27 @@
 // Owns: copies of every text.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "policy/complaints.h"
+#include "proto/policy.h"
 
 namespace virtgate::policy {
 
-// One attribute that a client's subject has to have.
-struct ConditionSource {
-    Text attribute{};  // in the spelling of the policy's own list (attributes.h)
-    bool is_glob = false;
-    std::string pattern{};
+// One table of tests. What needs no look-up is there as it will be compiled.
+struct TestSource {
+    proto::policy::ClientTest test{};
+    std::optional<Text> user{};   // to be looked up
+    std::optional<Text> group{};  // likewise
+    Place at{};
 };
 
 // [identity.NAME]
 struct IdentitySource {
     Text name{};
-    std::vector<ConditionSource> subject{};
+    TestSource all{};
+    std::vector<TestSource> any{};
 };
 
 // [role.NAME]

@@ -5,37 +5,103 @@
 #include <algorithm>
 
 #include "policy/glob.h"
+#include "policy/network.h"
 #include "proto/codec.h"
 
 namespace virtgate::policy {
 
+using proto::policy::ClientTest;
+using proto::policy::LocalTest;
 using proto::policy::MatchKind;
-using proto::policy::NameCondition;
+using proto::policy::NameTest;
+using proto::policy::SaslTest;
+using proto::policy::TextTest;
+using proto::policy::X509Test;
+using proto::who::AlternativeName;
+using proto::who::LocalFacts;
 using proto::who::NamePart;
+using proto::who::SaslFacts;
 using proto::who::Who;
+using proto::who::X509Facts;
 
 namespace {
 
-bool fulfils(const NamePart& part, const NameCondition& condition) noexcept {
-    if (part.attribute != condition.attribute) return false;
-    switch (condition.kind) {
-        case MatchKind::match_exact: return part.value == condition.pattern;
-        case MatchKind::match_glob: return matches_glob(condition.pattern, part.value);
+constexpr std::string_view k_tls_listener = "tls";
+
+bool passes(std::string_view value, const TextTest& test) noexcept {
+    switch (test.kind) {
+        case MatchKind::match_exact: return value == test.pattern;
+        case MatchKind::match_glob: return matches_glob(test.pattern, value);
     }
     return false;  // a kind that is not known matches nothing
 }
 
+// Of two common names one may be anybody's: an attribute that is tested has to be there once.
+bool passes(const std::vector<NamePart>& name, const NameTest& test) noexcept {
+    const auto named = [&](const NamePart& part) { return part.attribute == test.attribute; };
+    const auto part = std::find_if(name.begin(), name.end(), named);
+    return part != name.end() && std::none_of(part + 1, name.end(), named) && passes(part->value, test.value);
+}
+
+bool passes(const std::vector<NamePart>& name, const std::vector<NameTest>& tests) noexcept {
+    return std::all_of(tests.begin(), tests.end(), [&](const NameTest& test) { return passes(name, test); });
+}
+
+std::string_view without_zeros(std::string_view digits) noexcept {
+    return digits.substr(std::min(digits.find_first_not_of('0'), digits.size()));
+}
+
+bool passes(const X509Facts& facts, const X509Test& test) noexcept {
+    // Several alternative names are the rule, and each of them is the client's.
+    const auto has_name = [&](const auto& wanted) {
+        return std::any_of(facts.names.begin(), facts.names.end(), [&](const AlternativeName& name) {
+            return name.kind == wanted.kind && passes(name.value, wanted.value);
+        });
+    };
+    return passes(facts.subject, test.subject) && passes(facts.issuer, test.issuer) &&
+           std::all_of(test.names.begin(), test.names.end(), has_name) &&
+           (test.serial.empty() || without_zeros(facts.serial) == test.serial) &&
+           (test.fingerprint.empty() || std::equal(test.fingerprint.begin(), test.fingerprint.end(),
+                                                   facts.fingerprint.begin(), facts.fingerprint.end()));
+}
+
+bool passes(const SaslFacts& facts, const SaslTest& test) noexcept {
+    return passes(facts.name, test.name) &&
+           (test.mechanisms.empty() || std::find(test.mechanisms.begin(), test.mechanisms.end(),
+                                                 facts.mechanism) != test.mechanisms.end());
+}
+
+bool passes(const LocalFacts& facts, const LocalTest& test) noexcept {
+    return (!test.uid || *test.uid == facts.uid) &&
+           std::all_of(test.groups.begin(), test.groups.end(), [&](std::uint32_t group) {
+               return group == facts.gid ||
+                      std::find(facts.groups.begin(), facts.groups.end(), group) != facts.groups.end();
+           });
+}
+
+// True if there is no test, or if the fact that it asks for is there and passes.
+template <class Facts, class Test>
+bool passes(const std::optional<Facts>& facts, const std::optional<Test>& test) noexcept {
+    return !test || (facts && passes(*facts, *test));
+}
+
+bool passes(const Who& who, const ClientTest& test) noexcept {
+    return passes(who.certificate, test.certificate) && passes(who.login, test.login) &&
+           passes(who.local, test.local) && (!test.tls || who.listener == k_tls_listener) &&
+           (!test.certificate_shown || who.certificate) && who.strength >= test.strength &&
+           (test.sources.empty() || lies_in_one(who.source, test.sources));
+}
+
 }  // namespace
 
+bool identifies(const ClientTest& test) noexcept { return test.certificate || test.login || test.local; }
+
 bool fulfils(const Who& who, const Table::Rule& rule) noexcept {
-    if (who.method != proto::who::AuthMethod::auth_x509 || rule.subject.empty()) return false;
-    // Of two common names one may be anybody's: an attribute that a condition names has to be there once.
-    return std::all_of(rule.subject.begin(), rule.subject.end(), [&](const NameCondition& condition) {
-        return std::count_if(who.subject.begin(), who.subject.end(),
-                             [&](const NamePart& part) { return part.attribute == condition.attribute; }) ==
-                   1 &&
-               std::any_of(who.subject.begin(), who.subject.end(),
-                           [&](const NamePart& part) { return fulfils(part, condition); });
+    if (!passes(who, rule.all)) return false;
+    const bool identified = identifies(rule.all);
+    if (rule.any.empty()) return identified;
+    return std::any_of(rule.any.begin(), rule.any.end(), [&](const ClientTest& test) {
+        return (identified || identifies(test)) && passes(who, test);
     });
 }
 

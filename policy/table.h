@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // table - the compiled policy: which identity is this client?
 //
-// Pure: what a client presented goes in, a rule with its reason comes out. A condition is compared with one
-// attribute value at a time, so no rule can match across the border of two of them: a CN "x,CN=admin" is not
-// a CN "admin".
+// Pure: what a client proved goes in, a rule with its reason comes out. A test is compared with one value at
+// a time, so no rule can match across the border of two of them: a CN "x,CN=admin" is not a CN "admin".
 //
-// Trust:  the client's names come from doorman, which took them from a verified certificate; their text is
-//         the client's. The table was made by the policy compiler and is decoded like any input.
-// Limits: time in proportion to rules times the client's attributes.
+// Trust:  what the client proved comes from doorman, which took names from a verified certificate, from a
+//         SASL exchange or from the kernel; their text is the client's. The table was made by the policy
+//         compiler and is decoded like any input.
+// Limits: time in proportion to rules times the client's names.
 // Owns:   the table.
 #pragma once
 
@@ -43,7 +43,11 @@ private:
     proto::policy::PolicyTable rules_{};
 };
 
-// True if `who` fulfils all conditions of `rule`.
+// True if `who` passes `rule`. A rule that does not say who the client is, by a certificate, a login or a
+// local user, is passed by nobody: it could only have come from a compiler that is broken.
 [[nodiscard]] bool fulfils(const proto::who::Who& who, const Table::Rule& rule) noexcept;
+
+// True if `test` says who the client is, and not only where it comes from.
+[[nodiscard]] bool identifies(const proto::policy::ClientTest& test) noexcept;
 
 }  // namespace virtgate::policy

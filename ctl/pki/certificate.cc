@@ -15,7 +15,6 @@ namespace {
 
 // RFC 5280 allows 20 bytes; a positive number of 16 is unique enough and short to read.
 constexpr std::size_t k_serial_size = 16;
-constexpr unsigned k_rsa_bits = 2048;
 
 // Remembers the first failure of a row of GnuTLS calls, so that the row can be read without a branch after
 // each.
@@ -34,6 +33,23 @@ public:
 private:
     std::string what_;
     std::optional<std::string> failed_;
+};
+
+// GnuTLS wants bytes that it could write to, though it only reads them. They live as long as this.
+class Input {
+public:
+    explicit Input(std::string_view text) : copy_(text) {
+        datum_ = {static_cast<unsigned char*>(static_cast<void*>(copy_.data())),
+                  static_cast<unsigned>(copy_.size())};
+    }
+    Input(const Input&) = delete;
+    Input& operator=(const Input&) = delete;
+    ~Input() { gnutls_memset(copy_.data(), 0, copy_.size()); }  // it may be a key
+    [[nodiscard]] const gnutls_datum_t* datum() const noexcept { return &datum_; }
+
+private:
+    std::string copy_;
+    gnutls_datum_t datum_{};
 };
 
 Result<Certificate> new_certificate() {
@@ -88,7 +104,7 @@ void set_usage(gnutls_x509_crt_t certificate, Purpose purpose, Steps& steps) {
 // The serial number, and the hashes of the two keys by which a verifier finds the issuer without trying them all.
 void set_identifiers(gnutls_x509_crt_t certificate, gnutls_x509_crt_t issuer, Steps& steps) {
     std::array<unsigned char, k_serial_size> serial{};
-    steps.step("serial number", gnutls_rnd(GNUTLS_RND_NONCE, serial.data(), serial.size()));
+    steps.step("serial number", gnutls_rnd(GNUTLS_RND_RANDOM, serial.data(), serial.size()));
     // Positive, and of the same length in every certificate.
     serial[0] = static_cast<unsigned char>((serial[0] & 0x3f) | 0x40);
     steps.step("serial number", gnutls_x509_crt_set_serial(certificate, serial.data(), serial.size()));
@@ -114,7 +130,7 @@ std::string_view Pem::text() const noexcept {
     return {static_cast<const char*>(static_cast<const void*>(text_.data)), text_.size};
 }
 
-Result<Key> generate_key(KeyType type) {
+Result<Key> generate_key(KeyType type, unsigned rsa_bits) {
     gnutls_x509_privkey_t raw = nullptr;
     Steps steps{fmt::format("a private key ({})", name_of(type))};
     steps.step("memory", gnutls_x509_privkey_init(&raw));
@@ -129,7 +145,7 @@ Result<Key> generate_key(KeyType type) {
             break;
         case KeyType::rsa:
             algorithm = GNUTLS_PK_RSA;
-            bits = k_rsa_bits;
+            bits = rsa_bits;
             break;
         case KeyType::ed25519:
             algorithm = GNUTLS_PK_EDDSA_ED25519;
@@ -184,12 +200,89 @@ Result<Pem> export_certificate(const Certificate& certificate) {
 Result<Certificate> import_certificate(std::string_view text) {
     Result<Certificate> made = new_certificate();
     if (!made) return made;
-    std::string copy{text};  // GnuTLS wants bytes that it could write to
-    const gnutls_datum_t datum{static_cast<unsigned char*>(static_cast<void*>(copy.data())),
-                               static_cast<unsigned>(copy.size())};
-    const int outcome = gnutls_x509_crt_import(made->get(), &datum, GNUTLS_X509_FMT_PEM);
+    const Input input{text};
+    const int outcome = gnutls_x509_crt_import(made->get(), input.datum(), GNUTLS_X509_FMT_PEM);
     if (outcome < 0) return system_fault(0, fmt::format("not a certificate: {}", gnutls_strerror(outcome)));
     return made;
+}
+
+Result<std::vector<Certificate>> import_certificates(std::string_view text) {
+    const Input input{text};
+    std::array<gnutls_x509_crt_t, k_chain_max> raw{};
+    unsigned count = k_chain_max;
+    const int outcome = gnutls_x509_crt_list_import(raw.data(), &count, input.datum(), GNUTLS_X509_FMT_PEM,
+                                                    GNUTLS_X509_CRT_LIST_IMPORT_FAIL_IF_EXCEED);
+    if (outcome == GNUTLS_E_SHORT_MEMORY_BUFFER)
+        return system_fault(0, fmt::format("more than {} certificates", k_chain_max));
+    if (outcome < 0) return system_fault(0, fmt::format("not a certificate: {}", gnutls_strerror(outcome)));
+    std::vector<Certificate> certificates;
+    for (int i = 0; i < outcome; ++i) certificates.emplace_back(raw[static_cast<std::size_t>(i)]);
+    return certificates;
+}
+
+Result<Key> import_key(std::string_view text) {
+    gnutls_x509_privkey_t raw = nullptr;
+    if (const int outcome = gnutls_x509_privkey_init(&raw); outcome < 0)
+        return system_fault(0, fmt::format("cannot read a private key: {}", gnutls_strerror(outcome)));
+    Key key{raw};
+    const Input input{text};
+    const int outcome =
+        gnutls_x509_privkey_import2(raw, input.datum(), GNUTLS_X509_FMT_PEM, nullptr, GNUTLS_PKCS_PLAIN);
+    if (outcome == GNUTLS_E_DECRYPTION_FAILED || text.find("ENCRYPTED") != std::string_view::npos)
+        return system_fault(0, "the private key is encrypted with a password");
+    if (outcome < 0) return system_fault(0, fmt::format("not a private key: {}", gnutls_strerror(outcome)));
+    return key;
+}
+
+Result<Crl> import_crl(std::string_view text) {
+    gnutls_x509_crl_t raw = nullptr;
+    if (const int outcome = gnutls_x509_crl_init(&raw); outcome < 0)
+        return system_fault(0, fmt::format("cannot read a revocation list: {}", gnutls_strerror(outcome)));
+    Crl crl{raw};
+    const Input input{text};
+    const int outcome = gnutls_x509_crl_import(raw, input.datum(), GNUTLS_X509_FMT_PEM);
+    if (outcome < 0)
+        return system_fault(0,
+                            fmt::format("not a list of revoked certificates: {}", gnutls_strerror(outcome)));
+    return crl;
+}
+
+Result<Pem> issue_crl(const Issuer& issuer, const std::vector<Revocation>& revoked, std::uint64_t number,
+                      std::time_t from, std::time_t until) {
+    gnutls_x509_crl_t raw = nullptr;
+    Steps steps{"the list of revoked certificates"};
+    steps.step("memory", gnutls_x509_crl_init(&raw));
+    if (Done done = steps.outcome(); !done) return tl::make_unexpected(done.error());
+    const Crl crl{raw};
+    steps.step("version", gnutls_x509_crl_set_version(raw, 2));
+    steps.step("date", gnutls_x509_crl_set_this_update(raw, from));
+    steps.step("date", gnutls_x509_crl_set_next_update(raw, until));
+    std::array<unsigned char, sizeof number> digits{};
+    for (std::size_t i = 0; i < digits.size(); ++i)
+        digits[i] = static_cast<unsigned char>(number >> (8 * (digits.size() - 1 - i)));
+    steps.step("number", gnutls_x509_crl_set_number(raw, digits.data(), digits.size()));
+    for (const Revocation& row : revoked)
+        steps.step("serial number",
+                   gnutls_x509_crl_set_crt_serial(raw, row.serial.data(), row.serial.size(), row.when));
+    std::array<unsigned char, 64> id{};
+    std::size_t size = id.size();
+    steps.step("issuer's key", gnutls_x509_crt_get_key_id(issuer.certificate, 0, id.data(), &size));
+    steps.step("issuer's key", gnutls_x509_crl_set_authority_key_id(raw, id.data(), size));
+    steps.step("signature",
+               gnutls_x509_crl_sign2(raw, issuer.certificate, issuer.key, GNUTLS_DIG_UNKNOWN, 0));
+    Result<Pem> pem{tl::in_place};
+    if (steps.outcome()) steps.step("text", gnutls_x509_crl_export2(raw, GNUTLS_X509_FMT_PEM, pem->place()));
+    if (Done done = steps.outcome(); !done) return tl::make_unexpected(done.error());
+    return pem;
+}
+
+// By the hashes of the two public keys, which differ when anything in them does.
+bool belong_together(const Key& key, gnutls_x509_crt_int* certificate) noexcept {
+    std::array<unsigned char, 64> one{}, other{};
+    std::size_t one_size = one.size(), other_size = other.size();
+    return gnutls_x509_privkey_get_key_id(key.get(), GNUTLS_KEYID_USE_SHA256, one.data(), &one_size) == 0 &&
+           gnutls_x509_crt_get_key_id(certificate, GNUTLS_KEYID_USE_SHA256, other.data(), &other_size) == 0 &&
+           one_size == other_size && one == other;
 }
 
 }  // namespace virtgate::ctl::pki

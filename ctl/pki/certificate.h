@@ -11,6 +11,7 @@
 
 #include <gnutls/x509.h>
 
+#include <cstdint>
 #include <ctime>
 #include <memory>
 #include <string>
@@ -27,6 +28,7 @@ namespace virtgate::ctl::pki {
 // gnutls_x509_privkey_deinit() wipes what it frees.
 using Key = std::unique_ptr<gnutls_x509_privkey_int, FreeWith<gnutls_x509_privkey_deinit>>;
 using Certificate = std::unique_ptr<gnutls_x509_crt_int, FreeWith<gnutls_x509_crt_deinit>>;
+using Crl = std::unique_ptr<gnutls_x509_crl_int, FreeWith<gnutls_x509_crl_deinit>>;
 
 // Text in PEM form, wiped at the end: it may be a key.
 class Pem {
@@ -66,12 +68,23 @@ struct Issuer {
     gnutls_x509_privkey_int* key;      // borrowed
 };
 
-// A new private key: P-256, RSA of 2,048 bits, or Ed25519.
-Result<Key> generate_key(KeyType type);
+// A new private key: P-256, RSA of `rsa_bits` bits, or Ed25519.
+Result<Key> generate_key(KeyType type, unsigned rsa_bits = 2048);
 
 // A certificate for `key` with a random serial number, signed by `issuer`; an authority that has no issuer
 // yet (null) signs itself.
 Result<Certificate> issue(const Request& request, const Key& key, const Issuer* issuer);
+
+// One row of the list of certificates that are valid no more.
+struct Revocation {
+    std::vector<unsigned char> serial;
+    std::time_t when = 0;  // when it was revoked, seconds since 1970
+};
+
+// The list of `issuer`, in PEM form, in force from `from`; after `until` whoever uses it trusts nothing of
+// this issuer any more. `number` has to be greater than that of each list before.
+Result<Pem> issue_crl(const Issuer& issuer, const std::vector<Revocation>& revoked, std::uint64_t number,
+                      std::time_t from, std::time_t until);
 
 // The key as unencrypted PKCS #8, the certificate as X.509, in PEM form.
 Result<Pem> export_key(const Key& key);
@@ -79,5 +92,18 @@ Result<Pem> export_certificate(const Certificate& certificate);
 
 // The first certificate in the PEM text `text`. Error: system's fault, there is none.
 Result<Certificate> import_certificate(std::string_view text);
+
+// All certificates in the PEM text `text`, at least one and at most k_chain_max, in their order.
+inline constexpr unsigned k_chain_max = 64;
+Result<std::vector<Certificate>> import_certificates(std::string_view text);
+
+// The unencrypted private key in the PEM text `text`, of any of the usual forms. Error: system's fault.
+Result<Key> import_key(std::string_view text);
+
+// The first list of revoked certificates in the PEM text `text`. Error: system's fault, there is none.
+Result<Crl> import_crl(std::string_view text);
+
+// Whether both have the same public key.
+[[nodiscard]] bool belong_together(const Key& key, gnutls_x509_crt_int* certificate) noexcept;
 
 }  // namespace virtgate::ctl::pki

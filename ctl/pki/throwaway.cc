@@ -3,7 +3,6 @@
 #include "ctl/pki/throwaway.h"
 
 #include <fcntl.h>
-#include <fmt/chrono.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,76 +13,41 @@
 #include <filesystem>
 
 #include "ctl/files.h"
-#include "ctl/pki/certificate.h"
+#include "ctl/pki/lifetime.h"
+#include "ctl/pki/store.h"
 
 namespace virtgate::ctl::pki {
 
 namespace {
 
-// The clocks of a client and of this machine may differ by a little.
-constexpr std::time_t k_before = 5 * 60;
-constexpr std::time_t k_lifetime = 30 * 24 * 60 * 60;
-constexpr mode_t k_key_mode = 0600, k_certificate_mode = 0644, k_directory_mode = 0700;
+constexpr std::time_t k_lifetime = 30 * k_day;
+constexpr unsigned k_rsa_bits = 2048;  // enough for a month
 
-// A key and the certificate for it.
-struct Pair {
-    Key key;
-    Certificate certificate;
-};
-
-Result<Pair> make_pair(KeyType type, const Request& request, const Pair* authority) {
-    Result<Key> key = generate_key(type);
-    if (!key) return tl::make_unexpected(key.error());
-    const Issuer issuer =
-        authority != nullptr ? Issuer{authority->certificate.get(), authority->key.get()} : Issuer{};
-    Result<Certificate> certificate = issue(request, *key, authority != nullptr ? &issuer : nullptr);
-    if (!certificate) return tl::make_unexpected(certificate.error());
-    return Pair{std::move(*key), std::move(*certificate)};
-}
-
-Done write_certificate(const std::string& path, const Pair& pair) {
-    const Result<Pem> pem = export_certificate(pair.certificate);
-    return pem ? write_new_file(path, pem->text(), k_certificate_mode)
-               : Done{tl::make_unexpected(pem.error())};
-}
-
-// Writes PART/PARTcert.pem and PART/PARTkey.pem below `directory`; an authority's files begin with "ca".
-Done write_pair(const std::string& directory, const std::string& part, const Pair& pair) {
-    const std::string stem = fmt::format("{}/{}", directory, part);
-    if (Done done = make_directory(stem, k_directory_mode); !done) return done;
-    if (Done done = write_certificate(fmt::format("{}/{}cert.pem", stem, part), pair); !done) return done;
-    const Result<Pem> pem = export_key(pair.key);
-    return pem ? write_new_file(fmt::format("{}/{}key.pem", stem, part), pem->text(), k_key_mode)
-               : Done{tl::make_unexpected(pem.error())};
-}
-
-// The authority's key stays in the directory, so that a user can issue more certificates with any tool.
+// The bundles have the places that every store gives them; the short names are for configurations and URIs.
 Done fill(const std::string& directory, KeyType type, std::time_t now) {
-    const auto request = [now](Purpose purpose, const char* name) {
-        Request wish{.purpose = purpose,
-                     .organisation = k_organisation,
-                     .name = name,
-                     .dns = {},
-                     .addresses = {},
-                     .from = now - k_before,
-                     .until = now + k_lifetime};
-        if (purpose == Purpose::server) {
-            wish.dns = {"localhost"};
-            wish.addresses = {"127.0.0.1", "::1"};
-        }
-        return wish;
-    };
-    const Result<Pair> authority =
-        make_pair(type, request(Purpose::authority, "throwaway authority"), nullptr);
-    if (!authority) return tl::make_unexpected(authority.error());
-    if (Done done = write_pair(directory, "ca", *authority); !done) return done;
-    const Result<Pair> server = make_pair(type, request(Purpose::server, "localhost"), &*authority);
-    if (!server) return tl::make_unexpected(server.error());
-    if (Done done = write_pair(directory, "server", *server); !done) return done;
-    const Result<Pair> client = make_pair(type, request(Purpose::client, k_client_name), &*authority);
-    if (!client) return tl::make_unexpected(client.error());
-    if (Done done = write_pair(directory, "client", *client); !done) return done;
-    return write_certificate(directory + "/client/cacert.pem", *authority);
+    Order order{.common_name = "throwaway authority",
+                .organisation = k_organisation,
+                .dns = {},
+                .addresses = {},
+                .key_type = type,
+                .rsa_bits = k_rsa_bits,
+                .now = now,
+                .lifetime = k_lifetime};
+    Result<Store> store = Store::make(directory, order);
+    if (!store) return tl::make_unexpected(store.error());
+    order.common_name = k_client_name;
+    if (Result<Issued> client = store->issue(Kind::client, order); !client)
+        return tl::make_unexpected(client.error());
+    order.common_name = "localhost";
+    order.dns = {"localhost"};
+    order.addresses = {"127.0.0.1", "::1"};
+    if (Result<Issued> server = store->issue(Kind::server, order); !server)
+        return tl::make_unexpected(server.error());
+    for (const auto& [target, name] : {std::pair{std::string{"clients/"} + k_client_name, "/client"},
+                                       std::pair{std::string{"servers/localhost"}, "/server"}})
+        if (symlink(target.c_str(), (directory + name).c_str()) < 0)
+            return system_fault(errno, fmt::format("cannot make {}{}", directory, name));
+    return {};
 }
 
 // Fills a directory beside `directory` and then gives it that name, so that nobody ever meets half of it.
@@ -103,23 +67,12 @@ Done make_all(const std::string& directory, KeyType type, std::time_t now) {
     return done;
 }
 
-std::string say_time(std::time_t when) { return fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(when)); }
-
 // Errors name the file: there are seven.
 Result<Certificate> load(const std::string& path) {
     const Result<std::string> text = read_file(path);
     if (!text) return tl::make_unexpected(text.error());
     Result<Certificate> certificate = import_certificate(*text);
     return certificate ? std::move(certificate) : Result<Certificate>{wrap(certificate.error(), path)};
-}
-
-// For telling the user that --key-type came too late.
-KeyType key_type_of(const Certificate& certificate) {
-    switch (gnutls_x509_crt_get_pk_algorithm(certificate.get(), nullptr)) {
-        case GNUTLS_PK_ECDSA: return KeyType::ecdsa;
-        case GNUTLS_PK_EDDSA_ED25519: return KeyType::ed25519;
-        default: return KeyType::rsa;
-    }
 }
 
 // `authority` is itself for the authority.
@@ -160,7 +113,7 @@ Result<Throwaway> check_all(const std::string& directory, std::time_t now) {
         if (Done done = check(*certificate, *authority, path, directory, now); !done)
             return tl::make_unexpected(done.error());
         result.expires = std::min(result.expires, gnutls_x509_crt_get_expiration_time(certificate->get()));
-        if (part == std::string_view{"server"}) result.key_type = key_type_of(*certificate);
+        if (part == std::string_view{"server"}) result.key_type = read_facts(certificate->get()).key_type;
     }
     return result;
 }

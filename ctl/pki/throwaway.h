@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // throwaway - a certificate authority with one server and one client, for trying things out on this machine.
 //
-//   DIR/ca/cacert.pem            DIR/ca/cakey.pem
-//   DIR/server/servercert.pem    DIR/server/serverkey.pem      localhost, 127.0.0.1, ::1
-//   DIR/client/clientcert.pem    DIR/client/clientkey.pem      DIR/client/cacert.pem (a copy)
+// A store (store.h) like any other, so that "virtgate pki" can do more with it, with two short names:
+//   DIR/ca/cacert.pem            DIR/ca/cakey.pem, and the rest of an authority
+//   DIR/server                   -> servers/localhost, for localhost, 127.0.0.1 and ::1
+//   DIR/client                   -> clients/admin, with the names that libvirt's clients look for in the
+//                                directory of their URI's "pkipath"
 //
-// DIR/client has the names that libvirt's clients look for in the directory of their URI's "pkipath".
-//
-// Limits: valid from five minutes ago, for thirty days. There is no renewal: the directory is removed and
-//         made anew.
+// Limits: valid from five minutes ago, for thirty days. There is no renewal of the authority: the directory
+//         is removed and made anew.
 // Owns:   nothing. Keys have mode 0600 and lie in directories of mode 0700; a file that exists is never
 //         written to.
 #pragma once

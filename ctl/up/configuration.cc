@@ -2,6 +2,8 @@
 // configuration - the daemons' configuration files, written from the options of "virtgate up".
 #include "ctl/up/configuration.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <utility>
@@ -114,6 +116,13 @@ std::string netd_text(const Options& options, const Places& places) {
     document.set("tls", "certificate", quote_toml(places.pki + "/server/servercert.pem"));
     document.set("tls", "key", quote_toml(places.pki + "/server/serverkey.pem"));
     document.set("tls", "ca", quote_toml(places.pki + "/ca/cacert.pem"));
+    // Plain TCP stays off; who turns it on gets it here, too.
+    document.set("tcp", "address", quote_toml("localhost"));
+    document.set("tcp", "port", "0");
+    document.set("unix", "path", quote_toml(places.local_socket));
+    document.set("unix", "mode", quote_toml("0600"));
+    document.set("unix", "read_only_mode", quote_toml("0600"));
+    document.set("sasl", "users", quote_toml(places.users));
     document.set("broker", "socket", quote_toml(places.broker_socket));
     document.apply(options.settings, "netd");
     return document.text();
@@ -136,16 +145,17 @@ std::string workerd_text(const Options& options, const Places& places) {
     return text;
 }
 
-// One identity for the one certificate; "admin" is the role that is built in.
+// One identity for the one certificate and the one user; "admin" is the role that is built in.
 std::string policy_text() {
     return fmt::format(
         "# 10-local.toml - who may come in, see virtgate-policy(5).\n"
         "# \"virtgate up\" wrote this file once and never touches it again: it is yours.\n"
         "version = 1\n\n"
-        "# The client certificate in pki/client.\n"
-        "[identity.{0}]\nx509 = {{ CN = {1}, O = {2} }}\n\n"
+        "# The client certificate in pki/client, and the user who wrote this, at the UNIX socket.\n"
+        "[identity.{0}]\n"
+        "any = [\n  {{ x509 = {{ CN = {1}, O = {2} }} }},\n  {{ unix = {{ uid = {3} }} }},\n]\n\n"
         "[[binding]]\nidentity = \"{0}\"\nrole = \"admin\"\n",
-        pki::k_client_name, quote_toml(pki::k_client_name), quote_toml(pki::k_organisation));
+        pki::k_client_name, quote_toml(pki::k_client_name), quote_toml(pki::k_organisation), getuid());
 }
 
 Result<Configuration> write_configuration(const Options& options, const Places& places) {
@@ -173,10 +183,14 @@ Result<Configuration> write_configuration(const Options& options, const Places& 
     return result;
 }
 
-Done write_restart_configuration(const Options& options, const Places& places, std::uint16_t tls_port) {
+Done write_restart_configuration(const Options& options, const Places& places, const Ports& ports) {
     Options fixed = options;
-    fixed.settings.push_back(
-        {.file = "netd", .section = "tls", .key = "port", .value = std::to_string(tls_port)});
+    const auto fix = [&](const char* section, std::uint16_t port) {
+        fixed.settings.push_back(
+            {.file = "netd", .section = section, .key = "port", .value = std::to_string(port)});
+    };
+    fix("tls", ports.tls);
+    if (ports.tcp != 0) fix("tcp", ports.tcp);
     return replace_file(places.restart_toml, seal("netd.toml", netd_text(fixed, places)), k_mode);
 }
 

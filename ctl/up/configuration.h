@@ -24,9 +24,14 @@ struct Configuration {
 // Error: system's fault; also when an option sets a key of a file that was edited, since it would be lost.
 Result<Configuration> write_configuration(const Options& options, const Places& places);
 
-// Writes DIR/run/netd.toml: DIR/etc/netd.toml with the port that netd got when it could choose one, so that
-// it gets the same again after it died. Error: system's fault.
-Done write_restart_configuration(const Options& options, const Places& places, std::uint16_t tls_port);
+// The ports that clients know; 0: none.
+struct Ports {
+    std::uint16_t tls = 0, tcp = 0;
+};
+
+// Writes DIR/run/netd.toml: DIR/etc/netd.toml with the ports that netd got when it could choose, so that it gets
+// the same again after it died. Error: system's fault.
+Done write_restart_configuration(const Options& options, const Places& places, const Ports& ports);
 
 // The text of a configuration file, for write_configuration() and tests.
 [[nodiscard]] std::string netd_text(const Options& options, const Places& places);

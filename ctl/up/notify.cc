@@ -17,11 +17,19 @@ namespace {
 
 constexpr std::size_t k_notice_max = 4096;
 
+std::optional<std::uint16_t> parse_port(std::string_view digits) noexcept {
+    std::uint16_t port = 0;
+    const auto [rest, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+    if (failure != std::errc{} || rest != digits.data() + digits.size() || port == 0) return std::nullopt;
+    return port;
+}
+
 }  // namespace
 
 // An unknown line is no mistake: the protocol has many names, and daemons may send more than is needed here.
 Notice parse_notice(std::string_view text) {
-    constexpr std::string_view k_status = "STATUS=", k_port = "X_VIRTGATE_TLS_PORT=";
+    constexpr std::string_view k_status = "STATUS=", k_tls_port = "X_VIRTGATE_TLS_PORT=",
+                               k_tcp_port = "X_VIRTGATE_TCP_PORT=";
     Notice notice;
     while (!text.empty()) {
         const std::size_t end = std::min(text.find('\n'), text.size());
@@ -31,13 +39,10 @@ Notice parse_notice(std::string_view text) {
             notice.ready = true;
         else if (line.starts_with(k_status))
             notice.status = line.substr(k_status.size());
-        else if (line.starts_with(k_port)) {
-            const std::string_view digits = line.substr(k_port.size());
-            std::uint16_t port = 0;
-            const auto [rest, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-            if (failure == std::errc{} && rest == digits.data() + digits.size() && port != 0)
-                notice.tls_port = port;
-        }
+        else if (line.starts_with(k_tls_port))
+            notice.tls_port = parse_port(line.substr(k_tls_port.size()));
+        else if (line.starts_with(k_tcp_port))
+            notice.tcp_port = parse_port(line.substr(k_tcp_port.size()));
     }
     return notice;
 }

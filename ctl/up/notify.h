@@ -23,6 +23,7 @@ struct Notice {
     pid_t pid = 0;
     bool ready = false;                     // READY=1
     std::optional<std::uint16_t> tls_port;  // X_VIRTGATE_TLS_PORT=N
+    std::optional<std::uint16_t> tcp_port;  // X_VIRTGATE_TCP_PORT=N
     std::string status;                     // STATUS=text
 };
 

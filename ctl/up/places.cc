@@ -34,12 +34,15 @@ Places::Places(const std::string& root)
       run(root + "/run"),
       broker_socket(root + "/run/broker.sock"),
       notify_socket(root + "/run/notify.sock"),
+      local_socket(root + "/run/virtgate-sock"),
+      users(root + "/etc/users"),
       restart_toml(root + "/run/netd.toml"),
       ready(root + "/ready") {}
 
 Result<UniqueFd> occupy(const Places& places) {
     constexpr std::size_t k_most = sizeof(sockaddr_un::sun_path) - 1;
-    const std::size_t longest = std::max(places.broker_socket.size(), places.notify_socket.size());
+    constexpr std::string_view k_read_only = "-ro";  // the other UNIX socket has that behind its name
+    const std::size_t longest = places.local_socket.size() + k_read_only.size();
     if (longest > k_most)
         return system_fault(0, fmt::format("the path {} is {} bytes too long for the sockets in it; choose a "
                                            "directory with a shorter path",

@@ -4,7 +4,7 @@
 //   DIR/pki          the throwaway authority (ctl/pki/throwaway.h)
 //   DIR/etc          netd.toml, workerd.toml, policy.d/
 //   DIR/run          sockets, and netd.toml with the port in use, while it runs
-//   DIR/ready        one line "tls_port=N", while clients are served
+//   DIR/ready        "tls_port=N", and "tcp_port=N" with plain TCP, while clients are served
 //
 // Limits: the sockets' paths have to fit into the 107 bytes that the kernel has for them.
 #pragma once
@@ -22,7 +22,7 @@ struct Places {
     std::string directory;
     std::string pki, pki_client;
     std::string etc, netd_toml, workerd_toml, policy_directory, policy_file;
-    std::string run, broker_socket, notify_socket, restart_toml;
+    std::string run, broker_socket, notify_socket, local_socket, users, restart_toml;
     std::string ready;
 };
 

@@ -86,9 +86,10 @@ void Suite::take(const Notice& notice) {
     if (state_ == State::ending) return;
     for (Daemon* daemon : daemons_) {
         if (notice.pid != daemon->ward.pid()) continue;
-        if (daemon == &netd_ && notice.tls_port) tls_port_ = *notice.tls_port;
+        if (daemon == &netd_ && notice.tls_port) ports_.tls = *notice.tls_port;
+        if (daemon == &netd_ && notice.tcp_port) ports_.tcp = *notice.tcp_port;
         if (!notice.ready || daemon->ready) continue;
-        if (daemon == &netd_ && tls_port_ == 0) {
+        if (daemon == &netd_ && ports_.tls == 0) {
             log_.error("netd is ready, but has not said on which port");
             return end(spawn::k_exit_system);
         }
@@ -130,7 +131,7 @@ void Suite::serve() noexcept {
 // A netd that was killed must come back on the port that clients know.
 void Suite::keep_port() noexcept {
     if (setup_.netd_edited) return;
-    if (Done done = write_restart_configuration(options_, places_, tls_port_); done)
+    if (Done done = write_restart_configuration(options_, places_, ports_); done)
         netd_.config = places_.restart_toml;
     else
         log_.warning("{}; netd may get another port when it is started again", done.error().text);
@@ -138,7 +139,9 @@ void Suite::keep_port() noexcept {
 
 // Scripts wait for this file: it appears complete, and only while clients are really served.
 void Suite::publish_port() noexcept {
-    if (Done done = replace_file(places_.ready, fmt::format("tls_port={}\n", tls_port_), 0644); !done) {
+    std::string text = fmt::format("tls_port={}\n", ports_.tls);
+    if (ports_.tcp != 0) text += fmt::format("tcp_port={}\n", ports_.tcp);
+    if (Done done = replace_file(places_.ready, text, 0644); !done) {
         log_.error("{}", done.error().text);
         end(spawn::k_exit_system);
     }
@@ -147,16 +150,17 @@ void Suite::publish_port() noexcept {
 void Suite::greet() noexcept {
     std::string text = fmt::format(
         "\nvirtgate runs from {0}: netd and workerd, with their children.\n"
-        "  clients   come over TLS to localhost, port {1}, with the certificate in {2}\n"
+        "  clients   come over TLS to localhost, port {1}, with the certificate in {2},\n"
+        "            or as this user to {6}\n"
         "  rules     {3}\n"
         "  settings  {4} and {5}\n",
-        places_.directory, tls_port_, places_.pki_client, places_.policy_file, places_.netd_toml,
-        places_.workerd_toml);
+        places_.directory, ports_.tls, places_.pki_client, places_.policy_file, places_.netd_toml,
+        places_.workerd_toml, places_.local_socket);
     for (const Upstream& upstream : options_.upstreams)
         text += fmt::format("  upstream  {} at {}\n", upstream.uri, upstream.socket);
     text += "Try it:\n";
     const auto add = [&](const std::string& uri) {
-        text += fmt::format("  virsh -c '{}' list --all\n", tls_uri(uri, tls_port_, places_.pki_client));
+        text += fmt::format("  virsh -c '{}' list --all\n", tls_uri(uri, ports_.tls, places_.pki_client));
     };
     for (const Upstream& upstream : options_.upstreams) add(upstream.uri);
     if (options_.upstreams.empty()) add("qemu:///system");

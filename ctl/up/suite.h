@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "ctl/up/configuration.h"
 #include "ctl/up/notify.h"
 #include "ctl/up/options.h"
 #include "ctl/up/places.h"
@@ -81,7 +82,7 @@ private:
     Log log_{"up"};
     State state_ = State::starting;
     int status_ = 0;
-    std::uint16_t tls_port_ = 0;  // 0 = not known yet
+    Ports ports_;  // 0 = not known yet
     Daemon workerd_, netd_;
     std::array<Daemon*, 2> daemons_{&workerd_, &netd_};  // in the order in which they start
     std::unique_ptr<loop::Watch> notice_watch_;

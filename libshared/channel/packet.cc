@@ -63,9 +63,10 @@ std::size_t collect_fds(msghdr& message, std::array<UniqueFd, k_packet_fds_max>&
     return count;
 }
 
-Outcome receive_plain(int socket, MutableBytes buffer, std::size_t& size) noexcept {
+Outcome receive_plain(int socket, MutableBytes buffer, std::size_t& size, int flags) noexcept {
+    size = 0;
     for (;;) {
-        const ssize_t n = recv(socket, buffer.data(), buffer.size(), MSG_TRUNC);
+        const ssize_t n = recv(socket, buffer.data(), buffer.size(), flags);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return outcome_of(errno);
         if (static_cast<std::size_t>(n) > buffer.size()) return Outcome::broken;
@@ -103,7 +104,8 @@ Outcome send_packet(int socket, ByteView head, ByteView tail, std::span<const in
 Outcome receive_packet(int socket, MutableBytes buffer, std::size_t& size, ReceivedFds* fds,
                        std::size_t fds_allowed) noexcept {
     size = 0;
-    if (fds == nullptr) return receive_plain(socket, buffer, size);
+    // On a stream socket MSG_TRUNC would throw bytes away, so only packets get it.
+    if (fds == nullptr) return receive_plain(socket, buffer, size, MSG_TRUNC);
     alignas(cmsghdr) char control[k_control_size];
     iovec part{buffer.data(), buffer.size()};
     msghdr message{};
@@ -126,6 +128,10 @@ Outcome receive_packet(int socket, MutableBytes buffer, std::size_t& size, Recei
     if (n == 0) return Outcome::closed;
     size = static_cast<std::size_t>(n);
     return Outcome::done;
+}
+
+Outcome receive_some(int socket, MutableBytes buffer, std::size_t& size) noexcept {
+    return receive_plain(socket, buffer, size, 0);
 }
 
 }  // namespace virtgate::channel

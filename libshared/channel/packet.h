@@ -57,4 +57,9 @@ private:
 [[nodiscard]] Outcome receive_packet(int socket, MutableBytes buffer, std::size_t& size,
                                      ReceivedFds* fds = nullptr, std::size_t fds_allowed = 0) noexcept;
 
+// The same for a stream socket, without descriptors: what one system call brings, at most buffer.size() bytes.
+// receive_packet() with `fds` serves stream sockets too; it then returns the bytes up to and including the one that
+// brought descriptors.
+[[nodiscard]] Outcome receive_some(int socket, MutableBytes buffer, std::size_t& size) noexcept;
+
 }  // namespace virtgate::channel

@@ -71,4 +71,8 @@ std::string read_error_text(ByteView payload) {
     return "unreadable error";
 }
 
+int read_error_code(ByteView payload) noexcept {
+    return payload.size() >= 4 ? static_cast<int>(load_be32(payload.data())) : k_code_internal;
+}
+
 }  // namespace virtgate::rpc

@@ -21,6 +21,7 @@ inline constexpr int k_code_operation_denied = 29;
 inline constexpr int k_code_rpc = 39;
 inline constexpr int k_code_auth_failed = 45;
 inline constexpr int k_code_operation_invalid = 55;
+inline constexpr int k_code_resource_busy = 87;
 inline constexpr int k_code_access_denied = 88;
 
 inline constexpr int k_domain_rpc = 7;
@@ -39,5 +40,8 @@ inline constexpr int k_domain_access = 55;
 
 // The message of an error payload, for logs; "unreadable error" if it is not one. Not escaped.
 [[nodiscard]] std::string read_error_text(ByteView payload);
+
+// The code of an error payload; k_code_internal if it is not one.
+[[nodiscard]] int read_error_code(ByteView payload) noexcept;
 
 }  // namespace virtgate::rpc

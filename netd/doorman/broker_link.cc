@@ -20,13 +20,8 @@ namespace {
 
 constexpr Milliseconds k_sweep{1'000};
 
-rpc::Header make_call(std::uint32_t serial) noexcept {
-    return {.program = broker::k_program,
-            .version = broker::k_version,
-            .procedure = static_cast<std::uint32_t>(broker::Procedure::open_session),
-            .type = rpc::Type::call,
-            .serial = serial,
-            .status = rpc::Status::ok};
+rpc::Header make_call(broker::Procedure procedure, std::uint32_t serial) noexcept {
+    return rpc::make_call(broker::k_program, broker::k_version, procedure, serial);
 }
 
 }  // namespace
@@ -43,15 +38,40 @@ Done BrokerLink::ask_open_session(const proto::who::Who& who, std::uint64_t tick
     if (!payload)
         return system_fault(
             0, fmt::format("a client cannot be described to the broker: {}", to_text(payload.error())));
+    add({.procedure = broker::Procedure::open_session,
+         .answer = answer,
+         .ticket = ticket,
+         .payload = std::move(*payload),
+         .asked = loop_.clock().now()});
+    return {};
+}
+
+void BrokerLink::report_revoked(const std::vector<proto::who::CertificateId>& certificates) {
+    for (std::size_t at = 0; at < certificates.size(); at += broker::k_revoked_max) {
+        const std::size_t end = std::min(at + broker::k_revoked_max, certificates.size());
+        const auto payload = proto::encode(
+            broker::RevokeArgs{.certificates = {certificates.begin() + static_cast<std::ptrdiff_t>(at),
+                                                certificates.begin() + static_cast<std::ptrdiff_t>(end)}},
+            rpc::Control::k_payload_max);
+        if (!payload || questions_.size() >= k_waiting_max)
+            return log_.error("the broker cannot be told all that is revoked");
+        add({.procedure = broker::Procedure::revoke,
+             .answer = {},
+             .ticket = 0,
+             .payload = *payload,
+             .asked = loop_.clock().now()});
+    }
+}
+
+void BrokerLink::add(Question question) {
     while (questions_.contains(++serial_)) {
     }
-    questions_.emplace(serial_, Question{answer, ticket, std::move(*payload), loop_.clock().now()});
+    questions_.emplace(serial_, std::move(question));
     if (!sweep_timer_->running()) sweep_timer_->start(k_sweep);
     if (control_)
         send_waiting();
     else if (!retry_timer_->running())
         retry_timer_->start(Milliseconds{0});  // from the loop, so that no answer comes from within this call
-    return {};
 }
 
 void BrokerLink::forget(const void* asker) noexcept {
@@ -96,28 +116,34 @@ void BrokerLink::send_waiting() noexcept {
     for (auto& [serial, question] : questions_) {
         if (question.payload.empty()) continue;
         // A channel that is closed or full: the rest waits for the next connection or the next answer.
-        if (!control_->send(make_call(serial), question.payload)) return;
+        if (!control_->send(make_call(question.procedure, serial), question.payload)) return;
         question.payload = ByteVector{};
     }
 }
 
 void BrokerLink::on_message(rpc::Control::Message& message) noexcept {
     const auto at = questions_.find(message.header.serial);
-    const bool is_reply =
-        message.header == rpc::reply_to(make_call(message.header.serial)) ||
-        message.header == rpc::reply_to(make_call(message.header.serial), rpc::Status::error);
-    if (!is_reply || at == questions_.end() || !at->second.payload.empty())
+    const auto is_reply = [&](const Question& question) {
+        const rpc::Header call = make_call(question.procedure, message.header.serial);
+        return message.header == rpc::reply_to(call) ||
+               message.header == rpc::reply_to(call, rpc::Status::error);
+    };
+    if (at == questions_.end() || !at->second.payload.empty() || !is_reply(at->second))
         return log_.error("the broker sent something that is no answer");
     const Question question = std::move(at->second);
     questions_.erase(at);
-    if (message.header.status == rpc::Status::error)
-        answer(question, nullptr, {}, rpc::read_error_text(message.payload));
-    else if (const auto grant = proto::decode<proto::who::SessionGrant>(message.payload);
-             grant && message.fds.count() == 1)
-        answer(question, &*grant, message.fds.take(0), {});
-    else {
+    if (message.header.status == rpc::Status::error) {
+        answer(question, nullptr, {}, rpc::read_error_text(message.payload), rpc::read_error_code(message.payload));
+    } else if (question.procedure == broker::Procedure::revoke) {
+        const auto ended = proto::decode<broker::RevokeRet>(message.payload);
+        if (ended && ended->sessions != 0)
+            log_.info("{} sessions ended, since their certificates are revoked", ended->sessions);
+    } else if (const auto grant = proto::decode<proto::who::SessionGrant>(message.payload);
+               grant && message.fds.count() == 1) {
+        answer(question, &*grant, message.fds.take(0), {}, 0);
+    } else {
         log_.error("the broker's answer cannot be understood");
-        answer(question, nullptr, {}, "internal error");
+        answer(question, nullptr, {}, "internal error", rpc::k_code_internal);
     }
     if (control_) send_waiting();
 }
@@ -135,7 +161,7 @@ void BrokerLink::on_closed(std::string_view why) noexcept {
         }
     }
     if (!questions_.empty()) retry_timer_->start(retry_);
-    for (const Question& question : lost) answer(question, nullptr, {}, "the broker has ended");
+    for (const Question& question : lost) answer(question, nullptr, {}, "the broker has ended", rpc::k_code_internal);
 }
 
 void BrokerLink::on_retry() noexcept {
@@ -156,13 +182,13 @@ void BrokerLink::on_sweep() noexcept {
         }
     }
     if (!questions_.empty()) sweep_timer_->start(k_sweep);
-    for (const Question& question : late) answer(question, nullptr, {}, "the broker does not answer");
+    for (const Question& question : late) answer(question, nullptr, {}, "the broker does not answer", rpc::k_code_internal);
 }
 
 void BrokerLink::answer(const Question& question, const proto::who::SessionGrant* grant, UniqueFd session,
-                        std::string_view refusal) noexcept {
+                        std::string_view refusal, int code) noexcept {
     if (question.answer.object == nullptr) return;  // the session, if there is one, is closed here
-    BrokerAnswer result{question.ticket, grant, std::move(session), refusal};
+    BrokerAnswer result{question.ticket, grant, std::move(session), refusal, code};
     question.answer(result);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // broker_link - doorman's connection to the broker, which opens sessions.
 //
-// Twin: workerd/broker serves OPEN_SESSION (proto/broker.x).
+// Twin: workerd/broker serves OPEN_SESSION and REVOKE (proto/broker.x).
 //
 //     down ──a question──▶ (connects) ──▶ up ──the broker ends──▶ down
 //       ▲                      │ fails: tries again after 50 ms … 2 s while somebody waits
@@ -18,6 +18,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "libshared/base/log.h"
 #include "libshared/rpc/control.h"
@@ -31,6 +32,7 @@ struct BrokerAnswer {
     const proto::who::SessionGrant* grant = nullptr;  // null: refused
     UniqueFd session;                                 // with a grant
     std::string_view refusal;                         // otherwise: why
+    int code = 0;                                     // and the broker's code
 };
 
 class BrokerLink {
@@ -48,13 +50,18 @@ public:
     // unless the asker is forgotten before. Error: system's fault, if too many questions wait already.
     Done ask_open_session(const proto::who::Who& who, std::uint64_t ticket, OnAnswer answer);
 
+    // Tells the broker that these certificates are revoked, so that their sessions end. What cannot be told is
+    // logged: a broker that is not there has no sessions.
+    void report_revoked(const std::vector<proto::who::CertificateId>& certificates);
+
     // Forgets the questions whose answers go to `asker` (the object of their target): their sessions are
     // closed when they come.
     void forget(const void* asker) noexcept;
 
 private:
     struct Question {
-        OnAnswer answer;  // its object is null when the asker is gone
+        proto::broker::Procedure procedure{};
+        OnAnswer answer;  // its object is null when nobody waits
         std::uint64_t ticket = 0;
         ByteVector payload;  // empty once sent
         Instant asked{};
@@ -67,7 +74,8 @@ private:
     void on_retry() noexcept;
     void on_sweep() noexcept;
     void answer(const Question& question, const proto::who::SessionGrant* grant, UniqueFd session,
-                std::string_view refusal) noexcept;
+                std::string_view refusal, int code) noexcept;
+    void add(Question question);
 
     loop::Loop& loop_;
     std::string path_;

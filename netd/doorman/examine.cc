@@ -10,6 +10,7 @@
 
 #include "netd/doorman/handshake.h"
 #include "netd/doorman/x509_names.h"
+#include "netd/doorman/x509_own.h"
 #include "netd/doorman/x509_proof.h"
 
 namespace virtgate::netd::doorman {
@@ -28,13 +29,17 @@ Result<std::string> normalise_address(std::string_view address) {
     return std::string(inet_ntop(AF_INET6, &v6, text.data(), text.size()));
 }
 
-Result<Examiner> Examiner::make(std::string_view authorities, std::string_view revoked,
-                                std::string_view certificate) {
-    auto loaded = Authorities::load(authorities, revoked);
-    if (!loaded) return tl::unexpected(loaded.error());
-    auto own = first_certificate(certificate);
-    if (!own) return tl::unexpected(own.error());
-    return Examiner(std::move(*loaded), std::move(*own));
+Result<Examiner> Examiner::make(const proto::config::DoormanConfig& config, std::vector<std::string>& warnings) {
+    auto loaded = Authorities::load(config.authorities, config.revoked);
+    if (!loaded)
+        return wrap(loaded.error(), config.revoked_file.empty()
+                                        ? config.authorities_file
+                                        : fmt::format("{} and {}", config.authorities_file, config.revoked_file));
+    if (const auto done = judge_own(config.certificate, *loaded, warnings); !done)
+        return wrap(done.error(), fmt::format("the server certificate {}", config.certificate_file));
+    auto own = all_certificates(config.certificate);
+    if (!own) return wrap(own.error(), config.certificate_file);
+    return Examiner(std::move(*loaded), std::move(own->front()));
 }
 
 Examination Examiner::examine(const proto::door::AdmitArgs& proof, Nonces& nonces) const {
@@ -61,11 +66,18 @@ Done Examiner::examine_into(const proto::door::AdmitArgs& proof, Nonces& nonces,
     if (!verify) return tl::unexpected(verify.error());
     if (auto done = check_proof(*handshake, *verify, leaf); !done) return done;
     if (auto done = authorities_.judge(*chain, result.warnings); !done) return done;
-    if (auto done = read_names(leaf, result.who); !done) return done;
-    result.who.method = proto::who::AuthMethod::auth_x509;
+    proto::who::X509Facts& facts = result.who.certificate.emplace();
+    if (auto done = read_names(leaf, facts); !done) return done;
+    if (chain->size() > proto::who::k_chain_max) return peer_fault("the chain has too many certificates");
+    for (const X509Certificate& certificate : *chain) {
+        auto id = identify(certificate.get());
+        if (!id) return tl::unexpected(id.error());
+        facts.chain.push_back(std::move(*id));
+    }
+    result.who.strength = handshake->strength;
     result.who.source = std::move(*source);
     result.who.source_port = proof.source_port;
-    result.who.listener = proof.listener;
+    result.who.listener = "tls";
     return {};
 }
 

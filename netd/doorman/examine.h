@@ -13,6 +13,7 @@
 
 #include "netd/doorman/nonces.h"
 #include "netd/doorman/x509.h"
+#include "proto/config.h"
 #include "proto/door.h"
 
 namespace virtgate::netd::doorman {
@@ -26,11 +27,14 @@ struct Examination {
 
 class Examiner {
 public:
-    // `authorities` and `revoked`: PEM texts, see Authorities. `certificate`: PEM of the server's own
-    // certificate.
-    // Error: system's fault; the configuration is wrong.
-    static Result<Examiner> make(std::string_view authorities, std::string_view revoked,
-                                 std::string_view certificate);
+    // The files of `config` are judged, too. `warnings` gets what is odd about the server's own certificate.
+    // Error: system's fault, with the name of the file.
+    static Result<Examiner> make(const proto::config::DoormanConfig& config, std::vector<std::string>& warnings);
+
+    // Everything that the revocation lists name.
+    [[nodiscard]] const std::vector<proto::who::CertificateId>& revoked() const noexcept {
+        return authorities_.revoked();
+    }
 
     // Examines `proof`; spends its nonce of `nonces`.
     [[nodiscard]] Examination examine(const proto::door::AdmitArgs& proof, Nonces& nonces) const;

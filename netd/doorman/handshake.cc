@@ -170,6 +170,8 @@ Done read_hellos(Fields& messages, Handshake& handshake) {
     auto hash = hash_of(hello->cipher);
     if (!hash) return tl::unexpected(hash.error());
     handshake.hash = *hash;
+    constexpr std::uint32_t k_aes_256_gcm = 0x1302, k_chacha20_poly1305 = 0x1303;
+    handshake.strength = hello->cipher == k_aes_256_gcm || hello->cipher == k_chacha20_poly1305 ? 256 : 128;
     handshake.server_random = hello->random;
     return {};
 }

@@ -36,6 +36,7 @@ struct Handshake {
     std::size_t first_hello_size =
         0;                        // with a HelloRetryRequest: the first ClientHello, header included; else 0
     Hash hash = Hash::sha256;     // of the cipher suite that was agreed
+    unsigned strength = 0;        // of its cipher, in bits
     ByteView server_random;       // k_random_size bytes, of the ServerHello that counts
     ByteView server_certificate;  // DER: the first of the server's chain
     std::vector<ByteView> client_chain;  // DER: 1..k_chain_max, the client's own first

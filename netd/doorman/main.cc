@@ -2,7 +2,9 @@
 // virtgate-doorman - decides who comes in: checks proofs of TLS handshakes and asks the broker for sessions.
 //
 // Trust: certificates are hostile until they are judged. This process can claim any identity to the broker;
-//        it has no key, no listener and no RPC frame of a client.
+//        it has no key, no password and no RPC frame of a client.
+#include <sys/stat.h>
+
 #include "libshared/base/log.h"
 #include "libshared/fdmap.h"
 #include "libshared/spawn/exit.h"
@@ -19,6 +21,12 @@ int fail(const Error& error, int status) {
     return status;
 }
 
+// Where there is no second socket, /dev/null holds its place.
+bool is_socket(int fd) noexcept {
+    struct stat status {};
+    return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
 }  // namespace
 
 int main() {
@@ -26,14 +34,21 @@ int main() {
     auto config = spawn::read_config<proto::config::DoormanConfig>(fdmap::k_config);
     if (!config) return fail(config.error(), spawn::k_exit_system);
     set_log_level(static_cast<Level>(config->log_level));
-    const auto examiner =
-        netd::doorman::Examiner::make(config->authorities, config->revoked, config->certificate);
+    std::vector<std::string> warnings;
+    const auto examiner = netd::doorman::Examiner::make(*config, warnings);
     if (!examiner) return fail(examiner.error(), spawn::k_exit_config);
+    for (const std::string& warning : warnings)
+        Log().warning("the server certificate {}: {}", config->certificate_file, warning);
 
     const auto loop = loop::make_event_loop();
-    netd::doorman::Service service(*loop, UniqueFd(fdmap::k_control), *examiner,
-                                   std::move(config->broker_socket));
+    netd::doorman::Service::Listeners listeners;
+    if (config->local != proto::config::LoginMode::login_off) {
+        listeners.local = UniqueFd(fdmap::k_doorman_local_listener);
+        if (is_socket(fdmap::k_doorman_local_read_only_listener))
+            listeners.read_only = UniqueFd(fdmap::k_doorman_local_read_only_listener);
+    }
+    netd::doorman::Service service(*loop, UniqueFd(fdmap::k_control), *examiner, *config, std::move(listeners));
     if (const auto done = service.report_ready(); !done) return fail(done.error(), spawn::k_exit_system);
     loop->run();
-    return 0;
+    return service.status();
 }

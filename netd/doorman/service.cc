@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// service - all of doorman: the supervisor's channel, one desk for each gate, and the way to the broker.
+// service - all of doorman: the supervisor's channel, a desk for each gate, the UNIX sockets, and the ways to the
+// broker and to virtgate-sasl.
 #include "netd/doorman/service.h"
 
+#include "libshared/spawn/exit.h"
 #include "proto/codec.h"
 #include "proto/supervise.h"
 
 namespace virtgate::netd::doorman {
 
 namespace supervise = proto::supervise;
+using proto::config::LoginMode;
 
 namespace {
 
@@ -15,26 +18,109 @@ rpc::Header make_message(supervise::Procedure procedure) noexcept {
     return rpc::make_message(supervise::k_program, supervise::k_version, procedure);
 }
 
+bool asks_for_sasl(LoginMode mode) noexcept {
+    return mode == LoginMode::login_sasl || mode == LoginMode::login_both || mode == LoginMode::login_either;
+}
+
 }  // namespace
 
-Service::Service(loop::Loop& loop, UniqueFd parent, const Examiner& examiner, std::string broker_socket)
+Service::Service(loop::Loop& loop, UniqueFd parent, const Examiner& examiner,
+                 const proto::config::DoormanConfig& config, Listeners listeners)
     : loop_(loop),
-      examiner_(examiner),
-      broker_(loop, std::move(broker_socket)),
+      tls_(config.tls),
+      tcp_(config.tcp),
+      local_mode_(config.local),
+      broker_(loop, config.broker_socket),
+      failures_(loop.clock(), config.logins),
+      sasl_(loop, config.logins.exchanges, loop::to<&Service::on_mechanisms>(*this)),
+      tools_{.visit = {.loop = loop,
+                       .broker = broker_,
+                       .sasl = sasl_,
+                       .failures = failures_,
+                       .tries = config.logins.tries},
+             .examiner = examiner,
+             .tls = config.tls,
+             .tcp = config.tcp,
+             .local = config.local,
+             .login = Milliseconds{config.login}},
+      sweep_(loop.timer(loop::to<&Service::on_sweep>(*this))),
+      local_(loop, std::move(listeners.local), std::move(listeners.read_only),
+             loop::to<&Service::on_local>(*this)),
       parent_(loop, std::move(parent), 1, loop::to<&Service::on_parent>(*this),
-              loop::to<&Service::on_parent_closed>(*this)) {}
+              loop::to<&Service::on_parent_closed>(*this)) {
+    broker_.report_revoked(examiner.revoked());
+}
 
-Done Service::report_ready() { return parent_.send(make_message(supervise::Procedure::ready), {}); }
+bool Service::needs_sasl() const noexcept {
+    return asks_for_sasl(tls_) || asks_for_sasl(tcp_) || asks_for_sasl(local_mode_);
+}
+
+Done Service::report_ready() {
+    wants_ready_ = true;
+    if (reported_ || (needs_sasl() && !has_mechanisms_)) return {};
+    reported_ = true;
+    return parent_.send(make_message(supervise::Procedure::ready), {});
+}
 
 void Service::on_parent(rpc::Control::Message& message) noexcept {
-    const auto adopt = proto::decode<supervise::AdoptArgs>(message.payload);
-    if (message.header != make_message(supervise::Procedure::adopt) || !adopt ||
-        adopt->role != supervise::PeerRole::peer_gate || message.fds.count() != 1)
-        return log_.error("the supervisor sent something that doorman does not know");
-    desks_.erase(adopt->index);
-    desks_.try_emplace(adopt->index, loop_, adopt->index, message.fds.take(0), examiner_, broker_);
-    log_.debug("serves gate {}", adopt->index);
+    if (message.header == make_message(supervise::Procedure::adopt)) return serve_adopt(message);
+    if (message.header == make_message(supervise::Procedure::drain)) return local_.close();
+    log_.error("the supervisor sent something that doorman does not know");
 }
+
+void Service::serve_adopt(rpc::Control::Message& message) {
+    const auto adopt = proto::decode<supervise::AdoptArgs>(message.payload);
+    if (!adopt || message.fds.count() != 1) return log_.error("a malformed ADOPT of the supervisor");
+    switch (adopt->role) {
+        case supervise::PeerRole::peer_gate: {
+            auto desk = std::make_unique<Desk>(tools_, adopt->index, message.fds.take(0),
+                                               loop::to<&Service::on_desk_gone>(*this));
+            desks_[adopt->index] = std::move(desk);
+            return log_.debug("serves gate {}", adopt->index);
+        }
+        case supervise::PeerRole::peer_sasl: return sasl_.adopt(message.fds.take(0));
+        case supervise::PeerRole::peer_keeper:
+        case supervise::PeerRole::peer_doorman: break;
+    }
+    log_.error("ADOPT of a peer that doorman does not have");
+}
+
+// A listener without a mechanism would refuse everybody for ever: that is a mistake of the configuration.
+void Service::on_mechanisms() noexcept {
+    std::string_view flaw;
+    if ((asks_for_sasl(tls_) || asks_for_sasl(local_mode_)) && sasl_.mechanisms(false).empty())
+        flaw = "none of the configured SASL mechanisms can be had: is their package installed?";
+    else if (asks_for_sasl(tcp_) && sasl_.mechanisms(true).empty())
+        flaw = "none of the configured SASL mechanisms can encrypt, which [tcp] needs: GSSAPI can";
+    if (!flaw.empty()) {
+        log_.error("{}", flaw);
+        status_ = spawn::k_exit_config;
+        return loop_.stop();
+    }
+    has_mechanisms_ = true;
+    if (!wants_ready_) return;
+    if (const auto sent = report_ready(); !sent) log_.error("{}", sent.error().text);
+}
+
+// Each gate in turn gets a client of a UNIX socket.
+void Service::on_local(LocalClient& client) noexcept {
+    if (desks_.empty()) return log_.warning("{} is sent away: no gate runs yet", client.name);
+    auto next = desks_.lower_bound(next_gate_);
+    if (next == desks_.end()) next = desks_.begin();
+    next_gate_ = next->first + 1;
+    next->second->receive_local(std::move(client.who), std::move(client.connection), std::move(client.name));
+}
+
+// Not from here: the caller is a method of the desk.
+void Service::on_desk_gone(std::uint32_t gate) noexcept {
+    const auto at = desks_.find(gate);
+    if (at == desks_.end()) return;
+    gone_.push_back(std::move(at->second));
+    desks_.erase(at);
+    sweep_->start(Milliseconds{0});
+}
+
+void Service::on_sweep() noexcept { gone_.clear(); }
 
 void Service::on_parent_closed(std::string_view) noexcept { loop_.stop(); }
 

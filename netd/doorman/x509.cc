@@ -2,6 +2,10 @@
 // x509 - judge a client's certificate chain.
 #include "netd/doorman/x509.h"
 
+#include <gnutls/crypto.h>
+
+#include <algorithm>
+#include <array>
 #include <ctime>
 
 namespace virtgate::netd::doorman {
@@ -31,9 +35,52 @@ struct FreeArray {
     void operator()(void* array) const noexcept { gnutls_free(array); }
 };
 
+using proto::who::CertificateId;
+
+// An issuer's name and a serial number, as both certificates and revocation lists have them.
+Result<CertificateId> make_id(const gnutls_datum_t& issuer, ByteView serial) {
+    CertificateId id;
+    if (gnutls_hash_fast(GNUTLS_DIG_SHA256, issuer.data, issuer.size, id.issuer.data()) < 0)
+        return system_fault(0, "cannot hash a name");
+    std::string digits;
+    for (const std::byte byte : serial) digits += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
+    id.serial = digits.substr(std::min(digits.find_first_not_of('0'), digits.size()));
+    return id;
+}
+
+// Every entry of `list`.
+Done read_entries(gnutls_x509_crl_t list, std::vector<CertificateId>& to) {
+    gnutls_datum_t issuer{nullptr, 0};
+    if (gnutls_x509_crl_get_raw_issuer_dn(list, &issuer) < 0)
+        return system_fault(0, "the issuer of a revocation list cannot be read");
+    const std::unique_ptr<unsigned char, FreeArray> owned(issuer.data);
+    gnutls_x509_crl_iter_t raw = nullptr;
+    Done done{};
+    for (;;) {
+        std::array<std::byte, 64> serial;
+        std::size_t size = serial.size();
+        std::time_t when = 0;
+        const int code = gnutls_x509_crl_iter_crt_serial(
+            list, &raw, reinterpret_cast<unsigned char*>(serial.data()), &size, &when);
+        if (code == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE) break;
+        if (code < 0) {
+            done = gnutls_fault(code, "an entry of a revocation list cannot be read");
+            break;
+        }
+        auto id = make_id(issuer, ByteView(serial).first(size));
+        if (!id) {
+            done = tl::unexpected(id.error());
+            break;
+        }
+        to.push_back(std::move(*id));
+    }
+    gnutls_x509_crl_iter_deinit(raw);
+    return done;
+}
+
 // Adds the revocation lists of the PEM text to `list`, if each is signed by one of `authorities`.
 Done add_revoked(gnutls_x509_trust_list_t list, std::span<const gnutls_x509_crt_t> authorities,
-                 std::string_view revoked) {
+                 std::string_view revoked, std::vector<CertificateId>& entries) {
     // An old list still says who is revoked, so its dates do not matter; a list of somebody else would say
     // nothing.
     constexpr unsigned k_harmless = GNUTLS_CERT_INVALID | GNUTLS_CERT_REVOCATION_DATA_SUPERSEDED;
@@ -45,6 +92,7 @@ Done add_revoked(gnutls_x509_trust_list_t list, std::span<const gnutls_x509_crt_
         return gnutls_fault(code, "the revocation lists cannot be read");
     const std::unique_ptr<gnutls_x509_crl_t, FreeArray> array(lists);
     bool good = true;
+    Done readable{};
     for (const gnutls_x509_crl_t one : std::span(lists, count)) {
         unsigned status = 0;
         const int code = gnutls_x509_crl_verify(one, authorities.data(),
@@ -52,12 +100,13 @@ Done add_revoked(gnutls_x509_trust_list_t list, std::span<const gnutls_x509_crt_
         const bool is_old_only =
             (status & ~k_harmless) == 0 && (status & GNUTLS_CERT_REVOCATION_DATA_SUPERSEDED) != 0;
         good = good && code >= 0 && (status == 0 || is_old_only);
+        if (readable) readable = read_entries(one, entries);
     }
     // It takes the lists in any case.
     const int added = gnutls_x509_trust_list_add_crls(list, lists, count, 0, 0);
     if (!good || added < 0 || static_cast<unsigned>(added) != count)
         return system_fault(0, "a revocation list is not signed by any of the CAs");
-    return {};
+    return readable;
 }
 
 Done judge_dates(const X509Chain& chain) {
@@ -138,15 +187,37 @@ Result<X509Chain> parse_chain(const std::vector<ByteView>& chain) {
     return result;
 }
 
-Result<ByteVector> first_certificate(std::string_view pem) {
+Result<std::vector<ByteVector>> all_certificates(std::string_view pem) {
+    gnutls_x509_crt_t* list = nullptr;
+    unsigned count = 0;
     const gnutls_datum_t input = to_datum(pem);
-    gnutls_datum_t der{nullptr, 0};
-    const int code = gnutls_pem_base64_decode2("CERTIFICATE", &input, &der);
-    if (code < 0) return gnutls_fault(code, "the server's certificate cannot be read");
-    const ByteView bytes = std::as_bytes(std::span(der.data, der.size));
-    ByteVector result(bytes.begin(), bytes.end());
-    gnutls_free(der.data);
+    if (const int code = gnutls_x509_crt_list_import2(&list, &count, &input, GNUTLS_X509_FMT_PEM, 0); code < 0)
+        return gnutls_fault(code, "the server's certificate cannot be read");
+    const std::unique_ptr<gnutls_x509_crt_t, FreeArray> array(list);
+    std::vector<X509Certificate> certificates;
+    for (const gnutls_x509_crt_t one : std::span(list, count)) certificates.emplace_back(one);
+    std::vector<ByteVector> result;
+    for (const X509Certificate& one : certificates) {
+        gnutls_datum_t der{nullptr, 0};
+        if (const int code = gnutls_x509_crt_export2(one.get(), GNUTLS_X509_FMT_DER, &der); code < 0)
+            return gnutls_fault(code, "the server's certificate cannot be read");
+        const ByteView bytes = std::as_bytes(std::span(der.data, der.size));
+        result.emplace_back(bytes.begin(), bytes.end());
+        gnutls_free(der.data);
+    }
     return result;
+}
+
+Result<CertificateId> identify(gnutls_x509_crt_t certificate) {
+    gnutls_datum_t issuer{nullptr, 0};
+    std::array<std::byte, 64> serial;
+    std::size_t size = serial.size();
+    if (gnutls_x509_crt_get_raw_issuer_dn(certificate, &issuer) < 0)
+        return peer_fault("a certificate's issuer cannot be read");
+    const std::unique_ptr<unsigned char, FreeArray> owned(issuer.data);
+    if (gnutls_x509_crt_get_serial(certificate, serial.data(), &size) < 0)
+        return peer_fault("a certificate's serial number cannot be read");
+    return make_id(issuer, ByteView(serial).first(size));
 }
 
 Result<Authorities> Authorities::load(std::string_view certificates, std::string_view revoked) {
@@ -164,10 +235,11 @@ Result<Authorities> Authorities::load(std::string_view certificates, std::string
     code = gnutls_x509_trust_list_add_cas(raw, authorities, count, 0);
     if (code < 0 || static_cast<unsigned>(code) != count)
         return gnutls_fault(code, "the CA certificates cannot be used");
+    std::vector<CertificateId> entries;
     if (!revoked.empty())
-        if (auto done = add_revoked(raw, {authorities, count}, revoked); !done)
+        if (auto done = add_revoked(raw, {authorities, count}, revoked, entries); !done)
             return tl::unexpected(done.error());
-    return Authorities(std::move(list));
+    return Authorities(std::move(list), std::move(entries));
 }
 
 Done Authorities::judge(const X509Chain& chain, std::vector<std::string>& warnings) const {
@@ -185,6 +257,17 @@ Done Authorities::judge(const X509Chain& chain, std::vector<std::string>& warnin
     if (auto done = judge_constraints(raw.front()); !done) return done;
     if (auto done = judge_usage(raw.front(), warnings); !done) return done;
     return judge_purpose(raw.front(), warnings);
+}
+
+Done Authorities::reaches(const X509Chain& chain) const {
+    std::vector<gnutls_x509_crt_t> raw;
+    for (const X509Certificate& certificate : chain) raw.push_back(certificate.get());
+    unsigned status = 0;
+    const int code =
+        gnutls_x509_trust_list_verify_crt2(list_.get(), raw.data(), static_cast<unsigned>(raw.size()),
+                                           nullptr, 0, k_verify_flags, &status, nullptr);
+    if (code < 0) return system_fault(0, gnutls_strerror(code));
+    return status == 0 ? Done{} : system_fault(0, to_text(status));
 }
 
 }  // namespace virtgate::netd::doorman

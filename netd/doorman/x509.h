@@ -21,6 +21,7 @@
 #include "libshared/base/bytes.h"
 #include "libshared/base/handle.h"
 #include "libshared/base/result.h"
+#include "proto/who.h"
 
 namespace virtgate::netd::doorman {
 
@@ -36,8 +37,11 @@ using X509Chain = std::vector<X509Certificate>;
 // Parses each DER certificate. Error: peer's fault.
 Result<X509Chain> parse_chain(const std::vector<ByteView>& chain);
 
-// The first certificate of the PEM text `pem`, in DER. Error: system's fault.
-Result<ByteVector> first_certificate(std::string_view pem);
+// All certificates of the PEM text `pem`, in DER, in their order; at least one. Error: system's fault.
+Result<std::vector<ByteVector>> all_certificates(std::string_view pem);
+
+// What names `certificate` among all others. Error: peer's fault.
+Result<proto::who::CertificateId> identify(gnutls_x509_crt_t certificate);
 
 class Authorities {
 public:
@@ -49,6 +53,12 @@ public:
     // the rule.
     Done judge(const X509Chain& chain, std::vector<std::string>& warnings) const;
 
+    // Everything that the revocation lists name.
+    [[nodiscard]] const std::vector<proto::who::CertificateId>& revoked() const noexcept { return revoked_; }
+
+    // Succeeds if `chain` ends at one of the authorities; of the server's own. Error: system's fault.
+    Done reaches(const X509Chain& chain) const;
+
 private:
     struct FreeList {
         void operator()(gnutls_x509_trust_list_t list) const noexcept {
@@ -56,8 +66,10 @@ private:
         }
     };
     using List = std::unique_ptr<gnutls_x509_trust_list_st, FreeList>;
-    explicit Authorities(List list) : list_(std::move(list)) {}
+    Authorities(List list, std::vector<proto::who::CertificateId> revoked)
+        : list_(std::move(list)), revoked_(std::move(revoked)) {}
     List list_;
+    std::vector<proto::who::CertificateId> revoked_;
 };
 
 }  // namespace virtgate::netd::doorman

@@ -155,34 +155,34 @@ Done read_alternatives(gnutls_x509_crt_t certificate, std::vector<AlternativeNam
 
 }  // namespace
 
-Done read_names(gnutls_x509_crt_t certificate, proto::who::Who& who) {
+Done read_names(gnutls_x509_crt_t certificate, proto::who::X509Facts& facts) {
     gnutls_x509_dn_t subject = nullptr, issuer = nullptr;
     if (gnutls_x509_crt_get_subject(certificate, &subject) < 0 ||
         gnutls_x509_crt_get_issuer(certificate, &issuer) < 0)
         return peer_fault("the certificate's names cannot be read");
     auto parts = read_name(subject);
     if (!parts) return wrap(parts.error(), "subject");
-    who.subject = std::move(*parts);
+    facts.subject = std::move(*parts);
     parts = read_name(issuer);
     if (!parts) return wrap(parts.error(), "issuer");
-    who.issuer = std::move(*parts);
-    who.names.clear();
-    if (auto done = read_alternatives(certificate, who.names); !done) return done;
+    facts.issuer = std::move(*parts);
+    facts.names.clear();
+    if (auto done = read_alternatives(certificate, facts.names); !done) return done;
 
     std::array<std::byte, 64> serial;
     std::size_t size = serial.size();
     if (gnutls_x509_crt_get_serial(certificate, serial.data(), &size) < 0)
         return peer_fault("the certificate's serial number cannot be read");
-    who.serial = to_hex(ByteView(serial).first(size));
-    size = who.fingerprint.size();
-    if (gnutls_x509_crt_get_fingerprint(certificate, GNUTLS_DIG_SHA256, who.fingerprint.data(), &size) < 0)
+    facts.serial = to_hex(ByteView(serial).first(size));
+    size = facts.fingerprint.size();
+    if (gnutls_x509_crt_get_fingerprint(certificate, GNUTLS_DIG_SHA256, facts.fingerprint.data(), &size) < 0)
         return system_fault(0, "cannot make a certificate's fingerprint");
 
     std::array<char, proto::who::k_long_text_max> text;
     size = text.size();
     if (gnutls_x509_crt_get_dn(certificate, text.data(), &size) < 0)
         return peer_fault("the certificate's subject is too long");
-    who.subject_text.assign(text.data(), strnlen(text.data(), size));
+    facts.subject_text.assign(text.data(), strnlen(text.data(), size));
     return {};
 }
 

@@ -15,9 +15,8 @@
 
 namespace virtgate::netd::doorman {
 
-// Fills what of `who` comes from the certificate: subject, issuer, alternative names, serial, fingerprint and
-// subject_text. Error: peer's fault, with the name that is refused.
-Done read_names(gnutls_x509_crt_t certificate, proto::who::Who& who);
+// Fills `facts` with all that is said in the certificate itself; the chain is the caller's. Error: peer's fault, with the name that is refused.
+Done read_names(gnutls_x509_crt_t certificate, proto::who::X509Facts& facts);
 
 // The subject in one line for a log, escaped; also of a certificate that was refused.
 [[nodiscard]] std::string describe_subject(gnutls_x509_crt_t certificate);

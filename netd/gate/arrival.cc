@@ -2,9 +2,12 @@
 // arrival - one client between accept() and its session.
 #include "netd/gate/arrival.h"
 
+#include "netd/gate/plain.h"
+
 namespace virtgate::netd::gate {
 
 using loop::Want;
+using proto::config::LoginMode;
 
 namespace {
 
@@ -13,31 +16,58 @@ constexpr std::byte k_confirmation{1};
 
 }  // namespace
 
-Front::Arrival::Arrival(Front& front, UniqueFd socket, std::string address, std::uint16_t port)
+Front::Arrival::Arrival(Front& front, Kind kind, UniqueFd socket, std::string name, std::string address,
+                        std::uint16_t port, Sources::Place place)
     : front_(front),
+      kind_(kind),
       socket_(std::move(socket)),
+      name_(std::move(name)),
       address_(std::move(address)),
       port_(port),
+      place_(std::move(place)),
       since_(front.loop_.clock().now()) {
     watch_ = front_.loop_.watch(socket_.get(), Want::read, loop::to<&Arrival::on_ready>(*this));
     deadline_ = front_.loop_.timer(loop::to<&Arrival::on_deadline>(*this));
     deadline_->start(front_.settings_.handshake);
 }
 
-void Front::Arrival::on_ready(Want) noexcept {
-    if (state_ == State::silent)
-        start_tls();
-    else if (state_ == State::handshake)
-        go_on();
-    else if (state_ == State::asking)
-        refuse("it went away, or spoke before it was let in");
+Front::Arrival::Arrival(Front& front, UniqueFd socket, std::string name, Sources::Place place,
+                        proto::door::Visit visit)
+    : Arrival(front, Kind::local, std::move(socket), std::move(name), {}, 0, std::move(place)) {
+    connection_ = std::make_unique<PlainConnection>(std::move(socket_), true);
+    begin_login(std::move(visit));
+}
+
+// Every callback ends here: whoever is over is dropped, and nothing of it is touched afterwards.
+void Front::Arrival::settle() noexcept {
     if (state_ == State::over) front_.drop(*this);
+}
+
+void Front::Arrival::on_ready(Want) noexcept {
+    switch (state_) {
+        case State::silent: start(); break;
+        case State::handshake: go_on(); break;
+        case State::asking: refuse("it went away, or spoke before it was let in"); break;
+        case State::login:
+            login_->go_on();
+            look_at_login();
+            break;
+        case State::nonceless:
+        case State::over: break;
+    }
+    settle();
 }
 
 void Front::Arrival::nonces_came() noexcept {
     if (state_ != State::nonceless) return;
-    start_tls();
-    if (state_ == State::over) front_.drop(*this);
+    start();
+    settle();
+}
+
+void Front::Arrival::start() {
+    if (kind_ == Kind::tls) return start_tls();
+    connection_ = std::make_unique<PlainConnection>(std::move(socket_), false);
+    ask_enter();
 }
 
 void Front::Arrival::start_tls() {
@@ -47,13 +77,17 @@ void Front::Arrival::start_tls() {
         watch_->set(Want::nothing);
         return;
     }
-    auto tls = TlsConnection::make(front_.credentials_, std::move(socket_), nonce);
+    const bool wants_certificate = front_.settings_.tls != LoginMode::login_sasl;
+    auto tls = TlsConnection::make(
+        front_.credentials_, std::move(socket_), nonce,
+        wants_certificate ? TlsConnection::Ask::certificate : TlsConnection::Ask::nothing);
     if (!tls) {
         front_.log_.error("{}", tls.error().text);
         state_ = State::over;
         return;
     }
-    tls_ = std::move(*tls);
+    tls_ = tls->get();
+    connection_ = std::move(*tls);
     state_ = State::handshake;
     watch_->set(Want::read);
     go_on();
@@ -61,59 +95,121 @@ void Front::Arrival::start_tls() {
 
 void Front::Arrival::go_on() {
     switch (tls_->handshake()) {
-        case TlsStep::done: return ask();
-        case TlsStep::want_read: return watch_->set(Want::read);
-        case TlsStep::want_write: return watch_->set(Want::write);
-        case TlsStep::closed: return refuse("it left during the handshake");
-        case TlsStep::failed: return refuse(tls_->why());
+        case Step::done: break;
+        case Step::want_read: return watch_->set(Want::read);
+        case Step::want_write: return watch_->set(Want::write);
+        case Step::closed: return refuse("it left during the handshake");
+        case Step::failed: return refuse(tls_->why());
     }
+    if (!tls_->transcript().certificate_verify().empty()) return ask_admit();
+    const LoginMode mode = front_.settings_.tls;
+    if (mode == LoginMode::login_sasl || mode == LoginMode::login_either) return ask_enter();
+    refuse("it presented no certificate");
 }
 
-void Front::Arrival::ask() {
+void Front::Arrival::ask_admit() {
     Transcript& transcript = tls_->transcript();
-    if (transcript.certificate_verify().empty()) return refuse("it presented no certificate");
     const ByteView proof = transcript.client_part();
     const ByteView verify = transcript.certificate_verify();
     ticket_ = front_.door_.ask_admit({.transcript = {proof.begin(), proof.end()},
                                       .certificate_verify = {verify.begin(), verify.end()},
                                       .source = address_,
-                                      .source_port = port_,
-                                      .listener = "tls"});
+                                      .source_port = port_},
+                                     loop::to<&Arrival::on_decision>(*this));
     transcript.clear();
+    wait_for_doorman();
+}
+
+void Front::Arrival::ask_enter() {
+    if (tls_ != nullptr) tls_->transcript().clear();
+    ticket_ = front_.door_.ask_enter({.source = address_,
+                                      .source_port = port_,
+                                      .strength = tls_ != nullptr ? tls_->strength() : 0,
+                                      .listener = tls_ != nullptr ? "tls" : "tcp"},
+                                     loop::to<&Arrival::on_decision>(*this));
+    wait_for_doorman();
+}
+
+void Front::Arrival::wait_for_doorman() {
     if (ticket_ == 0) {
-        front_.log_.error("doorman cannot be asked; {} port {} is refused", address_, port_);
+        front_.log_.error("doorman cannot be asked; {} is refused", name_);
         state_ = State::over;
         return;
     }
-    // A client has nothing to say before it is let in; that it goes away must be seen.
     state_ = State::asking;
-    watch_->set(Want::read);
-    const auto left = std::chrono::ceil<Milliseconds>(since_ + front_.settings_.authentication -
-                                                      front_.loop_.clock().now());
-    deadline_->start(left);
+    // A TLS client has nothing to say before it is let in; that it goes away must be seen. A plain one has
+    // spoken already, and its bytes wait in the socket.
+    watch_->set(tls_ != nullptr ? Want::read : Want::nothing);
+    restart_deadline(front_.settings_.authentication);
 }
 
-bool Front::Arrival::decided(Door::Decision& decision) noexcept {
-    if (state_ != State::asking || decision.ticket != ticket_) return false;
+void Front::Arrival::restart_deadline(Milliseconds since_accept) noexcept {
+    const auto left = std::chrono::ceil<Milliseconds>(since_ + since_accept - front_.loop_.clock().now());
+    deadline_->start(std::max(left, Milliseconds{0}));
+}
+
+void Front::Arrival::on_decision(Door::Decision& decision) noexcept {
     ticket_ = 0;
-    if (decision.grant == nullptr) {
+    const bool is_in = decision.kind == Door::Decision::Kind::granted;
+    if (!is_in && decision.kind != Door::Decision::Kind::visit) {
         refuse(decision.why_not);
-    } else if (tls_->send(ByteView(&k_confirmation, 1)) == TlsStep::failed) {
+    } else if (tls_ != nullptr && tls_->send(ByteView(&k_confirmation, 1)) == Step::failed) {
+        if (!is_in) front_.door_.leave(decision.visit.id);
         refuse(tls_->why());
+    } else if (is_in) {
+        admit(std::move(decision.grant), std::move(decision.session));
     } else {
-        watch_.reset();
-        deadline_.reset();
-        ++front_.live_;  // for the session; drop() takes off the one for this arrival
-        front_.admitted_.put({.connection = std::move(tls_),
-                              .worker = std::move(decision.session),
-                              .session = decision.grant->session,
-                              .identity = std::move(decision.grant->identity),
-                              .source = fmt::format("{} port {}", address_, port_),
-                              .ceiling = std::move(decision.grant->may)});
-        state_ = State::over;
+        begin_login(std::move(decision.visit));
     }
-    front_.drop(*this);
-    return true;
+    settle();
+}
+
+void Front::Arrival::begin_login(proto::door::Visit visit) {
+    state_ = State::login;
+    login_ = std::make_unique<Login>(*connection_, front_.door_, std::move(visit), front_.login_memory_,
+                                     loop::to<&Arrival::on_login_changed>(*this));
+    restart_deadline(front_.settings_.login);
+    look_at_login();
+}
+
+void Front::Arrival::on_login_changed() noexcept {
+    look_at_login();
+    settle();
+}
+
+void Front::Arrival::look_at_login() {
+    switch (login_->state()) {
+        case Login::State::reading:
+        case Login::State::asking:
+        case Login::State::leaving:
+            watch_->set(login_->want());
+            if (login_->has_input()) watch_->wake(Want::read);
+            return;
+        case Login::State::over: return refuse(login_->why());
+        case Login::State::admitted: break;
+    }
+    Login::Admission admission = login_->take();
+    login_.reset();
+    watch_.reset();
+    if (admission.layer) {
+        // The process that negotiated the layer reads and writes the network from here on.
+        const UniqueFd network = connection_->release_socket();
+        constexpr std::byte k_here_it_is{0};
+        const int descriptor = network.get();
+        if (channel::send_packet(admission.layer.get(), ByteView(&k_here_it_is, 1),
+                                 std::span(&descriptor, 1)) != channel::Outcome::done)
+            return refuse("the process with its security layer has gone");
+        connection_ = std::make_unique<PlainConnection>(std::move(admission.layer), false);
+    }
+    admit(std::move(admission.grant), std::move(admission.session));
+}
+
+void Front::Arrival::admit(proto::who::SessionGrant grant, UniqueFd session) {
+    watch_.reset();
+    deadline_.reset();
+    place_.settle();
+    front_.admit(std::move(connection_), std::move(session), std::move(grant), name_, std::move(place_));
+    state_ = State::over;
 }
 
 void Front::Arrival::leave() noexcept {
@@ -126,13 +222,14 @@ void Front::Arrival::on_deadline() noexcept {
         case State::nonceless: refuse("there was no keeper or no nonce of doorman in time"); break;
         case State::handshake: refuse("its handshake was not complete in time"); break;
         case State::asking: refuse("it was not let in in time"); break;
+        case State::login: refuse("it did not log in in time"); break;
         case State::over: break;
     }
-    front_.drop(*this);
+    settle();
 }
 
 void Front::Arrival::refuse(std::string_view why) noexcept {
-    front_.log_.info("refused {} port {}: {}", address_, port_, escape(why));
+    front_.log_.info("refused {}: {}", name_, escape(why));
     state_ = State::over;
 }
 

@@ -2,25 +2,30 @@
 // arrival - one client between accept() and its session.
 //
 // Trust, limits: see front.h.
-// Owns:   the client's socket and TLS state.
+// Owns:   the client's socket and, as far as it has come, its connection and its login.
 #pragma once
 
 #include "netd/gate/front.h"
+#include "netd/gate/login.h"
 
 namespace virtgate::netd::gate {
 
 class Front::Arrival {
 public:
-    Arrival(Front& front, UniqueFd socket, std::string address, std::uint16_t port);
+    enum class Kind : unsigned char { tls, tcp, local };
+
+    // A client that was accepted here.
+    Arrival(Front& front, Kind kind, UniqueFd socket, std::string name, std::string address, std::uint16_t port,
+            Sources::Place place);
+    // A client of a UNIX socket that has to log in.
+    Arrival(Front& front, UniqueFd socket, std::string name, Sources::Place place, proto::door::Visit visit);
 
     // Where it is in Front's list, so that it can be taken off in constant time.
-    Arrivals::iterator place;
+    Arrivals::iterator place_in_list;
 
     // There are nonces and a keeper again.
     void nonces_came() noexcept;
-    // Doorman has answered; true if this arrival had asked with that ticket. It is gone afterwards.
-    bool decided(Door::Decision& decision) noexcept;
-    // Frees the ticket at the door.
+    // Forgets what was asked at the door.
     void leave() noexcept;
 
 private:
@@ -29,23 +34,39 @@ private:
         nonceless,  // something was received, and there is no nonce or no keeper to start TLS with
         handshake,
         asking,  // doorman thinks
+        login,   // the client has to log in
         over,
     };
     void on_ready(loop::Want ready) noexcept;
     void on_deadline() noexcept;
+    void on_decision(Door::Decision& decision) noexcept;
+    void on_login_changed() noexcept;
+    void start();
     void start_tls();
     void go_on();
-    void ask();
+    void ask_admit();
+    void ask_enter();
+    void wait_for_doorman();
+    void begin_login(proto::door::Visit visit);
+    void look_at_login();
+    void admit(proto::who::SessionGrant grant, UniqueFd session);
     void refuse(std::string_view why) noexcept;
+    void restart_deadline(Milliseconds since_accept) noexcept;
+    void settle() noexcept;
 
     Front& front_;
-    UniqueFd socket_;  // until TLS owns it
+    const Kind kind_;
+    UniqueFd socket_;  // until the connection owns it
+    std::string name_;
     std::string address_;
-    std::uint16_t port_;
-    std::unique_ptr<TlsConnection> tls_;
+    std::uint16_t port_ = 0;
+    Sources::Place place_;
+    std::unique_ptr<Connection> connection_;
+    TlsConnection* tls_ = nullptr;  // connection_, while that is one
+    std::unique_ptr<Login> login_;
     State state_ = State::silent;
     Instant since_;
-    std::uint64_t ticket_ = 0;
+    Door::Ticket ticket_ = 0;
     std::unique_ptr<loop::Watch> watch_;
     std::unique_ptr<loop::Timer> deadline_;
 };

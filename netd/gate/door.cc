@@ -2,39 +2,73 @@
 // door - the gate's side of the channel to doorman: nonces for handshakes, and letting clients in.
 #include "netd/gate/door.h"
 
-#include <algorithm>
-
 #include "libshared/rpc/error.h"
 #include "proto/codec.h"
 
 namespace virtgate::netd::gate {
 
 namespace door = proto::door;
+using door::Procedure;
 
 namespace {
 
-rpc::Header make_call(door::Procedure procedure, std::uint32_t serial) noexcept {
+// A session's descriptor and a security layer's; a client's connection and its session's descriptor.
+constexpr std::size_t k_descriptors_max = 2;
+
+rpc::Header make_call(Procedure procedure, std::uint32_t serial) noexcept {
     return rpc::make_call(door::k_program, door::k_version, procedure, serial);
+}
+
+using Decision = Door::Decision;
+
+// Exactly one of the two has to be there, and the right number of descriptors.
+bool take_verdict(std::optional<proto::who::SessionGrant>& grant, std::optional<door::Visit>& login,
+                  channel::ReceivedFds& fds, std::size_t first, Decision& decision) {
+    if (grant.has_value() == login.has_value() || fds.count() != first + (grant ? 1 : 0)) return false;
+    if (grant) {
+        decision.kind = Decision::Kind::granted;
+        decision.grant = std::move(*grant);
+        decision.session = fds.take(first);
+    } else {
+        decision.kind = Decision::Kind::visit;
+        decision.visit = std::move(*login);
+    }
+    return true;
+}
+
+bool take_step(ByteView payload, channel::ReceivedFds& fds, Decision& decision) {
+    auto answer = proto::decode<door::StepRet>(payload);
+    if (!answer || answer->complete != answer->grant.has_value()) return false;
+    decision.token = std::move(answer->data);
+    decision.kind = Decision::Kind::token;
+    if (!answer->complete) return fds.count() == 0;
+    if (fds.count() != 1 && fds.count() != 2) return false;
+    decision.kind = Decision::Kind::granted;
+    decision.grant = std::move(*answer->grant);
+    decision.session = fds.take(0);
+    if (fds.count() == 2) decision.layer = fds.take(1);
+    return true;
 }
 
 }  // namespace
 
-Door::Door(loop::Loop& loop, OnDecision decided, loop::Target<> nonces_came) noexcept
-    : loop_(loop), decided_(decided), nonces_came_(nonces_came) {}
+Door::Door(loop::Loop& loop, OnArrived arrived, loop::Target<> nonces_came) noexcept
+    : loop_(loop), arrived_(arrived), nonces_came_(nonces_came) {}
 
 void Door::adopt(UniqueFd channel) {
     if (channel_) on_closed("it was replaced");
     // Nonces belong to the channel on which they came.
     nonces_.clear();
-    channel_ = std::make_unique<rpc::Control>(
-        loop_, std::move(channel), 1, loop::to<&Door::on_message>(*this), loop::to<&Door::on_closed>(*this));
+    channel_ = std::make_unique<rpc::Control>(loop_, std::move(channel), k_descriptors_max,
+                                              loop::to<&Door::on_message>(*this),
+                                              loop::to<&Door::on_closed>(*this));
     ask_nonces();
 }
 
 void Door::ask_nonces() {
     if (!channel_ || nonces_serial_ != 0) return;
     const std::uint32_t serial = channel_->next_serial();
-    if (const auto sent = channel_->send(make_call(door::Procedure::nonces, serial), {}))
+    if (const auto sent = channel_->send(make_call(Procedure::nonces, serial), {}))
         nonces_serial_ = serial;
     else
         log_.error("cannot ask for nonces: {}", sent.error().text);
@@ -48,35 +82,60 @@ bool Door::take_nonce(TlsConnection::Random& nonce) {
     return true;
 }
 
-std::uint64_t Door::ask_admit(const door::AdmitArgs& proof) {
-    if (!channel_ || waiting_.size() >= k_waiting_max) return 0;
-    const auto arguments = proto::encode(proof);
-    if (!arguments || arguments->size() > rpc::Control::k_payload_max) return 0;
+template <class Args>
+Door::Ticket Door::ask(Procedure procedure, const Args& arguments, OnDecision decided) {
+    if (!channel_ || questions_.size() >= k_waiting_max) return 0;
+    const auto payload = proto::encode(arguments, rpc::Control::k_payload_max);
+    if (!payload) return 0;
     const std::uint32_t serial = channel_->next_serial();
-    if (const auto sent = channel_->send(make_call(door::Procedure::admit, serial), *arguments); !sent) {
-        log_.error("cannot ask to let a client in: {}", sent.error().text);
+    if (const auto sent = channel_->send(make_call(procedure, serial), *payload); !sent) {
+        log_.error("cannot ask doorman: {}", sent.error().text);
         return 0;
     }
-    waiting_.emplace(serial, ++tickets_);
-    return tickets_;
+    questions_.emplace(serial, Question{procedure, decided});
+    return serial;
 }
 
-void Door::forget(std::uint64_t ticket) noexcept {
-    const auto at =
-        std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& w) { return w.second == ticket; });
-    if (at != waiting_.end()) at->second = 0;
+Door::Ticket Door::ask_admit(const door::AdmitArgs& proof, OnDecision decided) {
+    return ask(Procedure::admit, proof, decided);
+}
+
+Door::Ticket Door::ask_enter(const door::EnterArgs& client, OnDecision decided) {
+    return ask(Procedure::enter, client, decided);
+}
+
+Door::Ticket Door::ask_start(const door::StartArgs& exchange, OnDecision decided) {
+    return ask(Procedure::start, exchange, decided);
+}
+
+Door::Ticket Door::ask_step(const door::StepArgs& exchange, OnDecision decided) {
+    return ask(Procedure::step, exchange, decided);
+}
+
+void Door::forget(Ticket ticket) noexcept {
+    if (const auto at = questions_.find(ticket); at != questions_.end()) at->second.decided = {};
+}
+
+void Door::leave(std::uint64_t visit) noexcept {
+    if (!channel_) return;
+    const auto payload = proto::encode(door::LeaveArgs{.visit = visit});
+    require(payload.has_value(), "a number that cannot be encoded");
+    const auto message = rpc::make_message(door::k_program, door::k_version, Procedure::leave);
+    if (const auto sent = channel_->send(message, *payload); !sent)
+        log_.warning("doorman cannot be told that a client left: {}", sent.error().text);
 }
 
 void Door::on_message(rpc::Control::Message& message) noexcept {
-    if (message.header.program != door::k_program || message.header.version != door::k_version ||
-        message.header.type != rpc::Type::reply) {
-        log_.error("doorman sent something that is no reply");
-        return;
-    }
-    if (message.header.serial == nonces_serial_ && nonces_serial_ != 0)
+    const rpc::Header& header = message.header;
+    if (header == rpc::make_message(door::k_program, door::k_version, Procedure::arrive))
+        return on_arrived(message);
+    if (header.program != door::k_program || header.version != door::k_version ||
+        header.type != rpc::Type::reply)
+        return log_.error("doorman sent something that is no reply");
+    if (header.serial == nonces_serial_ && nonces_serial_ != 0)
         on_nonces(message);
     else
-        on_admitted(message);
+        on_answer(message);
 }
 
 void Door::on_nonces(const rpc::Control::Message& message) {
@@ -93,23 +152,47 @@ void Door::on_nonces(const rpc::Control::Message& message) {
     if (were_none) nonces_came_();
 }
 
-void Door::on_admitted(rpc::Control::Message& message) {
-    const auto at = waiting_.find(message.header.serial);
-    if (at == waiting_.end()) {
-        log_.error("doorman answered a question that is not open");
-        return;
+void Door::on_answer(rpc::Control::Message& message) {
+    const auto at = questions_.find(message.header.serial);
+    if (at == questions_.end() ||
+        static_cast<Procedure>(message.header.procedure) != at->second.procedure)
+        return log_.error("doorman answered a question that is not open");
+    const Question question = at->second;
+    questions_.erase(at);
+    // The client has gone: a session's descriptor is closed with the message.
+    if (question.decided.object == nullptr) return;
+    Decision decision;
+    if (message.header.status != rpc::Status::ok) {
+        decision.again = rpc::read_error_code(message.payload) == rpc::k_code_auth_failed;
+        decision.why_not = rpc::read_error_text(message.payload);
+        return question.decided(decision);
     }
-    const std::uint64_t ticket = at->second;
-    waiting_.erase(at);
-    if (ticket == 0) return;  // the client has gone; the session's descriptor is closed with the message
-    if (message.header.status != rpc::Status::ok)
-        return decide(ticket, nullptr, {}, rpc::read_error_text(message.payload));
-    auto grant = proto::decode<proto::who::SessionGrant>(message.payload);
-    if (!grant || message.fds.count() != 1) {
+    bool good = false;
+    if (question.procedure == Procedure::admit || question.procedure == Procedure::enter) {
+        auto answer = proto::decode<door::AdmitRet>(message.payload);
+        good = answer && take_verdict(answer->grant, answer->login, message.fds, 0, decision);
+    } else {
+        good = take_step(message.payload, message.fds, decision);
+    }
+    if (!good) {
         log_.error("doorman's answer cannot be understood");
-        return decide(ticket, nullptr, {}, "internal error");
+        decision = Decision{};
+        decision.why_not = "internal error";
     }
-    decide(ticket, &*grant, message.fds.take(0), {});
+    question.decided(decision);
+}
+
+void Door::on_arrived(rpc::Control::Message& message) {
+    auto arguments = proto::decode<door::ArriveArgs>(message.payload);
+    Arrived arrived;
+    if (!arguments || message.fds.count() == 0 ||
+        !take_verdict(arguments->grant, arguments->login, message.fds, 1, arrived.decision))
+        return log_.error("doorman sent a client that cannot be understood");
+    arrived.client = message.fds.take(0);
+    arrived.listener = std::move(arguments->listener);
+    arrived.name = std::move(arguments->client);
+    arrived.uid = arguments->uid;
+    arrived_(arrived);
 }
 
 void Door::on_closed(std::string_view why) noexcept {
@@ -118,14 +201,12 @@ void Door::on_closed(std::string_view why) noexcept {
     // The next doorman does not know these nonces: clients wait for new ones.
     nonces_.clear();
     nonces_serial_ = 0;
-    for (const auto& [serial, ticket] : std::exchange(waiting_, {}))
-        if (ticket != 0) decide(ticket, nullptr, {}, "doorman has ended");
-}
-
-void Door::decide(std::uint64_t ticket, proto::who::SessionGrant* grant, UniqueFd session,
-                  std::string_view why_not) {
-    Decision decision{ticket, grant, std::move(session), why_not};
-    decided_(decision);
+    for (const auto& [serial, question] : std::exchange(questions_, {})) {
+        if (question.decided.object == nullptr) continue;
+        Decision decision;
+        decision.why_not = "doorman has ended";
+        question.decided(decision);
+    }
 }
 
 }  // namespace virtgate::netd::gate

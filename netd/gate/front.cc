@@ -7,9 +7,11 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <bit>
 #include <cerrno>
 
 #include "netd/gate/arrival.h"
+#include "netd/gate/plain.h"
 
 namespace virtgate::netd::gate {
 
@@ -51,67 +53,108 @@ Address describe(const sockaddr_storage& from) {
 }  // namespace
 
 Front::Front(loop::Loop& loop, const Settings& settings, const Credentials& credentials, Signer& signer,
-             int listener, std::atomic<std::size_t>& live, loop::Mailbox<Admitted>& admitted)
+             Listeners listeners, std::atomic<std::size_t>& live, Sources& sources,
+             loop::Mailbox<Admitted>& admitted)
     : loop_(loop),
       settings_(settings),
       credentials_(credentials),
       signer_(signer),
-      listener_(listener),
+      listeners_(listeners),
       live_(live),
+      sources_(sources),
       admitted_(admitted),
-      door_(loop, loop::to<&Front::on_decision>(*this), loop::to<&Front::on_nonces>(*this)) {
-    listener_watch_ = loop_.watch(listener_, Want::read, loop::to<&Front::on_listener>(*this));
+      door_(loop, loop::to<&Front::on_arrived>(*this), loop::to<&Front::on_nonces>(*this)) {
+    if (listeners_.tls >= 0)
+        tls_watch_ = loop_.watch(listeners_.tls, Want::read, loop::to<&Front::on_tls>(*this));
+    if (listeners_.tcp >= 0)
+        tcp_watch_ = loop_.watch(listeners_.tcp, Want::read, loop::to<&Front::on_tcp>(*this));
     accept_again_ = loop_.timer(loop::to<&Front::on_accept_again>(*this));
 }
 
 Front::~Front() = default;
 
-void Front::on_listener(Want) noexcept {
+void Front::watch_listeners(Want want) noexcept {
+    if (tls_watch_) tls_watch_->set(want);
+    if (tcp_watch_) tcp_watch_->set(want);
+}
+
+void Front::accept_from(int listener) noexcept {
     for (int i = 0; i < k_accepts_per_turn; ++i) {
         if (live_ >= settings_.connections) {
             log_.warning("{} clients: no more are accepted until one leaves", live_.load());
-            return pause_accepting();
+            watch_listeners(Want::nothing);
+            return accept_again_->start(k_accept_pause);
         }
         sockaddr_storage from{};
         socklen_t size = sizeof from;
         UniqueFd socket{
-            accept4(listener_, reinterpret_cast<sockaddr*>(&from), &size, SOCK_NONBLOCK | SOCK_CLOEXEC)};
+            accept4(listener, reinterpret_cast<sockaddr*>(&from), &size, SOCK_NONBLOCK | SOCK_CLOEXEC)};
         if (!socket) {
             // Other gates share the listener, and clients may be gone again: both are normal.
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
                 log_.error("cannot accept: no descriptor or memory left");
-                pause_accepting();
+                watch_listeners(Want::nothing);
+                accept_again_->start(k_accept_pause);
             }
             return;
         }
-        const int on = 1;
-        setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        const Address address = describe(from);
-        ++live_;
-        auto arrival = std::make_unique<Arrival>(*this, std::move(socket), address.text, address.port);
-        Arrival& added = *arrival;
-        arrivals_.push_back(std::move(arrival));
-        added.place = std::prev(arrivals_.end());
+        take_in(listener, std::move(socket), from);
     }
 }
 
-void Front::pause_accepting() noexcept {
-    listener_watch_->set(Want::nothing);
-    accept_again_->start(k_accept_pause);
+void Front::take_in(int listener, UniqueFd socket, const sockaddr_storage& from) {
+    const Address address = describe(from);
+    std::string name = fmt::format("{} port {}", address.text, address.port);
+    auto place = sources_.take(Sources::of_address(from));
+    if (!place) return crowded(name);
+    const int on = 1;
+    setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    const auto kind = listener == listeners_.tls ? Arrival::Kind::tls : Arrival::Kind::tcp;
+    add(std::make_unique<Arrival>(*this, kind, std::move(socket), std::move(name), address.text, address.port,
+                                  std::move(*place)));
+}
+
+// Its connection is closed without a word: there is nothing that a client could understand at this point.
+void Front::crowded(std::string_view name) noexcept {
+    // A source that goes on like this must not fill the log: after some, every power of two is told.
+    constexpr std::uint64_t k_told_always = 16;
+    ++crowded_out_;
+    if (crowded_out_ <= k_told_always || std::has_single_bit(crowded_out_))
+        log_.warning("refused {}: its source has as many connections as it may ({} refused so far)", name,
+                     crowded_out_);
+}
+
+void Front::add(std::unique_ptr<Arrival> arrival) {
+    ++live_;
+    Arrival& added = *arrival;
+    arrivals_.push_back(std::move(arrival));
+    added.place_in_list = std::prev(arrivals_.end());
 }
 
 void Front::on_accept_again() noexcept {
-    if (!draining_) listener_watch_->set(Want::read);
+    if (!draining_) watch_listeners(Want::read);
 }
 
 void Front::drain() noexcept {
     draining_ = true;
-    listener_watch_->set(Want::nothing);
+    watch_listeners(Want::nothing);
 }
 
-void Front::on_decision(Door::Decision& decision) noexcept {
-    for (const auto& arrival : arrivals_)
-        if (arrival->decided(decision)) return;
+// Doorman has accepted a client of a UNIX socket.
+void Front::on_arrived(Door::Arrived& arrived) noexcept {
+    const bool is_in = arrived.decision.kind == Door::Decision::Kind::granted;
+    const std::string name = escape(arrived.name, 128);
+    auto place = sources_.take(Sources::of_user(arrived.uid));
+    if (!place || live_ >= settings_.connections) {
+        if (!is_in) door_.leave(arrived.decision.visit.id);
+        return crowded(name);
+    }
+    if (!is_in)
+        return add(std::make_unique<Arrival>(*this, std::move(arrived.client), name, std::move(*place),
+                                             std::move(arrived.decision.visit)));
+    place->settle();
+    admit(std::make_unique<PlainConnection>(std::move(arrived.client), true),
+          std::move(arrived.decision.session), std::move(arrived.decision.grant), name, std::move(*place));
 }
 
 void Front::on_nonces() noexcept {
@@ -121,10 +164,22 @@ void Front::on_nonces() noexcept {
     }
 }
 
+void Front::admit(std::unique_ptr<Connection> connection, UniqueFd session, proto::who::SessionGrant grant,
+                  const std::string& name, Sources::Place place) {
+    ++live_;  // for the session; an arrival takes off its own
+    admitted_.put({.connection = std::move(connection),
+                   .worker = std::move(session),
+                   .session = grant.session,
+                   .identity = std::move(grant.identity),
+                   .source = name,
+                   .ceiling = std::move(grant.may),
+                   .place = std::move(place)});
+}
+
 void Front::drop(Arrival& arrival) noexcept {
     arrival.leave();
     --live_;
-    arrivals_.erase(arrival.place);
+    arrivals_.erase(arrival.place_in_list);
 }
 
 }  // namespace virtgate::netd::gate

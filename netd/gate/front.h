@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // front - clients that are not let in yet: accept, TLS handshake, doorman's word, the confirmation byte.
 //
-//   accepted → (first byte) → handshake → asking doorman → 0x01 → handed to the session loop
+//   TLS:   accepted → (first byte) → handshake → asking doorman → 0x01 ─┬─────────▶ handed to the session loop
+//   TCP:   accepted → (first byte) → asking doorman ────────────────────┼─ login ─▶
+//   UNIX:  accepted and judged by doorman ──────────────────────────────┘
 //
 // It has a thread and a loop of its own, at a lower priority than the sessions': a signature takes the keeper a
 // millisecond and the answer has to be waited for, and no session may feel that. TLS state is made only when a
 // client has sent something, so a silent connection costs a descriptor and little else.
 //
 // Trust:  the most hostile input of all: nobody is known yet.
-// Limits: `connections` clients of this gate, sessions included; more wait in the listener's queue. Deadlines for
-//         the handshake and for being let in. No frame is read before a client is let in.
+// Limits: `connections` clients of this gate, sessions included; more wait in the listener's queue. So many of each
+//         source (sources.h); more are closed at once. Deadlines for the handshake, for being let in, and for
+//         logging in. No frame is read before a client is let in but those of the login (login.h).
 // Owns:   the connections until they are handed over.
 #pragma once
 
@@ -25,10 +28,15 @@ namespace virtgate::netd::gate {
 
 class Front {
 public:
+    // The listening sockets, borrowed; -1: there is none.
+    struct Listeners {
+        int tls = -1, tcp = -1;
+    };
     // `live` counts the clients of this gate; the session loop takes one off for each session that ends.
-    // `admitted` receives those that were let in.
+    // `admitted` receives those that were let in; they have places in `sources`, which outlives them.
     Front(loop::Loop& loop, const Settings& settings, const Credentials& credentials, Signer& signer,
-          int listener, std::atomic<std::size_t>& live, loop::Mailbox<Admitted>& admitted);
+          Listeners listeners, std::atomic<std::size_t>& live, Sources& sources,
+          loop::Mailbox<Admitted>& admitted);
     ~Front();
 
     // There is a keeper again: clients that waited for one go on.
@@ -44,25 +52,35 @@ private:
     friend class Arrival;
     using Arrivals = std::list<std::unique_ptr<Arrival>>;
 
-    void on_listener(loop::Want ready) noexcept;
+    void on_tls(loop::Want) noexcept { accept_from(listeners_.tls); }
+    void on_tcp(loop::Want) noexcept { accept_from(listeners_.tcp); }
+    void accept_from(int listener) noexcept;
+    void take_in(int listener, UniqueFd socket, const sockaddr_storage& from);
     void on_accept_again() noexcept;
-    void on_decision(Door::Decision& decision) noexcept;
+    void on_arrived(Door::Arrived& arrived) noexcept;
     void on_nonces() noexcept;
+    void add(std::unique_ptr<Arrival> arrival);
     // Takes `arrival` off the list and destroys it.
     void drop(Arrival& arrival) noexcept;
-    void pause_accepting() noexcept;
+    void admit(std::unique_ptr<Connection> connection, UniqueFd session, proto::who::SessionGrant grant,
+               const std::string& name, Sources::Place place);
+    void watch_listeners(loop::Want want) noexcept;
+    void crowded(std::string_view name) noexcept;
 
     loop::Loop& loop_;
     const Settings& settings_;
     const Credentials& credentials_;
     Signer& signer_;
-    int listener_;
+    const Listeners listeners_;
     std::atomic<std::size_t>& live_;
+    Sources& sources_;
     loop::Mailbox<Admitted>& admitted_;
     Log log_{"front"};
     Door door_;
     Arrivals arrivals_;
-    std::unique_ptr<loop::Watch> listener_watch_;
+    std::size_t login_memory_ = 0;  // see login.h
+    std::uint64_t crowded_out_ = 0;
+    std::unique_ptr<loop::Watch> tls_watch_, tcp_watch_;
     std::unique_ptr<loop::Timer> accept_again_;
     bool draining_ = false;
 };

@@ -30,11 +30,13 @@ constexpr int k_trim_threshold = 1 << 20;
 Settings settings_of(const proto::config::GateConfig& config) {
     return {.handshake = Milliseconds{config.limits.handshake},
             .authentication = Milliseconds{config.limits.authentication},
+            .login = Milliseconds{config.limits.login},
             .partial_frame = Milliseconds{config.limits.partial_frame},
             .keepalive_interval = Milliseconds{config.keepalive.interval},
             .keepalive_count = config.keepalive.count,
             .calls_in_flight = config.limits.calls_in_flight,
-            .connections = config.limits.connections};
+            .connections = config.limits.connections,
+            .tls = config.tls};
 }
 
 int serve(const proto::config::GateConfig& config) {
@@ -47,6 +49,7 @@ int serve(const proto::config::GateConfig& config) {
     }
 
     std::atomic<std::size_t> live{0};
+    Sources sources(config.sources.connections, config.sources.arrivals);
     const auto session_loop = loop::make_event_loop();
     Sessions sessions(*session_loop, settings, live);
     std::thread session_thread([&session_loop] { session_loop->run(); });
@@ -54,7 +57,9 @@ int serve(const proto::config::GateConfig& config) {
     static_cast<void>(setpriority(PRIO_PROCESS, 0, k_front_niceness));
 
     const auto front_loop = loop::make_event_loop();
-    Front front(*front_loop, settings, **credentials, signer, fdmap::k_gate_tls_listener, live,
+    const bool has_tcp = config.tcp != proto::config::LoginMode::login_off;
+    Front front(*front_loop, settings, **credentials, signer,
+                {.tls = fdmap::k_gate_tls_listener, .tcp = has_tcp ? fdmap::k_gate_tcp_listener : -1}, live, sources,
                 sessions.arrivals());
     Parent parent(*front_loop, UniqueFd{fdmap::k_control}, front, signer, live);
     front_loop->run();

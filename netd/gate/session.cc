@@ -18,7 +18,8 @@ Session::Session(loop::Loop& loop, const Settings& settings, Admitted admitted, 
       worker_(std::move(admitted.worker)),
       rights_(admitted.ceiling),
       keepalive_(settings.keepalive_interval, settings.keepalive_count),
-      began_(loop.clock().now()) {
+      began_(loop.clock().now()),
+      place_(std::move(admitted.place)) {
     log_.info("begins, from {}", escape(admitted.source, 64));
     client_watch_ = loop_.watch(client_->socket(), Want::read, loop::to<&Session::on_client>(*this));
     worker_watch_ = loop_.watch(worker_.get(), Want::read, loop::to<&Session::on_worker>(*this));
@@ -69,11 +70,15 @@ void Session::update_wants() noexcept {
     if (serving && !paused_ && client_->has_input()) client_watch_->wake(Want::read);
     if (worker_watch_)
         worker_watch_->set((serving && !output_waits ? Want::read : Want::nothing) |
-                           (serving && !to_worker_.empty() ? Want::write : Want::nothing));
+                           (serving && worker_waits() ? Want::write : Want::nothing));
+}
+
+bool Session::worker_waits() const noexcept {
+    return !to_worker_.empty() || (with_descriptors_ && with_descriptors_->vetted);
 }
 
 bool Session::must_pause() const noexcept {
-    return to_worker_.size() >= k_parked_to_worker_max || ledger_.calls() >= settings_.calls_in_flight ||
+    return (with_descriptors_ && with_descriptors_->vetted) || to_worker_.size() >= k_parked_to_worker_max || ledger_.calls() >= settings_.calls_in_flight ||
            to_client_.size() + inserted_.size() >= k_waiting_to_client_max;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// session - one admitted client: its TLS connection on one side, its session descriptor on the other.
+// session - one admitted client: its connection on one side, its session descriptor on the other.
 //
 //   client ══ TLS ══▶ cutter ─▶ vet ─▶ packets ══ session fd ══▶ worker
 //   client ◀══ TLS ══ frames ◀─ vet ◀─ cutter ◀══ session fd ══ worker
@@ -17,27 +17,26 @@
 #include "libshared/base/log.h"
 #include "libshared/loop/loop.h"
 #include "libshared/rpc/cutter.h"
+#include "netd/gate/connection.h"
 #include "netd/gate/keepalive.h"
 #include "netd/gate/ledger.h"
 #include "netd/gate/rights.h"
 #include "netd/gate/settings.h"
-#include "netd/gate/tls/connection.h"
+#include "netd/gate/sources.h"
 #include "netd/gate/vet.h"
 
 namespace virtgate::netd::gate {
 
 // A client that doorman has let in, on its way to the session loop.
 struct Admitted {
-    std::unique_ptr<TlsConnection> connection;
+    std::unique_ptr<Connection> connection;
     UniqueFd worker;  // the gate's end of the session
     std::uint64_t session = 0;
     std::string identity;
     std::string source;
     proto::who::Ceiling ceiling;
+    Sources::Place place;
 };
-
-// Network clients cannot pass descriptors.
-inline constexpr bool k_fds_allowed = false;
 
 class Session {
 public:
@@ -58,6 +57,7 @@ private:
     // session.cc
     void end_turn() noexcept;
     void update_wants() noexcept;
+    [[nodiscard]] bool worker_waits() const noexcept;
     [[nodiscard]] bool must_pause() const noexcept;
     void pause(ByteView rest);
     void resume();
@@ -84,6 +84,14 @@ private:
     void send_to_worker(ByteView packet);
     void flush_to_worker();
 
+    // session_descriptors.cc: frames with descriptors, both ways
+    void begin_descriptors(const rpc::Cut& cut);
+    [[nodiscard]] MutableBytes take_descriptor_bytes(MutableBytes in);
+    void end_descriptors();
+    void send_descriptors_to_worker();
+    void check_stray_descriptors();
+    void pass_descriptors_to_client(const rpc::Cut& cut);
+
     // session_output.cc: worker → client
     void read_worker();
     void take_answers(MutableBytes in);
@@ -101,7 +109,7 @@ private:
     loop::Target<Session&> ended_;
     Log log_;
     State state_ = State::serving;
-    std::unique_ptr<TlsConnection> client_;
+    std::unique_ptr<Connection> client_;
     UniqueFd worker_;
     Rights rights_;
     Ledger ledger_;
@@ -116,6 +124,15 @@ private:
     ByteVector to_worker_;               // vetted bytes that the worker's socket did not take yet
     ByteVector to_client_;               // bytes that wait behind those in the connection
     ByteVector inserted_;                // own frames that wait for the end of a worker's frame
+    // A call with descriptors, from its frame until the worker has it. They come behind it, one byte each.
+    struct WithDescriptors {
+        ByteVector frame;
+        std::size_t bytes_left = 0;
+        std::vector<UniqueFd> descriptors;
+        bool vetted = false;
+    };
+    std::unique_ptr<WithDescriptors> with_descriptors_;
+    channel::ReceivedFds from_worker_fds_;  // of the packet that is being looked at
     MutableBytes worker_run_{};          // adjacent vetted bytes of this turn, to leave as one packet
     MutableBytes client_run_{};          // the same in the other direction
     std::size_t client_frame_left_ = 0;  // bytes of the frame that was begun towards the client
@@ -124,6 +141,7 @@ private:
     bool frame_open_ = false;  // the client has got a part of a frame
     Instant partial_since_{};  // when the client's partial frame began or last moved; epoch if there is none
 
+    Sources::Place place_;
     std::unique_ptr<loop::Watch> client_watch_, worker_watch_;
     std::unique_ptr<loop::Timer> keepalive_timer_, deadline_timer_;
 };

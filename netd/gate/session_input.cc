@@ -18,7 +18,7 @@ using rpc::Type;
 
 namespace {
 
-constexpr std::size_t k_plain_size = TlsConnection::k_raw_size + TlsConnection::k_record_max;
+constexpr std::size_t k_plain_size = Connection::k_buffer_size;
 // A partial call is judged again when it has grown to twice what was judged before.
 constexpr std::size_t k_judge_growth = 2;
 
@@ -32,20 +32,24 @@ MutableBytes plain_buffer() {
 void Session::read_client() {
     std::size_t size = 0;
     const MutableBytes plain = plain_buffer();
-    const TlsStep step = client_->receive(plain, size);
+    const Step step = client_->receive(plain, size);
     if (size != 0) {
         if (keepalive_.started()) keepalive_.on_input(loop_.clock().now());
         take_input(plain.first(size));
     }
-    if (step == TlsStep::closed)
+    if (step == Step::closed)
         client_gone("it closed the connection");
-    else if (step == TlsStep::failed)
+    else if (step == Step::failed)
         client_gone(client_->why());
 }
 
 void Session::take_input(MutableBytes in) {
     const ByteView whole = in;
     while (state_ == State::serving) {
+        if (with_descriptors_ && !with_descriptors_->vetted) {
+            in = take_descriptor_bytes(in);
+            if (with_descriptors_ && !with_descriptors_->vetted) break;
+        }
         if (must_pause()) {
             flush_worker_run();
             return pause(in);
@@ -57,6 +61,7 @@ void Session::take_input(MutableBytes in) {
         if (!worker_run_.empty() && !lies_in(worker_run_, whole)) flush_worker_run();
     }
     flush_worker_run();
+    if (state_ == State::serving) check_stray_descriptors();
     if (state_ != State::serving) return;
     judge_partial();
     note_partial_frame();
@@ -74,7 +79,8 @@ void Session::take_cut(const Cut& cut) {
 }
 
 void Session::take_header(const Cut& cut) {
-    const Ruling ruling = vet_header(cut.header, cut.frame_size, rights_, ledger_, k_fds_allowed);
+    const Ruling ruling =
+        vet_header(cut.header, cut.frame_size, rights_, ledger_, client_->passes_descriptors());
     calling_ = ruling.procedure;
     judged_ = 0;
     switch (ruling.action) {
@@ -114,6 +120,7 @@ void Session::take_frame(const Cut& cut) {
         return;
     }
     if (cut.header.type == Type::call) return take_call(cut);
+    if (cut.header.type == Type::call_with_fds) return begin_descriptors(cut);
     const Ruling ruling = vet_stream(cut.header, cut.bytes.subspan(rpc::k_frame_min));
     if (ruling.action != Action::forward) return client_broke_rules(ruling.text);
     if (cut.header.type == Type::stream)
@@ -161,7 +168,7 @@ bool Session::answer_here(const Header& call, ByteView payload) {
             return true;
         case Procedure::connect_supports_feature: {
             const std::uint32_t feature = load_be32(payload.data());
-            if (feature == k_feature_fd_passing && !k_fds_allowed) return say({0});
+            if (feature == k_feature_fd_passing && !client_->passes_descriptors()) return say({0});
             if (feature != k_feature_keepalive) return false;
             start_keepalive();
             return say({1});
@@ -219,10 +226,12 @@ void Session::flush_to_worker() {
         if (outcome != Outcome::done) return worker_gone("the process that served this connection has ended");
         sent += packet.size();
     }
-    if (sent == to_worker_.size())
+    if (sent == to_worker_.size()) {
         to_worker_ = ByteVector{};
-    else
+        if (with_descriptors_ && with_descriptors_->vetted) send_descriptors_to_worker();
+    } else {
         to_worker_.erase(to_worker_.begin(), to_worker_.begin() + static_cast<std::ptrdiff_t>(sent));
+    }
 }
 
 }  // namespace virtgate::netd::gate

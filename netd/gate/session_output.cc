@@ -31,13 +31,20 @@ void Session::read_worker() {
         if (client_->has_output() || !to_client_.empty()) return;
         std::size_t size = 0;
         const MutableBytes buffer = packet_buffer();
-        switch (channel::receive_packet(worker_.get(), buffer, size)) {
+        // Without a client that can take descriptors the kernel throws away what comes, unseen by us.
+        const bool fds = client_->passes_descriptors();
+        switch (channel::receive_packet(worker_.get(), buffer, size, fds ? &from_worker_fds_ : nullptr,
+                                        Connection::k_descriptors_max)) {
             case Outcome::blocked: return;
             case Outcome::closed: return worker_gone("the process that served this connection has ended");
             case Outcome::broken: return worker_broke_rules("a packet that is too long");
             case Outcome::done: break;
         }
         take_answers(buffer.first(size));
+        if (from_worker_fds_.count() != 0) {
+            from_worker_fds_.clear();
+            if (state_ == State::serving) return worker_broke_rules("descriptors without a reply to carry them");
+        }
         if (size < k_bulk_packet) return;
     }
 }
@@ -63,7 +70,8 @@ void Session::take_answer_cut(const Cut& cut) {
         case Cut::Kind::skipped: return;
         case Cut::Kind::flaw: return worker_broke_rules("an impossible frame length");
         case Cut::Kind::header: {
-            const Ruling ruling = vet_answer_header(cut.header, cut.frame_size, rights_, ledger_);
+            const Ruling ruling = vet_answer_header(cut.header, cut.frame_size, rights_, ledger_,
+                                                    client_->passes_descriptors());
             switch (ruling.action) {
                 case Action::whole: return from_worker_.take_whole();
                 case Action::pieces: return from_worker_.take_pieces();
@@ -76,6 +84,7 @@ void Session::take_answer_cut(const Cut& cut) {
             frame_open_ = !cut.last;
             return;
         case Cut::Kind::frame: {
+            if (cut.header.type == Type::reply_with_fds) return pass_descriptors_to_client(cut);
             const Ruling ruling =
                 vet_answer_payload(cut.header, rights_, ledger_, cut.bytes.subspan(rpc::k_frame_min));
             if (ruling.action != Action::forward) return worker_broke_rules(ruling.text);
@@ -88,7 +97,7 @@ void Session::take_answer_cut(const Cut& cut) {
 // Keeps the ledger true to what the client is told.
 void Session::settle(const Header& header) {
     const CallKey key = key_of(header);
-    if (header.type == Type::reply) {
+    if (header.type == Type::reply || header.type == Type::reply_with_fds) {
         const OpenCall* call = ledger_.find_call(key);
         if (call == nullptr) {
             ledger_.close_stream(key);
@@ -130,9 +139,9 @@ void Session::send_to_client(ByteView bytes) {
         const ByteView part = bytes.first(std::min(client_frame_left_, bytes.size()));
         bytes = bytes.subspan(part.size());
         client_frame_left_ -= part.size();
-        if (client_->add_records(part) == TlsStep::failed) return client_gone(client_->why());
+        if (client_->add_records(part) == Step::failed) return client_gone(client_->why());
     }
-    if (client_->send_records() == TlsStep::failed) client_gone(client_->why());
+    if (client_->send_records() == Step::failed) client_gone(client_->why());
 }
 
 void Session::insert(ByteView frame) {
@@ -147,9 +156,9 @@ void Session::insert(ByteView frame) {
 // The client's socket takes more.
 void Session::drain_output() {
     if (client_->has_output()) {
-        const TlsStep step = client_->flush();
-        if (step == TlsStep::failed) return client_gone(client_->why());
-        if (step != TlsStep::done) return;
+        const Step step = client_->flush();
+        if (step == Step::failed) return client_gone(client_->why());
+        if (step != Step::done) return;
     }
     if (!to_client_.empty()) {
         const ByteVector waiting = std::exchange(to_client_, {});

@@ -4,17 +4,20 @@
 
 #include "libshared/base/clock.h"
 #include "libshared/channel/packet.h"
+#include "proto/config.h"
 
 namespace virtgate::netd::gate {
 
 struct Settings {
     Milliseconds handshake{10000};
     Milliseconds authentication{20000};
+    Milliseconds login{60000};
     Milliseconds partial_frame{30000};
     Milliseconds keepalive_interval{5000};
     unsigned keepalive_count = 5;
     std::size_t calls_in_flight = 1024;
     std::size_t connections = 5000;
+    proto::config::LoginMode tls = proto::config::LoginMode::login_direct;
 };
 
 // How much of a client's input is kept when its worker does not take it. Behind that the client's socket is not

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "libshared/channel/packet.h"
 #include "libshared/rpc/error.h"
 #include "proto/net.h"
 
@@ -20,6 +21,7 @@ using rpc::Type;
 namespace {
 
 constexpr std::size_t k_hole_size = rpc::k_frame_min + 12;
+constexpr std::size_t k_count_size = 4;  // of descriptors, in front of the payload
 
 Ruling pass(Action action, const ProcedureInfo* procedure = nullptr) {
     return {.action = action, .procedure = procedure};
@@ -50,6 +52,8 @@ Ruling vet_call_header(const Header& header, std::size_t frame_size, const Progr
     if (!fds_allowed && (procedure->fds_call_min != 0 || procedure->fds_reply_min != 0))
         return refuse(fmt::format("{} passes file descriptors, which this transport cannot", procedure->name),
                       rpc::k_code_no_support);
+    if (header.type == Type::call && procedure->fds_call_min != 0)
+        return refuse(fmt::format("{} needs file descriptors", procedure->name), rpc::k_code_invalid_argument);
     if (frame_size - rpc::k_frame_min > procedure->args_max) {
         // Bytes behind the arguments are a second reading of the frame; for a call without arguments that is clear
         // from the header alone.
@@ -100,8 +104,11 @@ Ruling vet_header(const Header& header, std::size_t frame_size, const Rights& ri
     const ProgramInfo* program = rights.find(header.program, header.version);
     switch (header.type) {
         case Type::call_with_fds:
+            // Its descriptors come behind it, also when it is refused: it is judged when they are there.
             if (!fds_allowed) return close("file descriptors on a transport that cannot carry them");
-            [[fallthrough]];
+            if (frame_size < rpc::k_frame_min + k_count_size || frame_size > channel::k_packet_max)
+                return close("a call with descriptors of an impossible length");
+            return pass(Action::whole);
         case Type::call:
             if (program == nullptr)
                 return refuse(fmt::format("Cannot find program {} version {}",
@@ -115,6 +122,20 @@ Ruling vet_header(const Header& header, std::size_t frame_size, const Rights& ri
         case Type::message: return close("a client does not send events");
     }
     return close("a packet of an unknown type");
+}
+
+Ruling vet_descriptor_call(const Header& header, std::size_t frame_size, std::uint32_t count,
+                           const Rights& rights, const Ledger& ledger) {
+    const ProgramInfo* program = rights.find(header.program, header.version);
+    if (program == nullptr)
+        return refuse(fmt::format("Cannot find program {} version {}", static_cast<std::int32_t>(header.program),
+                                  static_cast<std::int32_t>(header.version)));
+    Ruling ruling = vet_call_header(header, frame_size - k_count_size, *program, rights, ledger, true);
+    if (ruling.action != Action::whole) return ruling;
+    if (count < ruling.procedure->fds_call_min || count > ruling.procedure->fds_call_max)
+        return refuse(fmt::format("{} file descriptors for {}", count, ruling.procedure->name),
+                      rpc::k_code_invalid_argument);
+    return ruling;
 }
 
 Ruling vet_payload(const ProgramInfo& program, const ProcedureInfo& procedure, MutableBytes payload,
@@ -141,7 +162,7 @@ bool asks_for_holes(const ProcedureInfo& procedure, ByteView payload) noexcept {
 }
 
 Ruling vet_answer_header(const Header& header, std::size_t frame_size, const Rights& rights,
-                         const Ledger& ledger) {
+                         const Ledger& ledger, bool fds_allowed) {
     const ProgramInfo* program = rights.find(header.program, header.version);
     if (program == nullptr) return close("a packet of a program that the session does not use");
     const OpenStream* stream = ledger.find_stream(key_of(header));
@@ -183,7 +204,15 @@ Ruling vet_answer_header(const Header& header, std::size_t frame_size, const Rig
             return close("a hole in a stream that has none");
         case Type::call:
         case Type::call_with_fds: return close("a worker does not call");
-        case Type::reply_with_fds: return close("file descriptors on a transport that cannot carry them");
+        case Type::reply_with_fds: {
+            if (!fds_allowed) return close("file descriptors on a transport that cannot carry them");
+            const OpenCall* call = ledger.find_call(key_of(header));
+            if (call == nullptr || header.status != Status::ok) return close("a reply to a call that is not open");
+            if (frame_size < rpc::k_frame_min + k_count_size ||
+                frame_size - rpc::k_frame_min - k_count_size > call->procedure->ret_max)
+                return close(fmt::format("a reply to {} of an impossible length", call->procedure->name));
+            return pass(Action::whole, call->procedure);
+        }
     }
     return close("a packet of an unknown type");
 }
@@ -194,7 +223,7 @@ Ruling vet_answer_payload(const Header& header, const Rights& rights, const Ledg
     proto::Verdict verdict{};
     if (header.status == Status::error) {
         verdict = proto::validate(proto::net::schema(), proto::net::Error::k_type, payload, Extent::whole);
-    } else if (header.type == Type::reply) {
+    } else if (header.type == Type::reply || header.type == Type::reply_with_fds) {
         verdict = proto::validate(program.schema, ledger.find_call(key_of(header))->procedure->ret, payload,
                                   Extent::whole);
     } else if (header.type == Type::message) {

@@ -39,6 +39,10 @@ struct Ruling {
 [[nodiscard]] Ruling vet_header(const rpc::Header& header, std::size_t frame_size, const Rights& rights,
                                 const Ledger& ledger, bool fds_allowed);
 
+// Judges a complete call with `count` descriptors. Action::whole: its payload comes next.
+[[nodiscard]] Ruling vet_descriptor_call(const rpc::Header& header, std::size_t frame_size, std::uint32_t count,
+                                         const Rights& rights, const Ledger& ledger);
+
 // Judges the payload of a call that vet_header() let pass with `procedure`, and makes it canonical. With
 // Extent::prefix `payload` is only its beginning: Action::whole then means that nothing is wrong so far.
 [[nodiscard]] Ruling vet_payload(const proto::ProgramInfo& program, const proto::ProcedureInfo& procedure,
@@ -51,9 +55,9 @@ struct Ruling {
 [[nodiscard]] bool asks_for_holes(const proto::ProcedureInfo& procedure, ByteView payload) noexcept;
 
 // The same judgements for what a worker sends: a taken-over worker must not reach the client's parser with anything
-// that its calls did not ask for. Action::close means that the worker broke the rules; there are no refusals.
+// that its calls did not ask for. The payload of a reply with descriptors begins behind their count. Action::close means that the worker broke the rules; there are no refusals.
 [[nodiscard]] Ruling vet_answer_header(const rpc::Header& header, std::size_t frame_size,
-                                       const Rights& rights, const Ledger& ledger);
+                                       const Rights& rights, const Ledger& ledger, bool fds_allowed);
 [[nodiscard]] Ruling vet_answer_payload(const rpc::Header& header, const Rights& rights, const Ledger& ledger,
                                         MutableBytes payload);
 

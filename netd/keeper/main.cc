@@ -37,7 +37,10 @@ int main() {
 
     UniqueFd key_file(fdmap::k_keeper_key);
     const auto signer = netd::keeper::Signer::load(key_file.get(), config->certificate);
-    if (!signer) return fail(log, signer.error(), spawn::k_exit_config);
+    if (!signer) {
+        log.error("{} and {}: {}", config->key_file, config->certificate_file, signer.error().text);
+        return spawn::k_exit_config;
+    }
     key_file.reset();
     // Best effort, both: an unprivileged process may lock little memory, and the key works without it.
     if (mlockall(MCL_CURRENT) < 0) log.debug("the key's memory cannot be kept from the swap");

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Completion of virtgate(1) for bash. Installed in share/bash-completion/completions/virtgate.
 
-# _virtgate_commands - the commands that this virtgate has, from its own help.
+# _virtgate_commands - the commands that this virtgate, or one of its commands, has: from its own help.
 _virtgate_commands() {
-    "${COMP_WORDS[0]}" --help 2>/dev/null | awk '/^Subcommands:/ { on = 1; next } !NF { on = 0 } on && /^  [a-z]/ { print $1 }'
+    "${COMP_WORDS[0]}" help "$@" 2>/dev/null | awk '/^Subcommands:/ { on = 1; next } !NF { on = 0 } on && /^  [a-z]/ { print $1 }'
 }
 
-# _virtgate_options - the long options of a command.
+# _virtgate_options - the long options of a command, or of a command of it.
 _virtgate_options() {
-    "${COMP_WORDS[0]}" help "$1" 2>/dev/null | grep -oE -- '^ +(-., ?)?--[a-z-]+' | grep -oE -- '--[a-z-]+'
+    "${COMP_WORDS[0]}" help "$@" 2>/dev/null | grep -oE -- '^ +(-., ?)?--[a-z0-9-]+' | grep -oE -- '--[a-z0-9-]+'
 }
 
 _virtgate_fill() {
@@ -17,6 +17,80 @@ _virtgate_fill() {
     while IFS= read -r word; do
         COMPREPLY+=("$word")
     done < <(compgen "$@")
+}
+
+# _virtgate_names - the names for which the authority in --dir has issued something.
+_virtgate_names() {
+    local directory=() i
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        [ "${COMP_WORDS[i]}" != --dir ] || directory=(--dir "${COMP_WORDS[i + 1]}")
+    done
+    "${COMP_WORDS[0]}" pki list "${directory[@]}" 2>/dev/null |
+        awk '$1 == "server" || $1 == "client" { sub(/,$/, "", $2); print $2 }' | sort -u
+}
+
+_virtgate_pki() {
+    local current=$1 before=$2 command=${COMP_WORDS[2]-}
+    if [ "$COMP_CWORD" -eq 2 ]; then
+        _virtgate_fill -W "$(_virtgate_commands pki)" -- "$current"
+        return
+    fi
+    case $before in
+    --dir | --pkipath)
+        _virtgate_fill -d -- "$current"
+        compopt -o filenames
+        ;;
+    --ca | --certificate | --key | --output)
+        _virtgate_fill -f -- "$current"
+        compopt -o filenames
+        ;;
+    --key-type) _virtgate_fill -W 'ecdsa ed25519 rsa' -- "$current" ;;
+    --days | --organisation | --name | --priority | --timeout) ;;
+    *)
+        case $command:$current in
+        *:-*) _virtgate_fill -W "$(_virtgate_options pki "$command")" -- "$current" ;;
+        renew:* | revoke:* | export:*) _virtgate_fill -W "$(_virtgate_names)" -- "$current" ;;
+        check:*)
+            if [ "$before" = --crl ]; then
+                _virtgate_fill -f -- "$current"
+                compopt -o filenames
+            else
+                _virtgate_fill -A hostname -- "$current"
+            fi
+            ;;
+        esac
+        ;;
+    esac
+}
+
+# _virtgate_users - the users in the file of --file.
+_virtgate_users() {
+    local file=() i
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        [ "${COMP_WORDS[i]}" != --file ] || file=(--file "${COMP_WORDS[i + 1]}")
+    done
+    "${COMP_WORDS[0]}" passwd list "${file[@]}" 2>/dev/null | awk 'NR > 1 { print $1 }'
+}
+
+_virtgate_passwd() {
+    local current=$1 before=$2 command=${COMP_WORDS[2]-}
+    if [ "$COMP_CWORD" -eq 2 ]; then
+        _virtgate_fill -W "$(_virtgate_commands passwd)" -- "$current"
+        return
+    fi
+    case $before in
+    --file)
+        _virtgate_fill -f -- "$current"
+        compopt -o filenames
+        ;;
+    --digest-md5) _virtgate_fill -A hostname -- "$current" ;;
+    *)
+        case $command:$current in
+        *:-*) _virtgate_fill -W "$(_virtgate_options passwd "$command")" -- "$current" ;;
+        set:* | delete:* | check:*) _virtgate_fill -W "$(_virtgate_users)" -- "$current" ;;
+        esac
+        ;;
+    esac
 }
 
 _virtgate() {
@@ -28,8 +102,14 @@ _virtgate() {
     fi
     case $command in
     help)
-        [ "$COMP_CWORD" -gt 2 ] || _virtgate_fill -W "$(_virtgate_commands)" -- "$current"
+        case $COMP_CWORD:$before in
+        2:*) _virtgate_fill -W "$(_virtgate_commands)" -- "$current" ;;
+        3:pki) _virtgate_fill -W "$(_virtgate_commands pki)" -- "$current" ;;
+        3:passwd) _virtgate_fill -W "$(_virtgate_commands passwd)" -- "$current" ;;
+        esac
         ;;
+    pki) _virtgate_pki "$current" "$before" ;;
+    passwd) _virtgate_passwd "$current" "$before" ;;
     up)
         case $before in
         --dir)

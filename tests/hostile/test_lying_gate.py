@@ -26,17 +26,26 @@ def who(organisation="virtgate up", common_name="admin"):
     """What doorman tells about a client with such a certificate; see proto/who.x."""
     subject = name(("O", organisation), ("CN", common_name))
     text = wire.string(f"O={organisation},CN={common_name}")
-    return (
-        wire.u32(1)
-        + subject
+    certificate = (
+        subject
         + name(("CN", "throwaway authority"))
         + wire.u32(0)
         + wire.string("01")
         + bytes(32)
         + text
+        + wire.u32(0)
+    )
+    absent = wire.u32(0)
+    return (
+        wire.u32(1)
+        + certificate
+        + absent
+        + absent
+        + wire.u32(256)
         + wire.string("127.0.0.1")
         + wire.u32(4711)
         + wire.string("tls")
+        + wire.u32(0)
     )
 
 

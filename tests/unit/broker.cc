@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// broker - settings, the entrance, the crew of workers, and admission by policy.
+// broker - settings, the entrance, and admission by policy.
 //
 // Workers and the policy compiler are shell scripts here: what they get and say is what the real ones would.
 #include "workerd/broker/broker.h"
@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -20,6 +19,7 @@
 #include "libshared/rpc/error.h"
 #include "proto/broker.h"
 #include "proto/codec.h"
+#include "tests/unit/broker_house.h"
 #include "tests/unit/pump.h"
 
 using namespace virtgate;
@@ -27,48 +27,6 @@ using namespace virtgate::test;
 using namespace virtgate::workerd::broker;
 
 namespace {
-
-std::vector<std::string> g_lines;  // what was logged
-
-void catch_logs() {
-    set_log_level(Level::debug);
-    set_log_sink([](Level, std::string_view line) noexcept { g_lines.emplace_back(line); });
-}
-
-bool logged(std::string_view part) {
-    return std::any_of(g_lines.begin(), g_lines.end(),
-                       [&](const auto& line) { return line.find(part) != line.npos; });
-}
-
-class Directory {
-public:
-    Directory() { cr_assert_not_null(mkdtemp(path_)); }
-    ~Directory() { std::filesystem::remove_all(path_); }
-    [[nodiscard]] std::string operator/(std::string_view name) const {
-        return std::string(path_) + "/" + std::string(name);
-    }
-    // An executable shell script.
-    [[nodiscard]] std::string script(std::string_view name, std::string_view text) const {
-        std::ofstream(*this / name) << "#!/bin/sh\n" << text << "\n";
-        cr_assert_eq(chmod((*this / name).c_str(), 0755), 0);
-        return *this / name;
-    }
-    [[nodiscard]] std::string path() const { return path_; }
-
-private:
-    char path_[32] = "/tmp/virtgate-broker-XXXXXX";
-};
-
-proto::who::Who client(std::string_view name) {
-    proto::who::Who who;
-    who.method = proto::who::AuthMethod::auth_x509;
-    who.subject = {{.attribute = "CN", .value = std::string(name)}};
-    who.subject_text = fmt::format("CN={}", name);
-    who.source = "192.0.2.7";
-    who.source_port = 4711;
-    who.listener = "tls";
-    return who;
-}
 
 UniqueFd connect_to(const std::string& path) {
     sockaddr_un address{};
@@ -79,6 +37,8 @@ UniqueFd connect_to(const std::string& path) {
     return fd;
 }
 
+constexpr rpc::Header k_revoke =
+    rpc::make_call(proto::broker::k_program, proto::broker::k_version, proto::broker::Procedure::revoke, 6);
 constexpr rpc::Header k_open_session{.program = proto::broker::k_program,
                                      .version = proto::broker::k_version,
                                      .procedure = 1,
@@ -115,20 +75,19 @@ std::optional<Reply> reply_to(loop::FakeLoop& loop, int doorman) {
     return reply;
 }
 
-bool is_closed(int fd) {
-    std::byte byte;
-    return recv(fd, &byte, 1, 0) == 0;
-}
-
 // Admits everybody but "mallory".
 class Porter final : public Admission {
 public:
     tl::expected<Granted, Refused> serve_open_session(const proto::who::Who& who) override {
-        if (who.subject.front().value == "mallory") return tl::unexpected(Refused{88, "access denied"});
+        if (who.certificate->subject.front().value == "mallory")
+            return tl::unexpected(Refused{88, "access denied"});
         auto pair = make_channel_pair();
         kept_ = std::move(pair->first);
         return Granted{.grant = {.session = 9, .identity = "alice", .may = {}},
                        .session = std::move(pair->second)};
+    }
+    proto::broker::RevokeRet serve_revoke(const proto::broker::RevokeArgs& args) override {
+        return {.sessions = static_cast<std::uint32_t>(args.certificates.size())};
     }
     UniqueFd kept_;
 };
@@ -177,6 +136,20 @@ Test(settings, take_what_the_file_says) {
     cr_assert((settings->policy_directories == std::vector<std::string>{"/p"}));
     cr_assert_eq(settings->upstreams.size(), 1);
     cr_assert_eq(settings->default_uri, "test:///default", "the only upstream is the default");
+}
+
+Test(settings, bound_sessions) {
+    const auto defaults = parse_settings("", "workerd.toml");
+    cr_assert_eq(defaults->sessions_max, 16'384);
+    cr_assert_eq(defaults->sessions_per_identity_max, 4'096);
+    const auto settings =
+        parse_settings("[limits]\nsessions = 7\nsessions_per_identity = 3\n", "workerd.toml");
+    cr_assert_eq(settings->sessions_max, 7);
+    cr_assert_eq(settings->sessions_per_identity_max, 3);
+    cr_assert_eq(settings_complaint("[limits]\nsessions = 0\nsesions_per_identity = 1\n"),
+                 "workerd.toml:2:12: error: \"sessions\" has to be between 1 and 1000000\n"
+                 "workerd.toml:3:1: error: unknown key \"sesions_per_identity\" in [limits] (did you mean "
+                 "\"sessions_per_identity\"?)");
 }
 
 Test(settings, report_every_mistake_with_its_place) {
@@ -313,144 +286,29 @@ Test(entrance, answers_what_it_does_not_understand) {
     const auto entrance = enter(loop, directory / "s", porter);
     const UniqueFd doorman = connect_to(directory / "s");
     rpc::Header wrong = k_open_session;
-    wrong.procedure = 2;
+    wrong.procedure = 3;
     ask(doorman.get(), wrong, {});
     cr_assert_eq(reply_to(loop, doorman.get())->code(), rpc::k_code_rpc);
-    ask(doorman.get(), k_open_session, as_bytes("junk"));
-    cr_assert_eq(reply_to(loop, doorman.get())->code(), rpc::k_code_rpc);
+    for (const rpc::Header& call : {k_open_session, k_revoke}) {
+        ask(doorman.get(), call, as_bytes("junk"));
+        cr_assert_eq(reply_to(loop, doorman.get())->code(), rpc::k_code_rpc);
+    }
     ask_open_session(doorman.get(), "alice");
     cr_assert_eq(reply_to(loop, doorman.get())->header.status, rpc::Status::ok);
 }
 
-// ---- crew ----------------------------------------
-
-namespace {
-
-struct Team {
-    explicit Team(const std::string& program)
-        : crew(loop, Crew::Plan{.program = program, .user = std::nullopt, .config = {}},
-               loop::to<&Team::on_stopped>(*this)) {
-        catch_logs();
-    }
-    Result<UniqueFd> serve(std::uint64_t number, const std::string& identity = "alice") {
-        return crew.serve(identity, {.session = number, .client = client(identity), .may = {}});
-    }
-    void on_stopped() noexcept { stopped = true; }
-
+Test(entrance, passes_on_what_is_revoked) {
     loop::FakeLoop loop;
-    bool stopped = false;
-    Crew crew;
-};
-
-// A shell script that speaks on the control channel: one message of the work program.
-std::string say(int procedure, std::string_view payload) {
-    const std::size_t size = rpc::k_frame_min + payload.size() / 4;
-    return fmt::format(
-        "printf '\\000\\000\\000\\{:03o}\\126\\107\\000\\005\\000\\000\\000\\001\\000\\000\\000\\{:03o}"
-        "\\000\\000\\000\\002\\000\\000\\000\\001\\000\\000\\000\\000{}' >&4\n",
-        size, procedure, payload);
-}
-constexpr std::string_view k_session_1 = "\\000\\000\\000\\000\\000\\000\\000\\001";
-constexpr std::string_view k_session_9 = "\\000\\000\\000\\000\\000\\000\\000\\011";
-
-}  // namespace
-
-Test(crew, starts_one_worker_for_each_identity) {
     const Directory directory;
-    Team team(directory.script("worker", "exec sleep 100"));
-    for (const char* identity : {"alice", "bob", "alice"})
-        cr_assert(team.serve(team.crew.sessions() + 1, identity).has_value());
-    cr_assert_eq(team.crew.workers(), 2);
-    cr_assert_eq(team.crew.sessions(), 3);
-    team.crew.stop();
-    cr_assert(!team.serve(4).has_value());
-    cr_assert(pump_until(team.loop, [&] { return team.stopped; }));
-}
-
-Test(crew, loses_the_sessions_of_a_worker_that_dies) {
-    const Directory directory;
-    Team team(directory.script("worker", "sleep 0.3; exit 3"));
-    auto session = team.serve(1);
-    cr_assert(session.has_value());
-    cr_assert(pump_until(team.loop,
-                         [&] { return logged("worker alice: ended with status 3; 1 sessions are lost"); }));
-    cr_assert_eq(team.crew.sessions(), 0);
-    cr_assert(is_closed(session->get()), "the gate does not see the end");
-}
-
-Test(crew, pauses_between_workers_that_die_soon) {
-    const Directory directory;
-    Team team(directory.script("worker", "sleep 0.2; exit 3"));
-    const auto serve_and_die = [&](std::uint64_t number) {
-        cr_assert(team.serve(number).has_value());
-        cr_assert(pump_until(team.loop, [&] { return team.crew.sessions() == 0; }));
-    };
-    serve_and_die(1);
-    serve_and_die(2);  // the first time there is no pause
-    cr_assert(!team.serve(3).has_value());
-    team.loop.advance(Crew::k_pause_min);
-    serve_and_die(4);
-    team.loop.advance(Crew::k_pause_min);
-    cr_assert(!team.serve(5).has_value());
-    team.loop.advance(Crew::k_pause_min);
-    serve_and_die(6);
-}
-
-Test(crew, hears_that_sessions_end_and_sends_idle_workers_home) {
-    const Directory directory;
-    Team team(directory.script("worker", say(3, "") + say(2, k_session_1) + "exec sleep 100"));
-    cr_assert(team.serve(1).has_value());
-    cr_assert(pump_until(team.loop, [&] { return logged("session 1 ended"); }));
-    cr_assert(logged("worker alice: serves"));
-    team.loop.advance(Crew::k_idle - Milliseconds{1});
-    cr_assert_eq(team.crew.workers(), 1);
-    team.loop.advance(Milliseconds{1});
-    cr_assert_eq(team.crew.workers(), 0);
-    // A client that comes now gets another worker.
-    cr_assert(team.serve(2).has_value());
-    team.crew.stop();
-    cr_assert(pump_until(team.loop, [&] { return team.stopped; }));
-    cr_assert(!logged("sessions are lost"));
-}
-
-Test(crew, keeps_a_worker_that_has_sessions) {
-    const Directory directory;
-    Team team(directory.script("worker", "exec sleep 100"));
-    cr_assert(team.serve(1).has_value());
-    team.loop.advance(10 * Crew::k_idle);
-    cr_assert_eq(team.crew.workers(), 1);
-    cr_assert_eq(team.crew.sessions(), 1);
-}
-
-Test(crew, stops_a_worker_that_says_what_it_must_not) {
-    const std::string wrongs[] = {say(2, k_session_9), say(1, ""), say(2, ""), "printf junk >&4\n"};
-    for (const std::string& wrong : wrongs) {
-        const Directory directory;
-        Team team(directory.script("worker", wrong + "exec sleep 100"));
-        cr_assert(team.serve(1).has_value());
-        cr_assert(pump_until(team.loop, [&] { return team.crew.sessions() == 0; }), "%s", wrong.c_str());
-    }
-}
-
-Test(crew, says_when_a_worker_cannot_be_started) {
-    Team team("/nonexistent/virtgate-worker");
-    const auto session = team.serve(1);
-    cr_assert(!session.has_value());
-    cr_assert_eq(session.error().text, "the worker of this identity cannot be started");
-    team.crew.stop();
-    cr_assert(pump_until(team.loop, [&] { return team.stopped; }));
-}
-
-Test(crew, kills_what_does_not_end) {
-    const Directory directory;
-    Team team(directory.script("worker", "trap '' TERM\n" + say(3, "") + "while :; do sleep 1; done"));
-    cr_assert(team.serve(1).has_value());
-    cr_assert(pump_until(team.loop, [] { return logged("worker alice: serves"); }));
-    team.crew.stop();
-    pump(team.loop);
-    cr_assert(!team.stopped);
-    team.loop.advance(Crew::k_stop_patience);
-    cr_assert(pump_until(team.loop, [&] { return team.stopped; }));
+    Porter porter;
+    const auto entrance = enter(loop, directory / "s", porter);
+    const UniqueFd doorman = connect_to(directory / "s");
+    ask(doorman.get(), k_revoke,
+        *proto::encode(
+            proto::broker::RevokeArgs{.certificates = {certificate_id("alice"), certificate_id("bob")}}));
+    const auto reply = reply_to(loop, doorman.get());
+    cr_assert(reply->header == rpc::reply_to(k_revoke));
+    cr_assert_eq(proto::decode<proto::broker::RevokeRet>(reply->payload)->sessions, 2);
 }
 
 // ---- broker ----------------------------------------
@@ -459,12 +317,16 @@ namespace {
 
 // A broker whose compiler gives out what lies in the file "table", and whose workers sleep.
 struct House {
+    static constexpr std::size_t k_sessions_max = 5;
+    static constexpr std::size_t k_sessions_per_identity_max = 3;
     explicit House(bool check_only = false) {
         catch_logs();
         static_cast<void>(
             directory.script("virtgate-policy-compile", "cat " + directory.path() + "/table >&5"));
         static_cast<void>(directory.script("virtgate-worker", "exec sleep 100"));
         Settings settings;
+        settings.sessions_max = k_sessions_max;
+        settings.sessions_per_identity_max = k_sessions_per_identity_max;
         settings.socket = directory / "s";
         settings.allowed_uids = {geteuid()};
         settings.policy_directories = {"/p"};
@@ -473,14 +335,14 @@ struct House {
     }
     // Pairs of an identity and the CN that it has.
     void set_table(const std::vector<std::pair<std::string, std::string>>& rows) const {
-        proto::policy::PolicyTable table{.format = 1, .identities = {}};
+        proto::policy::PolicyTable table{.format = 2, .identities = {}};
         for (const auto& [name, cn] : rows) {
             proto::policy::IdentityRule rule;
             rule.name = name;
             rule.file = "10.toml";
             rule.line = 3;
-            rule.subject = {
-                {.attribute = "CN", .kind = proto::policy::MatchKind::match_exact, .pattern = cn}};
+            rule.all.certificate.emplace().subject = {
+                {.attribute = "CN", .value = {.kind = proto::policy::MatchKind::match_exact, .pattern = cn}}};
             rule.may.programs = {{.program = 5, .version = 1, .procedures = {std::byte{2}}}};
             table.identities.push_back(std::move(rule));
         }
@@ -492,8 +354,9 @@ struct House {
         cr_assert(pump_until(loop, [] { return logged("broker: serves"); }));
         doorman = connect_to(directory / "s");
     }
-    Reply open(std::string_view name) {
-        ask_open_session(doorman.get(), name);
+    Reply open(std::string_view name) { return open(client(name)); }
+    Reply open(const proto::who::Who& who) {
+        ask(doorman.get(), k_open_session, *proto::encode(who));
         auto reply = reply_to(loop, doorman.get());
         cr_assert(reply.has_value());
         return std::move(*reply);
@@ -532,6 +395,63 @@ Test(broker, refuses_the_unknown_and_the_ambiguous) {
         "refused \"CN=mal\\x22lory\" from 192.0.2.7 port 4711 (tls): no identity of the policy matches"));
     cr_assert_eq(house.open("bob").code(), rpc::k_code_access_denied);
     cr_assert(logged("both bob (10.toml:3) and robert (10.toml:3) match"));
+}
+
+Test(broker, bounds_the_sessions_of_one_identity_and_of_all) {
+    House house;
+    house.set_table({{"alice", "alice"}, {"bob", "bob"}});
+    house.start();
+    std::vector<Reply> sessions;
+    const auto open = [&](const char* name) {
+        sessions.push_back(house.open(name));
+        return sessions.back().header.status == rpc::Status::ok;
+    };
+    for (std::size_t i = 0; i < House::k_sessions_per_identity_max; ++i) cr_assert(open("alice"));
+    cr_assert(!open("alice"));
+    cr_assert_eq(sessions.back().code(), rpc::k_code_resource_busy);
+    cr_assert_eq(rpc::read_error_text(sessions.back().payload),
+                 "too many sessions of alice: the limit sessions_per_identity is 3");
+    cr_assert(logged("who is alice: too many sessions of alice"));
+    cr_assert(open("bob"));
+    cr_assert(open("bob"));
+    cr_assert(!open("bob"));
+    cr_assert_eq(rpc::read_error_text(sessions.back().payload), "too many sessions: the limit sessions is 5");
+}
+
+Test(broker, ends_sessions_of_revoked_certificates_and_remembers_nothing) {
+    House house;
+    house.start();
+    cr_assert_eq(house.open("alice").header.status, rpc::Status::ok);
+    const auto revoke = [&](std::string_view name) {
+        ask(house.doorman.get(), k_revoke,
+            *proto::encode(proto::broker::RevokeArgs{.certificates = {certificate_id(name)}}));
+        return proto::decode<proto::broker::RevokeRet>(reply_to(house.loop, house.doorman.get())->payload)
+            ->sessions;
+    };
+    cr_assert_eq(revoke("bob"), 0);
+    cr_assert_eq(revoke("alice"), 1);
+    cr_assert_eq(house.open("alice").header.status, rpc::Status::ok, "the broker remembers certificates");
+    cr_assert_eq(revoke("the CA"), 1, "a session that ends already was counted again");
+}
+
+Test(broker, says_what_was_presented) {
+    House house;
+    house.start();
+    proto::who::Who who = client("x");
+    who.login = {.mechanism = "SCRAM-SHA-256", .name = "al\nice"};
+    static_cast<void>(house.open(who));
+    cr_assert(logged(
+        "refused \"CN=x\", \"al\\x0aice\" by SCRAM-SHA-256 from 192.0.2.7 port 4711 (tls): no identity"));
+    who = {};
+    who.local.emplace();
+    who.local->uid = 1000;
+    who.local->pid = 4711;
+    who.listener = "unix-ro";
+    static_cast<void>(house.open(who));
+    cr_assert(logged("refused uid 1000 pid 4711 (unix-ro): no identity of the policy matches"));
+    who.local.reset();
+    static_cast<void>(house.open(who));
+    cr_assert(logged("refused a client that proved nothing (unix-ro)"));
 }
 
 Test(broker, takes_a_new_policy_only_if_it_is_good) {

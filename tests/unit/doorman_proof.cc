@@ -48,7 +48,6 @@ struct Scene {
         arguments.certificate_verify = proof.certificate_verify;
         arguments.source = "::ffff:192.0.2.7";
         arguments.source_port = 4711;
-        arguments.listener = "tls";
         return arguments;
     }
     // What the examiner says; empty if it is content.
@@ -60,7 +59,8 @@ struct Scene {
     Certificate ca{named("Test CA", true), nullptr};
     Certificate server{named("server"), &ca};
     Certificate client;
-    Result<Examiner> examiner = Examiner::make(ca.pem(), "", server.pem());
+    std::vector<std::string> warnings;
+    Result<Examiner> examiner = Examiner::make(test::doorman_config(ca, server), warnings);
     Nonces nonces;
     Examination last;
 };
@@ -93,9 +93,13 @@ Test(proof, says_who_it_is_and_where_it_came_from) {
     Scene scene;
     cr_assert_eq(scene.examine(scene.shake()), "");
     const auto& who = scene.last.who;
-    cr_assert_eq(who.subject.size(), 1);
-    cr_assert_eq(who.subject[0].value, "alice");
-    cr_assert_eq(who.issuer[0].value, "Test CA");
+    cr_assert_eq(who.certificate->subject.size(), 1);
+    cr_assert_eq(who.certificate->subject[0].value, "alice");
+    cr_assert_eq(who.certificate->issuer[0].value, "Test CA");
+    cr_assert_eq(who.certificate->chain.size(), 1);
+    cr_assert(who.certificate->serial.ends_with(who.certificate->chain[0].serial));
+    cr_assert(who.strength == 128 || who.strength == 256);
+    cr_assert(!who.login && !who.local && !who.read_only);
     cr_assert_eq(who.source, "192.0.2.7");
     cr_assert_eq(who.source_port, 4711);
     cr_assert_eq(who.listener, "tls");
@@ -107,7 +111,7 @@ Test(proof, holds_once) {
     const auto arguments = scene.shake();
     cr_assert_eq(scene.examine(arguments), "");
     cr_assert_eq(scene.examine(arguments), "the handshake was not made with a nonce of this gate");
-    cr_assert(scene.last.who.subject.empty());
+    cr_assert(!scene.last.who.certificate);
 }
 
 Test(proof, of_another_gate_or_without_a_nonce_does_not_hold) {

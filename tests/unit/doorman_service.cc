@@ -70,7 +70,9 @@ struct Stage {
         unlink(path.c_str());
         auto pair = make_channel_pair();
         parent = std::move(pair->first);
-        service = std::make_unique<Service>(loop, std::move(pair->second), *examiner, path);
+        config.broker_socket = path;
+        service = std::make_unique<Service>(loop, std::move(pair->second), *examiner, config,
+                                            Service::Listeners{});
     }
     ~Stage() { unlink(path.c_str()); }
 
@@ -126,7 +128,6 @@ struct Stage {
         arguments.certificate_verify = proof.certificate_verify;
         arguments.source = "192.0.2.7";
         arguments.source_port = 99;
-        arguments.listener = "tls";
         send(gate, call(door::k_program, 2, serial), *proto::encode(arguments));
         settle();
     }
@@ -145,7 +146,9 @@ struct Stage {
     Certificate ca{named("Test CA", true), nullptr}, other_ca{named("Other CA", true), nullptr};
     Certificate server{named("server"), &ca}, client{named("alice"), &ca},
         stranger{named("mal\nlory"), &other_ca};
-    Result<Examiner> examiner = Examiner::make(ca.pem(), "", server.pem());
+    proto::config::DoormanConfig config = test::doorman_config(ca, server);
+    std::vector<std::string> warnings;
+    Result<Examiner> examiner = Examiner::make(config, warnings);
     loop::FakeLoop loop;
     std::string path;
     UniqueFd parent, listener, broker;
@@ -174,12 +177,12 @@ Test(doorman, passes_the_brokers_session_to_the_gate) {
     const Packet question = receive(stage.broker.get());
     cr_assert_eq(question.header.program, 0x56470004);
     const auto who = proto::decode<proto::who::Who>(question.payload);
-    cr_assert_eq(who->subject[0].value, "alice");
+    cr_assert_eq(who->certificate->subject[0].value, "alice");
     cr_assert_eq(who->source, "192.0.2.7");
     const UniqueFd session = stage.grant(question);
     Packet answer = receive(gate.get());
     cr_assert(answer.header == rpc::reply_to(call(door::k_program, 2, 5)));
-    cr_assert_eq(proto::decode<proto::who::SessionGrant>(answer.payload)->identity, "operators");
+    cr_assert_eq(proto::decode<door::AdmitRet>(answer.payload)->grant->identity, "operators");
     cr_assert(static_cast<bool>(answer.fd));
     // The gate has the only copy: when it closes it, the session ends.
     cr_assert_eq(channel::send_packet(answer.fd.get(), as_bytes("hello")), channel::Outcome::done);
@@ -281,7 +284,6 @@ Test(doorman, replaces_the_channel_of_a_gate) {
 Test(doorman, closes_the_channel_of_a_gate_that_breaks_the_rules_and_no_other) {
     door::AdmitArgs empty;
     empty.source = "192.0.2.7";
-    empty.listener = "tls";
     const ByteVector good = *proto::encode(empty);
     ByteVector longer = good;
     longer.resize(longer.size() + 4);
@@ -289,7 +291,7 @@ Test(doorman, closes_the_channel_of_a_gate_that_breaks_the_rules_and_no_other) {
     message.type = rpc::Type::message;
     version.version = 2;
     const std::pair<rpc::Header, ByteVector> wrong[] = {
-        {call(door::k_program, 3, 1), {}},             // an unknown procedure
+        {call(door::k_program, 8, 1), {}},             // an unknown procedure
         {call(door::k_program + 1, 1, 1), {}},         // another program
         {message, {}},                                 // not a call
         {version, {}},                                 // another version
@@ -329,7 +331,6 @@ Test(doorman, does_not_take_nonces_from_another_gate) {
     arguments.transcript = proof.transcript;
     arguments.certificate_verify = proof.certificate_verify;
     arguments.source = "192.0.2.7";
-    arguments.listener = "tls";
     send(two.get(), call(door::k_program, 2, 9), *proto::encode(arguments));
     stage.settle();
     cr_assert_eq(error_of(receive(two.get())), "the handshake was not made with a nonce of this gate");
@@ -343,7 +344,7 @@ Test(doorman, is_bounded) {
         std::vector<std::uint64_t> tickets;
     } asker;
     proto::who::Who who;
-    who.method = proto::who::AuthMethod::auth_x509;
+    who.certificate.emplace();
     for (std::size_t n = 0; n < BrokerLink::k_waiting_max; ++n)
         cr_assert(link.ask_open_session(who, n, loop::to<&Asker::on_answer>(asker)).has_value());
     cr_assert(!link.ask_open_session(who, 0, loop::to<&Asker::on_answer>(asker)).has_value());

@@ -183,13 +183,13 @@ Test(x509, refuses_what_is_no_certificate) {
 
 namespace {
 
-proto::who::Who names_of(const CertificateSpec& spec, std::string* refusal = nullptr) {
+proto::who::X509Facts names_of(const CertificateSpec& spec, std::string* refusal = nullptr) {
     const Certificate ca(ca_spec("Test CA"), nullptr);
     const Certificate certificate(spec, &ca);
     const ByteVector der = certificate.der();
     const auto chain = parse_chain({der});  // as it would come from the network
     cr_assert(chain.has_value());
-    proto::who::Who who;
+    proto::who::X509Facts who;
     const Done done = read_names(chain->front().get(), who);
     if (refusal != nullptr)
         *refusal = done ? "" : done.error().text;
@@ -348,7 +348,7 @@ Test(names, alternative_names_of_other_kinds_are_left_out) {
 
 Test(names, the_fingerprint_is_sha_256_of_the_certificate) {
     const Certificate ca(ca_spec("Test CA"), nullptr);
-    proto::who::Who who;
+    proto::who::X509Facts who;
     cr_assert(read_names(ca.get(), who).has_value());
     const ByteVector der = ca.der();
     std::array<std::byte, 32> expected;

@@ -223,20 +223,20 @@ Test(vet_answer, lets_through_answers_to_open_calls_only) {
     Ledger ledger;
     const Header open = call(Procedure::connect_get_lib_version, 9);
     const Header reply = rpc::reply_to(open);
-    cr_assert(vet_answer_header(reply, 36, everything(), ledger).action == Action::close);
+    cr_assert(vet_answer_header(reply, 36, everything(), ledger, false).action == Action::close);
     ledger.add({.key = key_of(open), .procedure = &info(Procedure::connect_get_lib_version)});
-    cr_assert(vet_answer_header(reply, 36, everything(), ledger).action == Action::whole);
-    cr_assert(vet_answer_header(reply, 40, everything(), ledger).action == Action::close);
+    cr_assert(vet_answer_header(reply, 36, everything(), ledger, false).action == Action::whole);
+    cr_assert(vet_answer_header(reply, 40, everything(), ledger, false).action == Action::close);
     ByteVector version = words({0, 9000000});
     cr_assert(vet_answer_payload(reply, everything(), ledger, version).action == Action::forward);
     ByteVector short_one = words({0});
     cr_assert(vet_answer_payload(reply, everything(), ledger, short_one).action == Action::close);
     Header other = reply;
     other.serial = 10;
-    cr_assert(vet_answer_header(other, 36, everything(), ledger).action == Action::close);
+    cr_assert(vet_answer_header(other, 36, everything(), ledger, false).action == Action::close);
     other = reply;
     other.procedure = static_cast<std::uint32_t>(Procedure::connect_get_version);
-    cr_assert(vet_answer_header(other, 36, everything(), ledger).action == Action::close);
+    cr_assert(vet_answer_header(other, 36, everything(), ledger, false).action == Action::close);
 }
 
 Test(vet_answer, validates_errors_and_events) {
@@ -247,16 +247,16 @@ Test(vet_answer, validates_errors_and_events) {
     cr_assert(vet_answer_payload(rpc::reply_to(open, Status::error), everything(), ledger, garbage).action ==
               Action::close);
     const Header event = with(call(Procedure::domain_event_lifecycle, 1), Type::message);
-    cr_assert(vet_answer_header(event, 60, everything(), ledger).action == Action::whole);
+    cr_assert(vet_answer_header(event, 60, everything(), ledger, false).action == Action::whole);
     cr_assert(vet_answer_payload(event, everything(), ledger, garbage).action == Action::close);
     const Header no_event = with(call(Procedure::connect_open, 1), Type::message);
-    cr_assert(vet_answer_header(no_event, 60, everything(), ledger).action == Action::close);
+    cr_assert(vet_answer_header(no_event, 60, everything(), ledger, false).action == Action::close);
 }
 
 Test(vet_answer, keeps_stream_data_in_its_direction) {
     const auto data = [](Procedure p) { return with(call(p), Type::stream, Status::proceed); };
     const auto judge_answer = [&](Procedure p, const Ledger& ledger) {
-        return vet_answer_header(data(p), 1000, everything(), ledger).action;
+        return vet_answer_header(data(p), 1000, everything(), ledger, false).action;
     };
     cr_assert(judge_answer(Procedure::storage_vol_download, {}) == Action::skip);
     cr_assert(judge_answer(Procedure::storage_vol_download, with_stream(Procedure::storage_vol_download)) ==
@@ -268,10 +268,10 @@ Test(vet_answer, keeps_stream_data_in_its_direction) {
     // A confirmation that nobody asked for.
     const Header confirm = with(call(Procedure::storage_vol_download), Type::stream, Status::ok);
     cr_assert(
-        vet_answer_header(confirm, 28, everything(), with_stream(Procedure::storage_vol_download)).action ==
+        vet_answer_header(confirm, 28, everything(), with_stream(Procedure::storage_vol_download), false).action ==
         Action::close);
     cr_assert(vet_answer_header(confirm, 28, everything(),
-                                with_stream(Procedure::storage_vol_download, false, true))
+                                with_stream(Procedure::storage_vol_download, false, true), false)
                   .action == Action::whole);
 }
 

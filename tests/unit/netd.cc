@@ -59,8 +59,8 @@ Test(settings, have_defaults) {
     const Scratch scratch;
     const auto settings = read_settings(scratch.write("netd.toml", ""));
     cr_assert(settings.has_value(), "%s", settings ? "" : settings.error().text.c_str());
-    cr_assert_eq(settings->address, "::");
-    cr_assert_eq(settings->port, 16514);
+    cr_assert_eq(settings->tls.address, "::");
+    cr_assert_eq(settings->tls.port, 16514);
     cr_assert_geq(settings->gates, 1);
     cr_assert_eq(settings->certificate_file, "/etc/pki/libvirt/servercert.pem");
     cr_assert_eq(settings->key_file, "/etc/pki/libvirt/private/serverkey.pem");
@@ -87,8 +87,8 @@ Test(settings, are_read) {
     cr_assert_eq(settings->log_level, Level::warning);
     cr_assert_eq(settings->gates, 3);
     cr_assert(!settings->user_switch);
-    cr_assert_eq(settings->address, "192.0.2.1");
-    cr_assert_eq(settings->port, 0);
+    cr_assert_eq(settings->tls.address, "192.0.2.1");
+    cr_assert_eq(settings->tls.port, 0);
     cr_assert_eq(settings->certificate_file + settings->key_file + settings->ca_file + settings->crl_file,
                  "/c/k/a/r");
     cr_assert_eq(settings->priority, "P");
@@ -223,7 +223,7 @@ public:
         key_ = scratch_.write("key", "secret");
         config_ = scratch_.write(
             "netd.toml",
-            fmt::format("gates = 2\nuser_switch = false\n[tls]\naddress = 'localhost'\nport = 0\n"
+            fmt::format("gates = 2\nuser_switch = false\n[unix]\nenabled = false\n[tls]\naddress = 'localhost'\nport = 0\n"
                         "certificate = '{0}/pem'\nca = '{0}/pem'\nkey = '{0}/key'\n",
                         scratch_.path));
         scratch_.write("pem", k_pem);
@@ -284,10 +284,12 @@ private:
         set_log_sink([](Level, std::string_view) noexcept {});
         auto settings = read_settings(config_);
         auto pki = read_pki(*settings);
-        auto listener = open_listener(settings->address, settings->port);
+        Ground ground;
+        ground.directory = scratch_.path;
+        ground.tls = std::move(*open_listener(settings->tls.address, settings->tls.port));
         const auto loop = loop::make_event_loop();
         auto key = open_key(*settings);
-        Supervisor supervisor(*loop, config_, scratch_.path, std::move(*listener));
+        Supervisor supervisor(*loop, config_, std::move(ground));
         return supervisor.run(std::move(*settings), std::move(*pki), std::move(*key));
     }
     UniqueFd notified_;

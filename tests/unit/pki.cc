@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// pki - the throwaway authority as GnuTLS reads it back, and as it lies on disk.
+// pki - authorities as GnuTLS reads them back and as they lie on disk, and what is found wrong with certificates.
 #include <criterion/criterion.h>
 #include <gnutls/x509.h>
 #include <stdlib.h>
@@ -8,11 +8,19 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "ctl/files.h"
 #include "ctl/pki/certificate.h"
+#include "ctl/pki/check.h"
+#include "ctl/pki/examine.h"
+#include "ctl/pki/lifetime.h"
+#include "ctl/pki/names.h"
+#include "ctl/pki/report.h"
+#include "ctl/pki/store.h"
+#include "ctl/pki/tar.h"
 #include "ctl/pki/throwaway.h"
 
 using namespace virtgate;
@@ -22,7 +30,6 @@ using namespace virtgate::ctl::pki;
 namespace {
 
 constexpr std::time_t k_now = 1'800'000'000;
-constexpr std::time_t k_day = 24 * 60 * 60;
 
 // A directory that ends with the test.
 struct Scratch {
@@ -237,4 +244,395 @@ Test(pki, serial_numbers_differ) {
     cr_assert_neq(serials[0], serials[1]);
     cr_assert_neq(serials[1], serials[2]);
     cr_assert_neq(serials[0], serials[2]);
+}
+
+// ---- words
+
+Test(pki, spans_of_time_in_words) {
+    cr_assert_eq(say_span(59), "less than a minute");
+    cr_assert_eq(say_span(60), "1 minute");
+    cr_assert_eq(say_span(2 * 60 * 60 - 1), "1 hour");
+    cr_assert_eq(say_span(k_day), "1 day");
+    cr_assert_eq(say_span(14 * k_day - 1), "13 days");
+    cr_assert_eq(say_span(14 * k_day), "2 weeks");
+    cr_assert_eq(say_span(-365 * k_day), "12 months");
+    cr_assert_eq(say_span(3650 * k_day), "10 years");
+    cr_assert_eq(say_expiry(k_now, k_now - 1, k_now + 21 * k_day), "expires in 3 weeks");
+    cr_assert_eq(say_expiry(k_now, k_now - 10 * k_day, k_now - 2 * k_day), "expired 2 days ago");
+    cr_assert_eq(say_expiry(0, 60, 120), "not valid before 1970-01-01 00:01 UTC");
+}
+
+Test(pki, names_of_servers_are_sorted_and_brought_into_one_form) {
+    const Result<ServerNames> names =
+        parse_server_names({"Host1.Example.ORG.", "192.0.2.1", "[2001:db8:0:0::1]", "host1.example.org",
+                            "*.example.org", "::1"});
+    cr_assert(names.has_value(), "%s", names ? "" : names.error().text.c_str());
+    cr_assert_eq(names->common_name, "host1.example.org");
+    cr_assert_eq(names->dns, (std::vector<std::string>{"host1.example.org", "*.example.org"}));
+    cr_assert_eq(names->addresses, (std::vector<std::string>{"192.0.2.1", "2001:db8::1", "::1"}));
+    for (const char* name : {"", ".", "a..b", "-a", "a-", "a b", "a/b", "..", "*.org", "a.*.org", "*",
+                             "1.2.3", "256.1.1.1", "host:1", "[::1", "host_1", "\xff"})
+        cr_assert_not(parse_server_names({name}).has_value(), "%s", name);
+    cr_assert_not(parse_server_names({std::string(64, 'a')}).has_value());
+    std::string longest = std::string(63, 'a') + "." + std::string(63, 'b');
+    cr_assert_not(parse_server_names({longest}).has_value());  // no common name
+    cr_assert(parse_server_names({"short", longest}).has_value());
+}
+
+Test(pki, names_that_could_be_read_in_two_ways_are_refused) {
+    using namespace std::string_literals;
+    for (const std::string& name :
+         {"alice"s, "Alice Smith"s, "alice@example.org"s, "Zo\u00eb"s, std::string(64, 'x')})
+        cr_assert(check_client_name(name).has_value(), "%s", name.c_str());
+    for (const std::string& name :
+         {""s, "x,CN=admin"s, "a=b"s, "a+b"s, "a\\b"s, "a\"b"s, "a\0b"s, "a\nb"s, "a\x7f"s, " a"s, "a "s,
+          "a/b"s, ".."s, ".a"s, "-a"s, "\xc3\x28"s, "#a"s, std::string(65, 'x')})
+        cr_assert_not(check_client_name(name).has_value(), "%s", name.c_str());
+    cr_assert_eq(directory_name("*.example.org"), "_.example.org");
+}
+
+Test(pki, peers_as_people_write_them) {
+    struct Case {
+        const char *word, *host, *port, *pkipath;
+    };
+    for (const Case& c :
+         {Case{"host1", "host1", "", ""}, Case{"host1:443", "host1", "443", ""}, Case{"::1", "::1", "", ""},
+          Case{"[::1]:16514", "::1", "16514", ""},
+          Case{"qemu+tls://root@host1:1/system?no_tty=1&pkipath=/a%20b&x=y#z", "host1", "1", "/a b"},
+          Case{"qemu://[2001:db8::1]/system", "2001:db8::1", "", ""},
+          Case{"test://h?pkipath=/a%2", "h", "", "/a%2"}}) {
+        const Result<Peer> peer = parse_peer(c.word);
+        cr_assert(peer.has_value(), "%s", c.word);
+        cr_assert_eq(peer->host, c.host, "%s", c.word);
+        cr_assert_eq(peer->port, c.port, "%s", c.word);
+        cr_assert_eq(peer->pkipath, c.pkipath, "%s", c.word);
+    }
+    for (const char* word : {"", ":1", "host:", "host:0", "host:65536", "host:1x", "[::1", "[::1]1",
+                             "qemu:///system", "host:99999999999999999999"})
+        cr_assert_not(parse_peer(word).has_value(), "%s", word);
+}
+
+Test(pki, reports_count_and_survive_any_text) {
+    Report report;
+    report.good("a", "b");
+    cr_assert_eq(report.to_text(), "good     a: b\nno problems, no warnings\n");
+    report.warn("w", "a\xff", "what", "remedy");
+    report.refuse("p", "a", "what", "remedy");
+    cr_assert(report.has("p") && !report.has("q"));
+    cr_assert_eq(report.count(Level::problem), 1u);
+    const auto document = nlohmann::json::parse(report.to_json());
+    cr_assert_eq(document["good"].get<bool>(), false);
+    cr_assert_eq(document["findings"].size(), 3u);
+    cr_assert_eq(document["findings"][2]["code"].get<std::string>(), "p");
+}
+
+// ---- archives
+
+Test(pki, archives_have_the_layout_of_ustar) {
+    const std::string big(1025, 'x');
+    const std::string archive = make_tar({{"key.pem", 0600, "abc"}, {"big", 0644, big}}, 0x5f5e100);
+    cr_assert_eq(archive.size() % 10240, 0u);
+    cr_assert_eq(archive.substr(0, 8), std::string_view("key.pem\0", 8));
+    cr_assert_eq(archive.substr(100, 8), std::string_view("0000600\0", 8));
+    cr_assert_eq(archive.substr(124, 12), std::string_view("00000000003\0", 12));
+    cr_assert_eq(archive.substr(136, 12), std::string_view("00575360400\0", 12));
+    cr_assert_eq(archive.substr(156, 1), "0");
+    cr_assert_eq(archive.substr(257, 8), std::string_view("ustar\00000", 8));
+    unsigned long sum = 8 * ' ';
+    for (std::size_t i = 0; i < 512; ++i)
+        if (i < 148 || i >= 156) sum += static_cast<unsigned char>(archive[i]);
+    cr_assert_eq(std::stoul(archive.substr(148, 6), nullptr, 8), sum);
+    cr_assert_eq(archive.substr(512, 4), std::string_view("abc\0", 4));
+    cr_assert_eq(archive.substr(1024, 3), "big");
+    cr_assert_eq(archive.substr(1536, 1025), big);
+    // After the padding of the last file there is nothing but the end.
+    cr_assert_eq(archive.find_first_not_of('\0', 1536 + 1025), std::string::npos);
+}
+
+// ---- the store
+
+namespace {
+
+Order order_for(const char* name, std::time_t now = k_now, std::time_t days = 60) {
+    return {.common_name = name,
+            .organisation = "Example",
+            .dns = {},
+            .addresses = {},
+            .key_type = std::nullopt,
+            .rsa_bits = 2048,
+            .now = now,
+            .lifetime = days * k_day};
+}
+
+Store make_store(const Scratch& scratch, std::time_t days = 3650) {
+    Result<Store> store = Store::make(scratch.pki(), order_for("authority", k_now, days));
+    cr_assert(store.has_value(), "%s", store ? "" : store.error().text.c_str());
+    return std::move(*store);
+}
+
+std::size_t entries_in(const std::string& path) {
+    std::size_t count = 0;
+    for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(path)) ++count;
+    return count;
+}
+
+}  // namespace
+
+Test(pki, a_store_takes_one_writer_and_one_authority) {
+    const Scratch scratch;
+    cr_assert_eq(Store::open(scratch.pki(), Access::read).error().number, ENOENT);
+    cr_assert_eq(Store::open(scratch.pki(), Access::write).error().number, ENOENT);
+    {
+        const Store store = make_store(scratch);
+        cr_assert(Store::open(scratch.pki(), Access::read).has_value());
+    }
+    const Result<Store> again = Store::make(scratch.pki(), order_for("authority"));
+    cr_assert_eq(again.error().number, EEXIST);
+    cr_assert(Store::open(scratch.pki(), Access::write).has_value());
+    // A key that is another's is no key of this authority.
+    const Scratch other;
+    make_store(other);
+    const std::string key = *read_file(other.pki() + "/ca/cakey.pem");
+    cr_assert(replace_file(scratch.pki() + "/ca/cakey.pem", key, 0600).has_value());
+    cr_assert_neq(Store::open(scratch.pki(), Access::write).error().text.find("is not the key of"),
+                  std::string::npos);
+}
+
+Test(pki, what_interrupted_runs_leave_is_removed) {
+    const Scratch scratch;
+    { make_store(scratch); }
+    std::filesystem::create_directories(scratch.pki() + "/clients/.new.abc123");
+    cr_assert(write_new_file(scratch.pki() + "/clients/.new.abc123/clientkey.pem", "half", 0600).has_value());
+    Result<Store> store = Store::open(scratch.pki(), Access::write);
+    cr_assert(store.has_value());
+    cr_assert_not(std::filesystem::exists(scratch.pki() + "/clients/.new.abc123"));
+}
+
+Test(pki, issued_certificates_are_recorded_and_listed) {
+    const Scratch scratch;
+    Store store = make_store(scratch);
+    Order order = order_for("host1");
+    order.dns = {"host1", "host1.example.org"};
+    order.addresses = {"192.0.2.1", "::1"};
+    const Result<Issued> server = store.issue(Kind::server, order);
+    cr_assert(server.has_value(), "%s", server ? "" : server.error().text.c_str());
+    cr_assert_eq(server->facts.say_names(), "host1, host1.example.org, 192.0.2.1, ::1");
+    cr_assert_eq(server->facts.subject, "O=Example,CN=host1");
+    cr_assert_eq(server->facts.issuer, "O=Example,CN=authority");
+    cr_assert_not(server->cut);
+    cr_assert_eq(store.issue(Kind::server, order).error().number, EEXIST);
+    cr_assert(store.issue(Kind::client, order_for("host1")).has_value());
+    cr_assert_eq(store.kinds_of("host1", false).size(), 2u);
+    cr_assert_eq(store.kinds_of("host2", true).size(), 0u);
+    cr_assert_eq(entries_in(scratch.pki() + "/ca/issued"), 2u);
+
+    const Result<std::vector<Entry>> entries = store.list(k_now + 61 * k_day);
+    cr_assert_eq(entries->size(), 3u);
+    cr_assert_eq((*entries)[0].kind, "authority");
+    cr_assert_eq((*entries)[0].state, State::valid);
+    cr_assert_eq((*entries)[1].kind, "server");
+    cr_assert_eq((*entries)[1].state, State::expired);
+    cr_assert_eq(store.list(k_now - k_day)->back().state, State::early);
+}
+
+Test(pki, nothing_outlives_its_authority_and_nothing_comes_after_it) {
+    const Scratch scratch;
+    Store store = make_store(scratch, 10);
+    const Result<Issued> made = store.issue(Kind::client, order_for("alice"));
+    cr_assert(made->cut);
+    cr_assert_eq(made->facts.until, k_now + 10 * k_day);
+    const Result<Issued> late = store.issue(Kind::client, order_for("bob", k_now + 11 * k_day));
+    cr_assert_not(late.has_value());
+    cr_assert_neq(late.error().text.find("has expired"), std::string::npos);
+    cr_assert_not(store.write_crl(k_now + 11 * k_day, std::nullopt).has_value());
+    cr_assert_not(std::filesystem::exists(scratch.pki() + "/clients/bob"));
+}
+
+Test(pki, renewal_with_the_same_key_changes_one_file_and_with_a_new_one_the_bundle) {
+    const Scratch scratch;
+    Store store = make_store(scratch);
+    cr_assert(store.issue(Kind::client, order_for("alice")).has_value());
+    const std::string bundle = scratch.pki() + "/clients/alice";
+    const std::string key = *read_file(bundle + "/clientkey.pem"),
+                      before = *read_file(bundle + "/clientcert.pem");
+    const Result<Issued> same = store.renew(Kind::client, "alice", k_now + k_day, 90 * k_day, false);
+    cr_assert(same.has_value(), "%s", same ? "" : same.error().text.c_str());
+    cr_assert_eq(*read_file(bundle + "/clientkey.pem"), key);
+    cr_assert_eq(load(bundle + "/clientcert.pem") != nullptr, true);
+    cr_assert_eq(same->facts.until, k_now + 91 * k_day);
+    cr_assert(belong_together(load(bundle + "/clientcert.pem"), bundle + "/clientkey.pem"));
+    const Result<Issued> other = store.renew(Kind::client, "alice", k_now + k_day, 90 * k_day, true);
+    cr_assert(other.has_value());
+    cr_assert_neq(*read_file(bundle + "/clientkey.pem"), key);
+    cr_assert_eq(*read_file(other->aside + "/clientkey.pem"), key);
+    cr_assert(belong_together(load(bundle + "/clientcert.pem"), bundle + "/clientkey.pem"));
+    cr_assert_eq(store.renew(Kind::client, "bob", k_now, k_day, false).error().number, ENOENT);
+    cr_assert_eq(store.renew(Kind::server, "alice", k_now, k_day, false).error().number, ENOENT);
+}
+
+Test(pki, revocation_is_completed_by_the_next_run) {
+    const Scratch scratch;
+    Store store = make_store(scratch);
+    cr_assert(store.issue(Kind::client, order_for("alice")).has_value());
+    cr_assert(store.issue(Kind::client, order_for("bob")).has_value());
+    cr_assert(store.renew(Kind::client, "alice", k_now + k_day, 90 * k_day, false).has_value());
+    cr_assert_eq(store.read_crl()->count, 0u);
+    // As if the run had ended before it wrote the list.
+    const std::string empty = *read_file(store.crl_path());
+    const Result<Store::Revoked> revoked = store.revoke(Kind::client, "alice", k_now + 2 * k_day);
+    cr_assert_eq(revoked->certificates.size(), 2u);
+    cr_assert_eq(store.read_crl()->count, 2u);
+    cr_assert(replace_file(store.crl_path(), empty, 0644).has_value());
+    cr_assert(store.write_crl(k_now + 2 * k_day, std::nullopt).has_value());
+    cr_assert_eq(store.read_crl()->count, 2u);
+    cr_assert_eq(store.read_crl()->until, store.authority().until);
+    // The time of the revocation stays.
+    const Result<Crl> crl = import_crl(*read_file(store.crl_path()));
+    std::array<unsigned char, 32> serial{};
+    std::size_t size = serial.size();
+    std::time_t when = 0;
+    cr_assert_geq(gnutls_x509_crl_get_crt_serial(crl->get(), 0, serial.data(), &size, &when), 0);
+    cr_assert_eq(when, k_now + 2 * k_day);
+    cr_assert_eq(store.revoke(Kind::client, "alice", k_now + 3 * k_day).error().number, ENOENT);
+    // The bundle may be gone: the record is enough.
+    std::filesystem::remove_all(scratch.pki() + "/clients/bob");
+    cr_assert_eq(store.kinds_of("bob", true).size(), 1u);
+    cr_assert_eq(store.revoke(Kind::client, "bob", k_now + 3 * k_day)->certificates.size(), 1u);
+    cr_assert_eq(store.read_crl()->count, 3u);
+}
+
+Test(pki, the_throwaway_authority_is_a_store) {
+    const Scratch scratch;
+    cr_assert(ensure_throwaway(scratch.pki(), KeyType::ecdsa, k_now).has_value());
+    Result<Store> store = Store::open(scratch.pki(), Access::write);
+    cr_assert(store.has_value(), "%s", store ? "" : store.error().text.c_str());
+    cr_assert(store->issue(Kind::client, order_for("guest", k_now, 1)).has_value());
+    cr_assert_eq(store->list(k_now)->size(), 4u);
+    cr_assert(store->renew(Kind::server, "localhost", k_now, k_day, true).has_value());
+    // The short names lead to what is new.
+    const std::string server = scratch.pki() + "/server/server";
+    cr_assert(belong_together(load(server + "cert.pem"), server + "key.pem"));
+    cr_assert(ensure_throwaway(scratch.pki(), KeyType::ecdsa, k_now).has_value());
+}
+
+// ---- what is wrong
+
+namespace {
+
+struct Examined {
+    Scratch scratch;
+    Store store = make_store(scratch);
+    Trust trust;
+    Report report;
+
+    Examined() {
+        Order order = order_for("host1");
+        order.dns = {"host1"};
+        cr_assert(store.issue(Kind::server, order).has_value());
+        cr_assert(read_trust(report, store.authority_path(), store.crl_path(), true, k_now, trust));
+        cr_assert_eq(report.count(Level::good), 1u);
+    }
+    [[nodiscard]] std::string path(const char* file) const {
+        return scratch.pki() + "/servers/host1/" + file;
+    }
+    void examine(std::time_t now, Kind kind = Kind::server) {
+        report = {};
+        const Exhibit exhibit{path("servercert.pem"), false, kind};
+        const std::vector<Certificate> chain = read_chain(report, exhibit.where);
+        examine_chain(report, exhibit, chain, now);
+        examine_trust(report, exhibit, chain, trust);
+        if (!chain.empty()) examine_key(report, path("serverkey.pem"), exhibit.where, chain.front());
+    }
+    [[nodiscard]] std::vector<std::string> codes() const {
+        std::vector<std::string> codes;
+        for (const Finding& finding : report.findings()) codes.push_back(finding.code);
+        return codes;
+    }
+};
+
+using Codes = std::vector<std::string>;
+
+}  // namespace
+
+Test(pki, dates_and_purpose_are_judged) {
+    Examined e;
+    e.examine(k_now);
+    cr_assert_eq(e.codes(), Codes{"good"});
+    e.examine(k_now + 59 * k_day);
+    cr_assert_eq(e.codes(), Codes{"expires_soon"});
+    e.examine(k_now + 60 * k_day + 1);
+    cr_assert_eq(e.codes(), Codes{"expired"});
+    e.examine(k_now - 301);
+    cr_assert_eq(e.codes(), Codes{"not_yet_valid"});
+    // Extensions of ours are critical or not as GnuTLS makes them; the purpose is not.
+    e.examine(k_now, Kind::client);
+    cr_assert_eq(e.codes(), Codes{"wrong_purpose"});
+    cr_assert_eq(e.report.count(Level::problem), 0u);
+}
+
+Test(pki, key_files_are_judged) {
+    Examined e;
+    cr_assert_eq(chmod(e.path("serverkey.pem").c_str(), 0604), 0);
+    e.examine(k_now);
+    cr_assert_eq(e.codes(), (Codes{"good", "key_permissions"}));
+    cr_assert(
+        replace_file(e.path("serverkey.pem"), *read_file(e.store.authority_key_path()), 0600).has_value());
+    e.examine(k_now);
+    cr_assert_eq(e.codes(), (Codes{"good", "key_mismatch"}));
+    cr_assert(replace_file(e.path("serverkey.pem"), "-----BEGIN PRIVATE KEY-----\n", 0600).has_value());
+    e.examine(k_now);
+    cr_assert_eq(e.codes(), (Codes{"good", "malformed"}));
+    std::filesystem::remove(e.path("serverkey.pem"));
+    e.examine(k_now);
+    cr_assert_eq(e.codes(), (Codes{"good", "missing"}));
+}
+
+Test(pki, reasons_not_to_trust_are_told_apart) {
+    Examined e;
+    Examined again;  // an authority of the same name
+    e.trust = std::move(again.trust);
+    e.examine(k_now);
+    cr_assert_eq(e.codes(), (Codes{"good", "same_name_other_key"}));
+
+    const Scratch scratch;
+    Order other = order_for("another authority");
+    cr_assert(Store::make(scratch.pki(), other).has_value());
+    cr_assert(read_trust(e.report, scratch.pki() + "/ca/cacert.pem", "", false, k_now, e.trust));
+    e.trust.crl.reset();
+    e.examine(k_now);
+    cr_assert_eq(e.codes(), (Codes{"good", "intermediate_missing"}));  // of the same organisation
+    const Scratch stranger;
+    other.organisation = "Other";
+    cr_assert(Store::make(stranger.pki(), other).has_value());
+    cr_assert(read_trust(e.report, stranger.pki() + "/ca/cacert.pem", "", false, k_now, e.trust));
+    e.examine(k_now);
+    cr_assert_eq(e.codes(), (Codes{"good", "unknown_issuer"}));
+}
+
+Test(pki, a_revoked_certificate_and_an_old_list_are_named) {
+    Examined e;
+    const std::string copy = e.scratch.path + "/servercert.pem";
+    std::filesystem::copy(e.path("servercert.pem"), copy);
+    cr_assert(e.store.revoke(Kind::server, "host1", k_now).has_value());
+    cr_assert(e.store.write_crl(k_now, k_now + 7 * k_day).has_value());
+    e.report = {};
+    cr_assert(
+        read_trust(e.report, e.store.authority_path(), e.store.crl_path(), true, k_now + 8 * k_day, e.trust));
+    cr_assert_eq(e.codes(), (Codes{"good", "crl_expired"}));
+    e.report = {};
+    const std::vector<Certificate> chain = read_chain(e.report, copy);
+    examine_trust(e.report, {copy, false, Kind::server}, chain, e.trust);
+    cr_assert_eq(e.codes(), Codes{"revoked"});
+}
+
+Test(pki, names_of_a_certificate_are_compared_as_clients_do) {
+    Examined e;
+    const Certificate leaf = load(e.path("servercert.pem"));
+    const Exhibit exhibit{"here", true, Kind::server};
+    e.report = {};
+    examine_name(e.report, exhibit, leaf, "HOST1");
+    cr_assert(e.report.findings().empty());
+    examine_name(e.report, exhibit, leaf, "host1.example.org");
+    cr_assert_eq(e.codes(), Codes{"name_mismatch"});
+    cr_assert_neq(e.report.findings().front().what.find("its names: host1"), std::string::npos);
 }

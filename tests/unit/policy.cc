@@ -12,6 +12,7 @@
 #include "policy/files.h"
 #include "policy/glob.h"
 #include "policy/groups.h"
+#include "policy/network.h"
 #include "policy/parse.h"
 #include "policy/resolve.h"
 #include "policy/table.h"
@@ -27,8 +28,11 @@ using Parts = std::vector<proto::who::NamePart>;
 
 proto::who::Who client(Parts subject) {
     proto::who::Who who;
-    who.method = proto::who::AuthMethod::auth_x509;
-    who.subject = std::move(subject);
+    who.certificate.emplace();
+    who.certificate->subject = std::move(subject);
+    who.listener = "tls";
+    who.source = "192.0.2.7";
+    who.strength = 256;
     return who;
 }
 
@@ -175,7 +179,7 @@ Test(table, says_which_two_rules_match) {
 Test(table, lets_nobody_in_when_it_is_empty) {
     cr_assert_null(Table().match(client({{"CN", "alice"}})).rule);
     // A rule without conditions cannot be written; if one came, it would match nobody.
-    proto::policy::PolicyTable rules{.format = 1, .identities = {}};
+    proto::policy::PolicyTable rules{.format = 2, .identities = {}};
     rules.identities.emplace_back();
     cr_assert_null(Table(rules).match(client({{"CN", "alice"}})).rule);
 }

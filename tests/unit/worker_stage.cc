@@ -93,22 +93,28 @@ proto::who::Ceiling all_procedures() {
     return all;
 }
 
-Stage::Stage(proto::who::Ceiling ceiling) {
+UniqueFd Stage::listen_at(const std::string& path) const {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.data(), path.size());
+    UniqueFd listener{socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+    cr_assert_eq(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    cr_assert_eq(listen(listener.get(), 4), 0);
+    return listener;
+}
+
+Stage::Stage(proto::who::Ceiling ceiling, const Client& client) {
     char name[] = "/tmp/virtgate-stage-XXXXXX";
     cr_assert(mkdtemp(name) != nullptr);
     directory_ = name;
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string path = directory_ + "/up";
-    std::memcpy(address.sun_path, path.data(), path.size());
-    listener_ = UniqueFd{socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
-    cr_assert_eq(bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-    cr_assert_eq(listen(listener_.get(), 4), 0);
+    const std::string path = directory_ + "/up", path_ro = directory_ + "/up-ro";
+    listener_ = listen_at(path);
+    reader_listener_ = listen_at(path_ro);
 
     using namespace workerd::worker;
     uris_ = std::make_unique<UriTable>(
         std::vector<UriRow>{{"test:///default", directory_ + "/absent", {}},
-                            {"test:///default", path, {}},
+                            {"test:///default", path, path_ro},
                             {"test:///absent", directory_ + "/absent", directory_ + "/absent-ro"}},
         "test:///default");
     scratch_ = std::make_unique<Scratch>();
@@ -116,12 +122,13 @@ Stage::Stage(proto::who::Ceiling ceiling) {
     auto pair = make_channel_pair();
     cr_assert(pair.has_value());
     client_ = std::move(pair->first);
-    session_ = std::make_unique<Session>(*home_, k_number, "alice", Rights(std::move(ceiling)),
+    session_ = std::make_unique<Session>(*home_, k_number, client, Rights(std::move(ceiling)),
                                          std::move(pair->second), loop::to<&Stage::on_ended>(*this));
 }
 
 Stage::~Stage() {
     unlink((directory_ + "/up").c_str());
+    unlink((directory_ + "/up-ro").c_str());
     rmdir(directory_.c_str());
 }
 
@@ -164,14 +171,17 @@ bool Stage::is_quiet() {
 void Stage::accept() {
     cr_assert(is_connected(), "no connection comes to the daemon");
     daemon_ = UniqueFd{accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
+    reader_ = !daemon_;
+    if (reader_)
+        daemon_ = UniqueFd{accept4(reader_listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
     cr_assert(static_cast<bool>(daemon_));
     asked_.clear();
 }
 
 bool Stage::is_connected() {
     pump();
-    pollfd one{listener_.get(), POLLIN, 0};
-    return poll(&one, 1, 0) > 0;
+    pollfd both[]{{listener_.get(), POLLIN, 0}, {reader_listener_.get(), POLLIN, 0}};
+    return poll(both, 2, 0) > 0;
 }
 
 ByteVector Stage::read_all() {

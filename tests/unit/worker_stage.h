@@ -45,8 +45,12 @@ void append(ByteVector& to, ByteView from);
 class Stage {
 public:
     static constexpr std::uint64_t k_number = 7;
-    // "test:///default" leads to the daemon; "test:///absent" to nothing; the default is "test:///default".
-    explicit Stage(proto::who::Ceiling ceiling = all_procedures());
+    using Client = workerd::worker::Session::Client;
+    // "test:///default" leads to the daemon, by a socket for reading, too; "test:///absent" to nothing; the
+    // default is "test:///default".
+    explicit Stage(proto::who::Ceiling ceiling = all_procedures(),
+                   const Client& client = {.identity = "alice"});
+    explicit Stage(const Client& client) : Stage(all_procedures(), client) {}
     ~Stage();
     Stage(const Stage&) = delete;
     Stage& operator=(const Stage&) = delete;
@@ -73,6 +77,8 @@ public:
     // Pumps and takes the next frame.
     [[nodiscard]] Frame asked();
     void answer(const rpc::Header& header, ByteView payload = {});
+    // True if the connection came by the read-only socket.
+    [[nodiscard]] bool reader() const noexcept { return reader_; }
     // Writes as much as fits, returns how much that was.
     std::size_t write(ByteView bytes);
     void hang_up() { daemon_.reset(); }
@@ -88,9 +94,11 @@ public:
 
 private:
     void on_ended(std::uint64_t number) noexcept;
+    [[nodiscard]] UniqueFd listen_at(const std::string& path) const;
 
     std::string directory_;
-    UniqueFd listener_;
+    UniqueFd listener_, reader_listener_;
+    bool reader_ = false;
     std::unique_ptr<workerd::worker::UriTable> uris_;
     std::unique_ptr<workerd::worker::Scratch> scratch_;
     std::unique_ptr<workerd::worker::Home> home_;

@@ -25,8 +25,15 @@ Crew::Plan make_plan(const Settings& settings, const std::string& programs) {
 
 // What a client presented, in one line.
 std::string describe(const proto::who::Who& who) {
-    return fmt::format("\"{}\" from {} port {} ({})", escape(who.subject_text, 512), escape(who.source, 64),
-                       who.source_port, escape(who.listener, 32));
+    std::string text;
+    const auto add = [&](std::string part) { text += (text.empty() ? "" : ", ") + std::move(part); };
+    if (who.certificate) add(fmt::format("\"{}\"", escape(who.certificate->subject_text, 512)));
+    if (who.login)
+        add(fmt::format("\"{}\" by {}", escape(who.login->name, 512), escape(who.login->mechanism, 64)));
+    if (who.local) add(fmt::format("uid {} pid {}", who.local->uid, who.local->pid));
+    if (text.empty()) text = "a client that proved nothing";
+    if (!who.source.empty()) text += fmt::format(" from {} port {}", escape(who.source, 64), who.source_port);
+    return text + fmt::format(" ({})", escape(who.listener, 32));
 }
 
 void tell(std::string_view state) {
@@ -84,6 +91,16 @@ void Broker::stop() noexcept {
 
 void Broker::on_crew_stopped() noexcept { loop_.stop(); }
 
+// The limit that one more session of `identity` would break, in words; empty if there is none.
+std::string Broker::find_limit(const std::string& identity) const {
+    if (crew_.sessions_of(identity) >= settings_.sessions_per_identity_max)
+        return fmt::format("too many sessions of {}: the limit sessions_per_identity is {}", identity,
+                           settings_.sessions_per_identity_max);
+    if (crew_.sessions() >= settings_.sessions_max)
+        return fmt::format("too many sessions: the limit sessions is {}", settings_.sessions_max);
+    return {};
+}
+
 tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(const proto::who::Who& who) {
     const auto match = policy_.table().match(who);
     if (match.rule == nullptr) {
@@ -98,6 +115,10 @@ tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(
         return tl::unexpected(Refused{rpc::k_code_access_denied,
                                       "access denied: more than one identity of the policy matches"});
     }
+    if (std::string limit = find_limit(match.rule->name); !limit.empty()) {
+        k_log.warning("refused {}, who is {}: {}", describe(who), match.rule->name, limit);
+        return tl::unexpected(Refused{rpc::k_code_resource_busy, std::move(limit)});
+    }
     const std::uint64_t number = ++last_session_;
     auto session = crew_.serve(match.rule->name, {.session = number, .client = who, .may = match.rule->may});
     if (!session) {
@@ -108,6 +129,10 @@ tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(
                escape(match.rule->file), match.rule->line);
     return Granted{.grant = {.session = number, .identity = match.rule->name, .may = match.rule->may},
                    .session = std::move(*session)};
+}
+
+proto::broker::RevokeRet Broker::serve_revoke(const proto::broker::RevokeArgs& args) {
+    return {.sessions = static_cast<std::uint32_t>(crew_.end_revoked(args.certificates))};
 }
 
 }  // namespace virtgate::workerd::broker

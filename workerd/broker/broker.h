@@ -7,7 +7,10 @@
 //     compiling ── policy good ─▶ serving ── stop() ─▶ stopping ── last child ended ─▶ (the loop stops)
 //         └────── policy bad ─▶ stopping
 //
-// Trust:  doorman is believed about who the client is. No byte of a client comes here but its names.
+// Trust:  doorman is believed about who the client is, and which certificates are revoked: those end
+//         sessions, and are forgotten again, since doorman lets nobody in with them. No byte of a client
+//         comes here but its names.
+// Limits: those of the settings, on all sessions and on those of one identity.
 // Owns:   everything that the daemon has: policy, crew, entrance.
 #pragma once
 
@@ -35,12 +38,14 @@ public:
     [[nodiscard]] int status() const noexcept { return status_; }
 
     tl::expected<Granted, Refused> serve_open_session(const proto::who::Who& who) override;
+    proto::broker::RevokeRet serve_revoke(const proto::broker::RevokeArgs& args) override;
 
 private:
     enum class State : unsigned char { compiling, serving, stopping };
     void on_compiled(bool good) noexcept;
     void on_crew_stopped() noexcept;
     void open();
+    [[nodiscard]] std::string find_limit(const std::string& identity) const;
 
     loop::Loop& loop_;
     const Settings settings_;

@@ -3,12 +3,15 @@
 #include "workerd/broker/crew.h"
 
 #include <algorithm>
+#include <set>
+#include <tuple>
 
 #include "proto/codec.h"
 #include "proto/config.h"
 
 namespace virtgate::workerd::broker {
 
+using proto::who::CertificateId;
 using proto::work::Procedure;
 
 namespace {
@@ -16,6 +19,15 @@ namespace {
 rpc::Header header_of(Procedure procedure, std::uint32_t serial) noexcept {
     return rpc::make_message(proto::work::k_program, proto::work::k_version, procedure, serial);
 }
+
+struct Earlier {
+    bool operator()(const CertificateId& a, const CertificateId& b) const noexcept {
+        return std::tie(a.issuer, a.serial) < std::tie(b.issuer, b.serial);
+    }
+};
+using Revoked = std::set<CertificateId, Earlier>;
+
+constexpr std::string_view k_revoked_reason = "the certificate of this session has been revoked";
 
 }  // namespace
 
@@ -27,10 +39,10 @@ public:
           identity_(std::move(identity)),
           log_(fmt::format("worker {}", identity_)),
           idle_(crew.loop_.timer(loop::to<&Hand::on_idle>(*this))),
+          end_(crew.loop_.timer(loop::to<&Hand::on_end_late>(*this))),
           ward_(crew.loop_, *this, fmt::format("worker-{}", identity_), spawn::Ward::Restart::never) {}
 
     Result<UniqueFd> serve(const proto::work::ServeArgs& session) {
-        if (sessions_.size() >= k_sessions_max) return system_fault(0, "too many sessions of this identity");
         if (auto running = make_running(); !running) return tl::unexpected(std::move(running.error()));
         auto payload = proto::encode(session, rpc::Control::k_payload_max);
         if (!payload) return system_fault(0, "the client's names do not fit a message");
@@ -41,9 +53,26 @@ public:
                 control_->send(header_of(Procedure::serve, control_->next_serial()), *payload, {&end, 1});
             !sent)
             return tl::unexpected(std::move(sent.error()));
-        sessions_.insert(session.session);
+        SessionNote note;
+        if (session.client.certificate) note.chain = session.client.certificate->chain;
+        sessions_.emplace(session.session, std::move(note));
         idle_->stop();
         return std::move(pair->first);
+    }
+
+    std::size_t end_revoked(const Revoked& revoked) {
+        std::vector<std::uint64_t> numbers;
+        for (auto& [number, note] : sessions_) {
+            const auto found = std::find_if(note.chain.begin(), note.chain.end(),
+                                            [&](const CertificateId& id) { return revoked.contains(id); });
+            if (note.told || found == note.chain.end()) continue;
+            log_.info("session {} ends: the certificate {} {} is revoked", number, escape(found->serial),
+                      found == note.chain.begin() ? "of its client" : "that its client's comes from");
+            note.told = crew_.loop_.clock().now();
+            numbers.push_back(number);
+        }
+        if (!numbers.empty()) tell_end(numbers);
+        return numbers.size();
     }
 
     void stop() noexcept { ward_.stop(k_stop_patience); }
@@ -78,6 +107,7 @@ public:
 
     void on_ended(spawn::Ward&, const spawn::Exit& exit) noexcept override {
         idle_->stop();
+        end_->stop();
         control_.reset();
         const std::size_t lost = sessions_.size();
         sessions_.clear();
@@ -121,9 +151,38 @@ private:
         const auto ended = proto::decode<proto::work::EndedArgs>(message.payload);
         if (header != header_of(Procedure::ended, header.serial) || !ended)
             return fail("it sent a message that is not known here");
-        if (sessions_.erase(ended->session) == 0) return fail("it ended a session that it does not have");
-        log_.info("session {} ended", ended->session);
+        for (const std::uint64_t number : ended->sessions) {
+            if (sessions_.erase(number) == 0) return fail("it ended a session that it does not have");
+            log_.info("session {} ended", number);
+        }
         if (sessions_.empty() && !leaving_) idle_->start(k_idle);
+    }
+
+    void tell_end(std::span<const std::uint64_t> numbers) {
+        while (!numbers.empty() && control_ != nullptr) {
+            const auto some =
+                numbers.first(std::min<std::size_t>(numbers.size(), proto::work::k_numbers_max));
+            numbers = numbers.subspan(some.size());
+            const auto payload = proto::encode(proto::work::EndArgs{.sessions = {some.begin(), some.end()},
+                                                                    .reason = std::string(k_revoked_reason)});
+            require(payload.has_value(), "the numbers of sessions do not encode");
+            const auto sent = control_->send(header_of(Procedure::end, control_->next_serial()), *payload);
+            // Rather all sessions of the identity than one that has to be over.
+            if (!sent) return fail("it cannot be told to end sessions: " + sent.error().text);
+        }
+        if (!end_->running()) end_->start(k_end_patience);
+    }
+
+    void on_end_late() noexcept {
+        const Instant now = crew_.loop_.clock().now();
+        std::optional<Instant> first;  // of those that still have time
+        for (const auto& [number, note] : sessions_) {
+            if (!note.told) continue;
+            if (*note.told + k_end_patience <= now)
+                return fail("it does not end the sessions that it has to");
+            if (!first || *note.told < *first) first = note.told;
+        }
+        if (first) end_->start(std::chrono::ceil<Milliseconds>(*first + k_end_patience - now));
     }
 
     void fail(std::string_view why) noexcept {
@@ -145,13 +204,18 @@ private:
     const std::string identity_;
     const Log log_;
     std::unique_ptr<rpc::Control> control_;
-    std::set<std::uint64_t> sessions_;
+    struct SessionNote {
+        std::vector<CertificateId> chain{};
+        std::optional<Instant> told{};  // when the worker was told to end it
+    };
+    std::map<std::uint64_t, SessionNote> sessions_;
     bool leaving_ = false;
     bool starting_ = false;
     Instant started_{};
     Instant not_before_{};
     Milliseconds pause_{0};
     std::unique_ptr<loop::Timer> idle_;
+    std::unique_ptr<loop::Timer> end_;
     spawn::Ward ward_;
 };
 
@@ -166,6 +230,18 @@ Crew::~Crew() = default;
 std::size_t Crew::sessions() const noexcept {
     std::size_t sum = 0;
     for (const auto& [identity, hand] : hands_) sum += hand->sessions();
+    return sum;
+}
+
+std::size_t Crew::sessions_of(const std::string& identity) const noexcept {
+    const auto hand = hands_.find(identity);
+    return hand == hands_.end() ? 0 : hand->second->sessions();
+}
+
+std::size_t Crew::end_revoked(std::span<const CertificateId> certificates) {
+    const Revoked revoked(certificates.begin(), certificates.end());
+    std::size_t sum = 0;
+    for (auto& [identity, hand] : hands_) sum += hand->end_revoked(revoked);
     return sum;
 }
 

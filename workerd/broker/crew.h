@@ -5,16 +5,17 @@
 // dies, its sessions are gone with it (their descriptors close by themselves); the next session starts a new
 // one, after a pause if it died soon and often.
 //
-// Trust:  a worker handles what clients sent and may be taken over. All that it can say is that a session
-//         ended; a message that is not known ends it.
-// Limits: k_workers_max workers, k_sessions_max sessions of each.
-// Owns:   the processes and their control channels.
+// Trust:  a worker handles what clients sent and may be taken over. All that it can say is that sessions
+//         ended; a message that is not known ends it, and so does a session that it was told to end and did
+//         not.
+// Limits: k_workers_max workers. Sessions are bounded by the caller.
+// Owns:   the processes and their control channels; of each session the ids of its certificates.
 #pragma once
 
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,9 +30,10 @@ namespace virtgate::workerd::broker {
 class Crew {
 public:
     static constexpr std::size_t k_workers_max = 1024;
-    static constexpr std::size_t k_sessions_max = 16384;
     static constexpr Milliseconds k_idle{30'000};
     static constexpr Milliseconds k_stop_patience{3'000};
+    // For the sessions that a worker was told to end: more than their clients get to read the last answers.
+    static constexpr Milliseconds k_end_patience{10'000};
     // Between the deaths of a worker and its next start; none after the first, then doubling.
     static constexpr Milliseconds k_pause_min{100};
     static constexpr Milliseconds k_pause_max{10'000};
@@ -52,11 +54,16 @@ public:
     // end. Error: system's fault, with a reason that the client may see.
     [[nodiscard]] Result<UniqueFd> serve(const std::string& identity, const proto::work::ServeArgs& session);
 
+    // Tells the workers to end the sessions that came with one of `certificates`, one line in the log for
+    // each. Returns how many these are; those that were told to end before are not counted again.
+    std::size_t end_revoked(std::span<const proto::who::CertificateId> certificates);
+
     // Ends all workers; SIGKILL after k_stop_patience.
     void stop() noexcept;
 
     [[nodiscard]] std::size_t workers() const noexcept { return hands_.size(); }
     [[nodiscard]] std::size_t sessions() const noexcept;
+    [[nodiscard]] std::size_t sessions_of(const std::string& identity) const noexcept;
 
 private:
     class Hand;

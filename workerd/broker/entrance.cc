@@ -13,12 +13,12 @@
 
 #include "libshared/base/log.h"
 #include "libshared/rpc/error.h"
-#include "proto/broker.h"
 #include "proto/codec.h"
 
 namespace virtgate::workerd::broker {
 
 using loop::Want;
+using proto::broker::Procedure;
 
 namespace {
 
@@ -67,13 +67,16 @@ public:
 
 private:
     void on_message(rpc::Control::Message& message) noexcept {
-        const rpc::Header expected{
-            .program = proto::broker::k_program,
-            .version = proto::broker::k_version,
-            .procedure = static_cast<std::uint32_t>(proto::broker::Procedure::open_session),
-            .type = rpc::Type::call,
-            .serial = message.header.serial};
-        if (message.header != expected) return refuse(message.header, {rpc::k_code_rpc, "unknown procedure"});
+        const auto is = [&](Procedure procedure) {
+            return message.header == rpc::make_call(proto::broker::k_program, proto::broker::k_version,
+                                                    procedure, message.header.serial);
+        };
+        if (is(Procedure::open_session)) return open_session(message);
+        if (is(Procedure::revoke)) return revoke(message);
+        refuse(message.header, {rpc::k_code_rpc, "unknown procedure"});
+    }
+
+    void open_session(const rpc::Control::Message& message) {
         const auto who = proto::decode<proto::who::Who>(message.payload);
         if (!who) return refuse(message.header, {rpc::k_code_rpc, "Unable to decode message payload"});
         auto admitted = entrance_.admission_.serve_open_session(*who);
@@ -84,6 +87,15 @@ private:
         const int session = admitted->session.get();
         if (const auto sent = control_.send_reply(message.header, *payload, {&session, 1}); !sent)
             k_log.error("doorman does not take its session: {}", sent.error().text);
+    }
+
+    void revoke(const rpc::Control::Message& message) {
+        const auto args = proto::decode<proto::broker::RevokeArgs>(message.payload);
+        if (!args) return refuse(message.header, {rpc::k_code_rpc, "Unable to decode message payload"});
+        const auto payload = proto::encode(entrance_.admission_.serve_revoke(*args));
+        require(payload.has_value(), "a number does not encode");
+        if (const auto sent = control_.send_reply(message.header, *payload); !sent)
+            k_log.error("doorman does not take an answer: {}", sent.error().text);
     }
 
     void refuse(const rpc::Header& call, const Admission::Refused& refused) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// entrance - the UNIX socket at which doormen ask for sessions.
+// entrance - the UNIX socket at which doormen ask for sessions, and say which certificates are revoked.
 //
 // Trust:  whoever may connect can claim any identity that the policy knows. So the socket has mode 0660, and
 //         the kernel says which user connects: only the allowed ones are served.
-// Limits: k_doormen_max connections; more are closed.
+// Limits: k_doormen_max connections; more are closed. While one doorman takes over from another there are
+//         two.
 // Owns:   the listening socket, its name in the file system (unlinked at the end), and the connections.
 #pragma once
 
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "libshared/rpc/control.h"
+#include "proto/broker.h"
 #include "proto/who.h"
 
 namespace virtgate::workerd::broker {
@@ -32,6 +34,8 @@ public:
         std::string text{};
     };
     virtual tl::expected<Granted, Refused> serve_open_session(const proto::who::Who& who) = 0;
+    // Ends the sessions that came with one of these certificates.
+    virtual proto::broker::RevokeRet serve_revoke(const proto::broker::RevokeArgs& args) = 0;
 };
 
 class Entrance {

@@ -9,6 +9,7 @@ virtgate-workerd_LIBRARIES := broker policy config spawn rpc channel loop proto 
 virtgate-workerd_PACKAGES  := EVENT
 
 UNIT_TESTS += test-broker
-test-broker_SOURCES   := tests/unit/broker.cc tests/unit/pump.cc
+test-broker_SOURCES   := tests/unit/broker.cc tests/unit/broker_crew.cc tests/unit/broker_house.cc \
+                         tests/unit/pump.cc
 test-broker_LIBRARIES := broker policy config spawn rpc channel loop proto xdr base
 test-broker_PACKAGES  := EVENT

@@ -20,6 +20,7 @@ constexpr const char* k_vendor_policy = "/usr/lib/virtgate/policy.d";
 constexpr const char* k_local_policy = VIRTGATE_SYSCONFDIR "/policy.d";
 constexpr Milliseconds k_timeout_min{100};
 constexpr Milliseconds k_timeout_max{600'000};
+constexpr std::int64_t k_sessions_max = 1'000'000;
 constexpr std::size_t k_socket_path_max = sizeof(sockaddr_un::sun_path) - 1;
 
 bool is_absolute(std::string_view path) noexcept { return path.starts_with('/'); }
@@ -61,6 +62,15 @@ void read_allowed(config::Section section, Settings& settings) {
         }
     }
     settings.socket = read_socket_path(section, "socket", k_socket);
+}
+
+void read_limits(config::Section section, Settings& settings) {
+    const auto read = [&](std::string_view key, std::size_t fallback) {
+        return static_cast<std::size_t>(
+            section.integer(key, static_cast<std::int64_t>(fallback), 1, k_sessions_max));
+    };
+    settings.sessions_max = read("sessions", settings.sessions_max);
+    settings.sessions_per_identity_max = read("sessions_per_identity", settings.sessions_per_identity_max);
 }
 
 void read_policy(config::Section section, Settings& settings) {
@@ -111,6 +121,7 @@ Result<Settings> read(config::Document& document) {
     config::Section worker = root.section("worker");
     const std::string worker_user = worker.text("user", VIRTGATE_WORK_USER);
     if (geteuid() == 0) settings.worker_user = look_up(worker, "user", worker_user);
+    read_limits(root.section("limits"), settings);
     read_policy(root.section("policy"), settings);
     read_upstreams(root, settings);
     if (auto done = document.finish(); !done) return tl::unexpected(std::move(done.error()));

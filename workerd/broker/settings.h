@@ -7,6 +7,9 @@
 //     [broker]
 //     socket = "/run/virtgate/broker.sock"
 //     allowed_user = "_virtgate-auth"      # who may ask for sessions
+//     [limits]
+//     sessions = 16384                     # at a time, of all clients
+//     sessions_per_identity = 4096
 //     [worker]
 //     user = "_virtgate-work"              # only where the broker runs as root
 //     [policy]
@@ -37,6 +40,8 @@ struct Settings {
     Level log_level = Level::info;
     std::string default_uri{};
     Milliseconds upstream_timeout{30'000};
+    std::size_t sessions_max = 16'384;
+    std::size_t sessions_per_identity_max = 4'096;
     std::string socket{};
     std::optional<gid_t> socket_group{};       // to give the socket to; only where the broker runs as root
     std::vector<uid_t> allowed_uids{};         // never empty

@@ -13,10 +13,17 @@ rpc::Header OpenCalls::Entry::header() const noexcept {
     return {.program = program, .version = version, .procedure = procedure, .serial = serial};
 }
 
-void OpenCalls::add(const rpc::Header& call, bool opens_stream) {
+void OpenCalls::add(const rpc::Header& call, bool opens_stream, Fds fds) {
     require(!full(), "more open calls than there is room for");
-    calls_.push_back({call.program, call.version, call.procedure, call.serial, opens_stream});
+    calls_.push_back({call.program, call.version, call.procedure, call.serial, opens_stream, fds});
     opening_ += opens_stream ? 1 : 0;
+}
+
+// The one that end_call() would end.
+const OpenCalls::Entry* OpenCalls::find(const rpc::Header& reply) const noexcept {
+    const auto call =
+        std::find_if(calls_.begin(), calls_.end(), [&](const Entry& entry) { return entry.is(reply); });
+    return call == calls_.end() ? nullptr : &*call;
 }
 
 bool OpenCalls::end_call(const rpc::Header& reply) {

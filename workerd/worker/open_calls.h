@@ -29,8 +29,19 @@ public:
     [[nodiscard]] bool empty() const noexcept { return calls_.empty() && streams_.empty(); }
     [[nodiscard]] bool streams_full() const noexcept { return opening_ + streams_.size() >= k_streams_max; }
 
+    // How many descriptors may come with the reply to a call.
+    struct Fds {
+        std::uint8_t min = 0, max = 0;
+    };
     // Notes a call that goes upstream. Not when full().
-    void add(const rpc::Header& call, bool opens_stream);
+    void add(const rpc::Header& call, bool opens_stream, Fds fds = {0, 0});
+
+    // True if an open call has the name of `reply`; and if so many descriptors may come with that reply.
+    [[nodiscard]] bool has_call(const rpc::Header& reply) const noexcept { return find(reply) != nullptr; }
+    [[nodiscard]] bool may_bring(const rpc::Header& reply, std::size_t fds) const noexcept {
+        const Entry* call = find(reply);
+        return call != nullptr && fds >= std::max<std::size_t>(call->fds.min, 1) && fds <= call->fds.max;
+    }
 
     // Ends the call that `reply` answers. A good reply to a call that opens a stream opens it. An error reply
     // with the name of an open stream ends that stream: libvirt reports a hole that it could not write this
@@ -58,11 +69,13 @@ private:
     struct Entry {
         std::uint32_t program, version, procedure, serial;
         bool opens_stream;
+        Fds fds;
         [[nodiscard]] bool is(const rpc::Header& other) const noexcept {
             return serial == other.serial && procedure == other.procedure && program == other.program;
         }
         [[nodiscard]] rpc::Header header() const noexcept;
     };
+    [[nodiscard]] const Entry* find(const rpc::Header& reply) const noexcept;
     std::vector<Entry> calls_;
     std::vector<Entry> streams_;
     std::size_t opening_ = 0;  // open calls that open a stream

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // session - life of a session, and what it says to the gate itself. The two directions are in session_up.cc
-// and session_down.cc.
+// and session_down.cc, what is special about descriptors in session_fds.cc.
 #include "workerd/worker/session.h"
 
 #include <poll.h>
+
+#include <array>
+#include <span>
 
 #include "libshared/rpc/error.h"
 
@@ -12,11 +15,13 @@ namespace virtgate::workerd::worker {
 using channel::Outcome;
 using loop::Want;
 
-Session::Session(Home& home, std::uint64_t number, std::string_view identity, Rights rights, UniqueFd gate,
+Session::Session(Home& home, std::uint64_t number, const Client& client, Rights rights, UniqueFd gate,
                  loop::Target<std::uint64_t> on_ended)
     : home_(home),
       number_(number),
-      log_(fmt::format("session {} {}", number, identity)),
+      log_(fmt::format("session {} {}", number, client.identity)),
+      is_local_(client.is_local),
+      must_read_only_(client.read_only),
       rights_(std::move(rights)),
       on_ended_(on_ended),
       gate_(std::move(gate)),
@@ -39,6 +44,7 @@ void Session::enter(State state) {
     opening_.reset();
     gate_.reset();
     upstream_.reset();
+    notices_.clear();
 }
 
 // The end of every callback: goes on with what had to wait, says what to wait for next, or ends.
@@ -58,8 +64,19 @@ void Session::settle() noexcept {
     else if (read_gate && timer_->running() && state_ != State::draining)
         timer_->stop();  // an idle session wakes nobody
     if (upstream_watch_)
-        upstream_watch_->set((down_.blocked() ? Want::nothing : Want::read) |
-                             (up_.blocked() ? Want::write : Want::nothing));
+        upstream_watch_->set((may_come_down() ? Want::read : Want::nothing) |
+                             (up_.blocked() || !up_fds_.empty() ? Want::write : Want::nothing));
+}
+
+void Session::dismiss(std::string_view reason) noexcept {
+    if (state_ == State::ended || state_ == State::draining) return;
+    log_.info("ends: {}", escape(reason));
+    const std::string text = fmt::format("the session was ended: {}", reason);
+    const bool was_opening = state_ == State::opening;
+    opening_.reset();
+    leave_upstream(rpc::k_code_access_denied, rpc::k_domain_access, text);
+    if (was_opening) answer(open_call_, rpc::k_code_access_denied, text, rpc::k_domain_access);
+    settle();
 }
 
 void Session::on_timer() noexcept {
@@ -80,15 +97,19 @@ void Session::answer(const rpc::Header& call, int code, std::string_view text, i
 }
 
 // Sends a frame of our own, now or when the frame that is under way has ended.
-void Session::notify(ByteVector frame) {
+void Session::notify(ByteVector frame, Fds fds) {
     if (state_ == State::ended) return;
-    if (down_in_frame_ || down_.blocked() || !notices_.empty() || !send_packet(frame))
-        notices_.push_back(std::move(frame));
+    if (!down_in_frame_ && !down_.blocked() && notices_.empty() && send_packet(frame, fds)) return;
+    fds_wait_ |= !fds.empty();
+    notices_.push_back({std::move(frame), std::move(fds)});
 }
 
 // True if the gate took the packet. If it is gone the session ends.
-bool Session::send_packet(ByteView packet) {
-    switch (channel::send_packet(gate_.get(), packet)) {
+bool Session::send_packet(ByteView packet, const Fds& fds) {
+    std::array<int, channel::k_packet_fds_max> numbers;
+    std::size_t count = 0;
+    for (const UniqueFd& fd : fds) numbers[count++] = fd.get();
+    switch (channel::send_packet(gate_.get(), packet, std::span(numbers).first(count))) {
         case Outcome::done: return true;
         case Outcome::blocked: return false;
         case Outcome::closed:
@@ -106,7 +127,9 @@ void Session::write_gate() {
         down_.sent(down_.unsent().size());
     }
     while (state_ != State::ended && !notices_.empty() && !down_in_frame_) {
-        if (!send_packet(notices_.front())) return;
+        if (!send_packet(notices_.front().frame, notices_.front().fds)) return;
+        if (state_ == State::ended) return;
+        if (!notices_.front().fds.empty()) fds_wait_ = false;  // there is never more than one
         notices_.pop_front();
     }
     if (state_ == State::open && down_.has_unread()) go_down(down_.take_unread());

@@ -5,14 +5,20 @@
 //        ▲──────────── error reply ─┘
 // Any state becomes ended when the gate closes the session's descriptor or sends what no gate may send.
 //
+// dismiss() leads to draining as well.
+//
 // Gate to daemon: calls are taken whole, validated and judged; refusals are answered here. Stream data passes
 // in pieces. Daemon to gate: frames pass as they come, small ones together in one packet; each is checked
 // against what is open. Nothing is queued beyond one packet's rest: while one side is full, the other is not
 // read.
 //
+// Descriptors pass between a local client and the daemon with the calls that are made for that
+// (session_fds.cc).
+//
 // Trust:  the gate may be taken over, the daemon only strange. Neither is followed after a broken frame.
-// Limits: OpenCalls' and Lane's; k_notices_max own replies, then the gate is not read.
-// Owns:   both descriptors.
+// Limits: OpenCalls' and Lane's; k_notices_max own replies, then the gate is not read. The descriptors of one
+//         call and of one reply, then that side is not read.
+// Owns:   both descriptors, and those that pass.
 #pragma once
 
 #include <deque>
@@ -46,10 +52,20 @@ public:
     // whose gate is not read looks whether it is still there.
     static constexpr Milliseconds k_leave{5000};
 
+    // Whom it is for.
+    struct Client {
+        std::string identity{};
+        bool is_local = false;   // of a UNIX socket: descriptors can be passed
+        bool read_only = false;  // whatever it asks for
+    };
     // Serves `gate`. `on_ended` gets the session's number when it is over, from the loop, and destroys the
     // session.
-    Session(Home& home, std::uint64_t number, std::string_view identity, Rights rights, UniqueFd gate,
+    Session(Home& home, std::uint64_t number, const Client& client, Rights rights, UniqueFd gate,
             loop::Target<std::uint64_t> on_ended);
+
+    // Leaves the daemon at once, answers what is open with `reason` and ends. The session may be gone when it
+    // returns.
+    void dismiss(std::string_view reason) noexcept;
 
     [[nodiscard]] State state() const noexcept { return state_; }
     [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
@@ -66,7 +82,9 @@ private:
     [[nodiscard]] bool may_go_up() const noexcept;
     [[nodiscard]] bool on_up_cut(const rpc::Cut& cut, Run& run, MutableBytes in);
     void take_up(const rpc::Cut& header);
-    [[nodiscard]] bool on_call(const rpc::Cut& frame);
+    [[nodiscard]] bool on_call(const rpc::Header& call, MutableBytes payload, std::size_t fds);
+    [[nodiscard]] Verdict judge_call(const rpc::Header& call, ByteView payload, std::size_t fds) const;
+    [[nodiscard]] bool answer_feature(const rpc::Header& call, ByteView payload);
     void on_open_call(const rpc::Header& header, ByteView payload);
     [[nodiscard]] bool pass_up(MutableBytes bytes, Run& run, MutableBytes in);
     [[nodiscard]] bool send_up(Run& run, MutableBytes in);
@@ -76,24 +94,49 @@ private:
     // Daemon to gate (session_down.cc).
     void on_opened() noexcept;
     void on_upstream(loop::Want ready) noexcept;
+    [[nodiscard]] bool may_come_down() const noexcept;
     void read_upstream();
     void go_down(MutableBytes in);
-    [[nodiscard]] std::string_view take_down(const rpc::Cut& header, std::size_t at_hand, bool& in_pieces);
+    [[nodiscard]] std::string_view take_down(const rpc::Cut& header, std::size_t at_hand, bool& alone);
     [[nodiscard]] std::string_view judge_down(const rpc::Cut& header, bool& wanted);
-    [[nodiscard]] std::string_view refuse_descriptors(const rpc::Cut& frame);
+    void leave_upstream(int code, int domain, std::string_view text);
     [[nodiscard]] MutableBytes place(MutableBytes bytes, MutableBytes in);
     [[nodiscard]] bool send_down(Run& run, MutableBytes in);
     void lose_upstream(std::string_view why);
 
+    // Descriptors, in both directions (session_fds.cc).
+    using Fds = std::vector<UniqueFd>;
+    // A reply of the daemon whose descriptors have not all come.
+    struct Bundle {
+        rpc::Header reply{};
+        bool wanted = false;  // false: they are dropped, and the call is answered with an error
+        ByteVector frame{};   // if it is wanted
+        std::size_t missing = 0;
+        Fds fds{};
+    };
+    void read_local_gate();
+    void on_call_with_fds(MutableBytes packet, channel::ReceivedFds& fds);
+    void send_up_fds() noexcept;
+    [[nodiscard]] ssize_t read_local_upstream(MutableBytes area) noexcept;
+    [[nodiscard]] std::string_view on_reply_with_fds(const rpc::Cut& frame);
+    [[nodiscard]] std::string_view take_fds(MutableBytes& in);
+    void finish_bundle();
+
     // To the gate, from both directions.
+    struct Notice {
+        ByteVector frame{};
+        Fds fds{};
+    };
     void answer(const rpc::Header& call, int code, std::string_view text, int domain);
-    void notify(ByteVector frame);
+    void notify(ByteVector frame, Fds fds = {});
     void write_gate();
-    [[nodiscard]] bool send_packet(ByteView packet);
+    [[nodiscard]] bool send_packet(ByteView packet, const Fds& fds = {});
 
     Home& home_;
     const std::uint64_t number_;
     const Log log_;
+    const bool is_local_;
+    const bool must_read_only_;
     const Rights rights_;
     const loop::Target<std::uint64_t> on_ended_;
     State state_ = State::waiting;
@@ -113,8 +156,13 @@ private:
     bool up_is_dead_ = false;         // the daemon takes nothing any more; what it sent is still read
     bool down_in_frame_ = false;      // the gate has got a part of a frame
     bool is_closing_ = false;         // the client said goodbye: the daemon will close the connection
-    std::size_t down_skip_ = 0;       // bytes behind a frame with descriptors that belong to no frame
-    std::deque<ByteVector> notices_;  // own frames that wait for the gate
+    bool read_only_ = false;          // the connection was opened for reading
+    bool fds_wait_ = false;           // one of the notices has descriptors: the daemon is not read
+    rpc::Header open_call_{};         // the CONNECT_OPEN that is being served
+    Fds up_fds_;                      // for the daemon, behind what is unsent; the last one first
+    Fds came_;                        // of the daemon; their bytes have not been looked at
+    std::unique_ptr<Bundle> bundle_;  // what is there of such a reply
+    std::deque<Notice> notices_;      // own frames, and those with descriptors, that wait for the gate
 };
 
 }  // namespace virtgate::workerd::worker

@@ -17,8 +17,6 @@ namespace {
 
 // A frame up to this size is sent in one packet, also when it comes in parts. Longer ones are cut through.
 constexpr std::size_t k_small_frame = 16384;
-constexpr std::uint32_t k_descriptors_max = 32;
-constexpr std::size_t k_count_size = 4;
 
 }  // namespace
 
@@ -38,18 +36,24 @@ void Session::on_opened() noexcept {
 }
 
 void Session::on_upstream(Want ready) noexcept {
-    if (ready == Want::write)
-        up_.sent(write_up(up_.unsent()));
-    else
+    if (ready == Want::write) {
+        if (up_.blocked()) up_.sent(write_up(up_.unsent()));
+        send_up_fds();
+    } else {
         read_upstream();
+    }
     settle();
 }
+
+// Whether more of the daemon may be read.
+bool Session::may_come_down() const noexcept { return !down_.blocked() && !down_.has_unread() && !fds_wait_; }
 
 void Session::read_upstream() {
     // Together with the frame that has begun it has to fit one packet.
     const std::size_t held = down_.cutter.held().size();
     const MutableBytes area = home_.scratch.area().first(channel::k_packet_max - held);
-    const ssize_t n = recv(upstream_.get(), area.data(), area.size(), 0);
+    const ssize_t n =
+        is_local_ ? read_local_upstream(area) : recv(upstream_.get(), area.data(), area.size(), 0);
     if (n > 0)
         go_down(area.first(static_cast<std::size_t>(n)));
     else if (n == 0)
@@ -64,22 +68,29 @@ void Session::go_down(MutableBytes in) {
     Run run;
     std::string_view trouble;
     while (trouble.empty() && state_ == State::open) {
-        const std::size_t skip = std::min(down_skip_, in.size());
-        in = in.subspan(skip);
-        down_skip_ -= skip;
+        if (bundle_) {
+            trouble = take_fds(in);
+            if (!trouble.empty()) break;
+            if (bundle_) return;
+            // The rest waits behind a reply that the gate cannot take now.
+            if (fds_wait_) return in.empty() ? void() : down_.park({}, false, in);
+            continue;
+        }
         const rpc::Cut cut = down_.cutter.next(in);
-        bool in_pieces = false;
+        bool alone = false;
         switch (cut.kind) {
             case rpc::Cut::Kind::more:
                 if (!run.empty()) static_cast<void>(send_down(run, in));
-                return;
+                if (came_.empty()) return;
+                trouble = "it sent a descriptor that it did not announce";
+                break;
             case rpc::Cut::Kind::header:
-                trouble = take_down(cut, in.size(), in_pieces);
-                if (in_pieces && !run.empty() && !send_down(run, in)) return;
+                trouble = take_down(cut, in.size(), alone);
+                if (trouble.empty() && alone && !run.empty() && !send_down(run, in)) return;
                 break;
             case rpc::Cut::Kind::frame:
                 if (cut.header.type == rpc::Type::reply_with_fds)
-                    trouble = refuse_descriptors(cut);
+                    trouble = on_reply_with_fds(cut);
                 else
                     run.add(place(cut.bytes, in));
                 break;
@@ -97,8 +108,9 @@ void Session::go_down(MutableBytes in) {
     if (!trouble.empty()) lose_upstream(trouble);
 }
 
-// Decides how to take a frame. Returns what is wrong with it; empty if nothing is.
-std::string_view Session::take_down(const rpc::Cut& header, std::size_t at_hand, bool& in_pieces) {
+// Decides how to take a frame; one that is `alone` leaves in packets of its own. Returns what is wrong with
+// it; empty if nothing is.
+std::string_view Session::take_down(const rpc::Cut& header, std::size_t at_hand, bool& alone) {
     bool wanted = true;
     const std::string_view trouble = judge_down(header, wanted);
     if (!wanted) {
@@ -106,9 +118,10 @@ std::string_view Session::take_down(const rpc::Cut& header, std::size_t at_hand,
     } else if (header.header.type == rpc::Type::reply_with_fds || header.frame_size <= at_hand ||
                header.frame_size <= k_small_frame) {
         down_.cutter.take_whole();
+        alone = header.header.type == rpc::Type::reply_with_fds;
     } else {
         down_.cutter.take_pieces();
-        in_pieces = true;
+        alone = true;
     }
     return trouble;
 }
@@ -125,7 +138,7 @@ std::string_view Session::judge_down(const rpc::Cut& cut, bool& wanted) {
             is_closing_ |= is(header, proto::remote::Procedure::connect_close);
             return {};
         case rpc::Type::reply_with_fds:
-            if (cut.frame_size < rpc::k_frame_min + k_count_size || cut.frame_size > channel::k_packet_max)
+            if (cut.frame_size < k_fds_head_size || cut.frame_size > channel::k_packet_max)
                 return "it sent a reply with descriptors of a wrong length";
             return {};
         case rpc::Type::message:
@@ -142,18 +155,6 @@ std::string_view Session::judge_down(const rpc::Cut& cut, bool& wanted) {
         case rpc::Type::call_with_fds: break;
     }
     return "it sent a frame of a type that no server sends";
-}
-
-// The descriptors themselves were dropped by the kernel, since nobody asked for them; one byte for each
-// follows.
-std::string_view Session::refuse_descriptors(const rpc::Cut& frame) {
-    const std::uint32_t count = load_be32(frame.bytes.data() + rpc::k_frame_min);
-    if (count > k_descriptors_max) return "it sent too many descriptors";
-    if (!open_.end_call(frame.header)) return "it sent a reply that nobody asked for";
-    down_skip_ = count;
-    answer(frame.header, rpc::k_code_no_support, "descriptors cannot be passed to this client",
-           rpc::k_domain_rpc);
-    return {};
 }
 
 // Where `bytes` lie as a neighbour of `in`: a frame or header that came in parts is copied in front of it.
@@ -174,24 +175,30 @@ bool Session::send_down(Run& run, MutableBytes in) {
     return sent;
 }
 
-// The end of the daemon's side. Whoever waits for something gets an error, unless the client got only a part
-// of a frame: then nothing that follows would be understood.
 void Session::lose_upstream(std::string_view why) {
     if (open_.empty() && (is_closing_ || down_in_frame_))
         log_.debug("the libvirt daemon's side ended: {}", why);
     else
         log_.warning("the connection to the libvirt daemon was lost with {} calls open: {}", open_.calls(),
                      why);
+    const std::string text = fmt::format("the connection to the libvirt daemon was lost: {}", why);
+    leave_upstream(rpc::k_code_internal, rpc::k_domain_rpc, text);
+}
+
+// The end of the daemon's side. Whoever waits for something gets an error, unless the client got only a part
+// of a frame: then nothing that follows would be understood.
+void Session::leave_upstream(int code, int domain, std::string_view text) {
     upstream_watch_.reset();
     upstream_.reset();
     up_.clear();
+    up_fds_.clear();
+    came_.clear();
+    bundle_.reset();
     if (down_in_frame_) return enter(State::ended);
     enter(State::draining);
-    const std::string text = fmt::format("the connection to the libvirt daemon was lost: {}", why);
-    open_.drain([&](const rpc::Header& call) { answer(call, rpc::k_code_internal, text, rpc::k_domain_rpc); },
-                [&](const rpc::Header& stream) {
-                    notify(rpc::make_stream_error(stream, rpc::k_code_internal, text));
-                });
+    open_.drain(
+        [&](const rpc::Header& call) { answer(call, code, text, domain); },
+        [&](const rpc::Header& stream) { notify(rpc::make_stream_error(stream, code, text, domain)); });
 }
 
 }  // namespace virtgate::workerd::worker

@@ -23,6 +23,7 @@ void Session::on_gate(Want ready) noexcept {
 }
 
 void Session::read_gate() {
+    if (is_local_) return read_local_gate();
     std::size_t size = 0;
     const MutableBytes area = home_.scratch.area();
     switch (channel::receive_packet(gate_.get(), area, size)) {
@@ -36,7 +37,7 @@ void Session::read_gate() {
 // Whether the next frame of the gate may be looked at.
 bool Session::may_go_up() const noexcept {
     return (state_ == State::waiting || state_ == State::open) && !up_is_dead_ && !up_.blocked() &&
-           !open_.full() && notices_.size() < k_notices_max;
+           up_fds_.empty() && !open_.full() && notices_.size() < k_notices_max;
 }
 
 // Looks at `in` frame by frame. What may pass is sent in as few system calls as possible; what cannot be sent
@@ -70,7 +71,7 @@ bool Session::on_up_cut(const rpc::Cut& cut, Run& run, MutableBytes in) {
         const std::string_view flaw = vet_hole(ByteView(cut.bytes).subspan(rpc::k_frame_min));
         if (flaw.empty()) return pass_up(cut.bytes, run, in);
         lie(flaw);
-    } else if (on_call(cut)) {
+    } else if (on_call(cut.header, cut.bytes.subspan(rpc::k_frame_min), 0)) {
         return pass_up(cut.bytes, run, in);
     }
     return state_ != State::ended;
@@ -89,10 +90,9 @@ void Session::take_up(const rpc::Cut& header) {
     }
 }
 
-// True if the call goes to the daemon; otherwise it was answered or the session is over.
-bool Session::on_call(const rpc::Cut& frame) {
-    const rpc::Header& call = frame.header;
-    const MutableBytes payload = frame.bytes.subspan(rpc::k_frame_min);
+// True if the call, which brings `fds` descriptors, goes to the daemon; otherwise it was answered or the
+// session is over.
+bool Session::on_call(const rpc::Header& call, MutableBytes payload, std::size_t fds) {
     if (const std::string_view flaw = vet_call(now_, payload); !flaw.empty()) {
         log_.info("procedure {} of program {:#x} does not validate", call.procedure, call.program);
         lie(flaw);
@@ -100,9 +100,9 @@ bool Session::on_call(const rpc::Cut& frame) {
     }
     const bool opens_stream = now_.procedure->stream != proto::Stream::none;
     const bool is_open_call = is(call, proto::remote::Procedure::connect_open);
-    if (const Verdict verdict = rights_.judge(call, payload); !verdict.allowed) {
+    if (const Verdict verdict = judge_call(call, payload, fds); !verdict.allowed) {
         log_.info("call {:#x}:{} refused: {}", call.program, call.procedure, verdict.reason);
-        answer(call, rpc::k_code_access_denied, verdict.reason, rpc::k_domain_access);
+        answer(call, verdict.code, verdict.reason, verdict.domain);
     } else if (state_ == State::waiting && is_open_call) {
         on_open_call(call, payload);
     } else if (state_ == State::waiting) {
@@ -111,11 +111,33 @@ bool Session::on_call(const rpc::Cut& frame) {
         answer(call, rpc::k_code_internal, "connection already open", rpc::k_domain_rpc);
     } else if (opens_stream && open_.streams_full()) {
         answer(call, rpc::k_code_operation_failed, "too many open streams", rpc::k_domain_rpc);
-    } else {
-        open_.add(call, opens_stream);
+    } else if (!answer_feature(call, payload)) {
+        open_.add(call, opens_stream, {now_.procedure->fds_reply_min, now_.procedure->fds_reply_max});
         return true;
     }
     return false;
+}
+
+// Everything that speaks against a valid call of this session.
+Verdict Session::judge_call(const rpc::Header& call, ByteView payload, std::size_t fds) const {
+    if (Verdict verdict = rights_.judge(call, payload); !verdict.allowed) return verdict;
+    if (state_ == State::open && read_only_)
+        if (Verdict verdict = Rights::judge_reading(*now_.program, *now_.procedure, payload);
+            !verdict.allowed)
+            return verdict;
+    return judge_fds(*now_.procedure, fds, is_local_);
+}
+
+// Passing descriptors is a feature of the way to the client, of which the daemon knows nothing.
+bool Session::answer_feature(const rpc::Header& call, ByteView payload) {
+    if (is_local_ || !is(call, proto::remote::Procedure::connect_supports_feature)) return false;
+    const auto args = proto::decode<proto::remote::ConnectSupportsFeatureArgs>(payload);
+    require(args.has_value(), "a valid call does not decode");
+    if (args->feature != k_feature_fd_passing) return false;
+    const auto no = proto::encode(proto::remote::ConnectSupportsFeatureRet{.supported = 0});
+    require(no.has_value(), "a number does not encode");
+    notify(rpc::make_frame(rpc::reply_to(call), *no));
+    return true;
 }
 
 // The URI is only a key. Everything that the daemon will see comes from the table.
@@ -123,7 +145,7 @@ void Session::on_open_call(const rpc::Header& header, ByteView payload) {
     const auto args = proto::decode<proto::remote::ConnectOpenArgs>(payload);
     require(args.has_value(), "a valid call does not decode");
     const std::string asked = args->name.value_or("");
-    const bool read_only = (args->flags & k_open_read_only) != 0;
+    read_only_ = must_read_only_ || (args->flags & k_open_read_only) != 0;
     const auto uri = home_.uris.find(asked);
     if (!uri) {
         log_.info("no upstream for the URI \"{}\"", escape(asked));
@@ -132,10 +154,11 @@ void Session::on_open_call(const rpc::Header& header, ByteView payload) {
     }
     Opening::Request request{.call = header,
                              .uri = std::string(*uri),
-                             .sockets = home_.uris.sockets_for(*uri, read_only),
-                             .read_only = read_only,
+                             .sockets = home_.uris.sockets_for(*uri, read_only_),
+                             .read_only = read_only_,
                              .timeout = home_.upstream_timeout};
-    log_.info("opens {}{}", *uri, read_only ? " read-only" : "");
+    log_.info("opens {}{}", *uri, read_only_ ? " read-only" : "");
+    open_call_ = header;
     opening_ = std::make_unique<Opening>(home_.loop, home_.scratch, log_, std::move(request),
                                          loop::to<&Session::on_opened>(*this));
     enter(State::opening);

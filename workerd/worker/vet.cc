@@ -17,15 +17,14 @@ constexpr std::size_t k_hole_payload = 12;
 
 FromGate lie(std::string_view flaw) noexcept { return {.kind = FromGate::Kind::lie, .flaw = flaw}; }
 
-FromGate vet_call_header(const Header& header, std::size_t frame_size) noexcept {
+FromGate vet_call_header(const Header& header, std::size_t args_size) noexcept {
     if (header.status != Status::ok) return lie("a call with a status");
     const proto::ProgramInfo* program = proto::find_program(header.program, header.version);
     if (program == nullptr) return lie("a call of an unknown program");
     const ProcedureInfo* procedure = program->find(header.procedure);
     if (procedure == nullptr || procedure->kind != ProcedureInfo::Kind::call)
         return lie("a call of an unknown procedure");
-    if (frame_size - rpc::k_frame_min > procedure->args_max)
-        return lie("a call that is longer than its arguments can be");
+    if (args_size > procedure->args_max) return lie("a call that is longer than its arguments can be");
     return {.kind = FromGate::Kind::call, .program = program, .procedure = procedure};
 }
 
@@ -33,7 +32,7 @@ FromGate vet_call_header(const Header& header, std::size_t frame_size) noexcept 
 
 FromGate vet_from_gate(const Header& header, std::size_t frame_size) noexcept {
     switch (header.type) {
-        case Type::call: return vet_call_header(header, frame_size);
+        case Type::call: return vet_call_header(header, frame_size - rpc::k_frame_min);
         case Type::stream:
             if (header.status == Status::proceed) return {.kind = FromGate::Kind::stream};
             if (header.status != Status::ok && header.status != Status::error)
@@ -44,12 +43,22 @@ FromGate vet_from_gate(const Header& header, std::size_t frame_size) noexcept {
             if (header.status != Status::proceed || frame_size != rpc::k_frame_min + k_hole_payload)
                 return lie("a malformed hole");
             return {.kind = FromGate::Kind::hole};
-        case Type::call_with_fds: return lie("a call with descriptors");
+        case Type::call_with_fds: return lie("a call without its descriptors");
         case Type::reply:
         case Type::message:
         case Type::reply_with_fds: break;
     }
     return lie("a packet of a type that no client sends");
+}
+
+FromGate vet_packet_with_fds(ByteView packet, std::size_t fds) noexcept {
+    if (packet.size() < k_fds_head_size || load_be32(packet.data()) != packet.size())
+        return lie("descriptors with a packet that is not one frame");
+    const Header header = rpc::read_header(packet.data());
+    if (header.type != Type::call_with_fds) return lie("descriptors that it did not announce");
+    if (load_be32(packet.data() + rpc::k_frame_min) != fds)
+        return lie("another number of descriptors than it announced");
+    return vet_call_header(header, packet.size() - k_fds_head_size);
 }
 
 std::string_view vet_call(const FromGate& call, MutableBytes payload) noexcept {

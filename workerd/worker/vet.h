@@ -7,6 +7,8 @@
 // Trust:  input is hostile.
 // Limits: a call has at most the size that its arguments' type can have, and never more than 32 MiB.
 // Owns:   nothing. A flaw is static text.
+// Source: a frame with descriptors has their number between header and payload. From a gate it comes with
+//         them in one packet; with libvirt they follow one by one (session_fds.cc).
 #pragma once
 
 #include <string_view>
@@ -15,6 +17,10 @@
 #include "proto/program.h"
 
 namespace virtgate::workerd::worker {
+
+// The word that says how many descriptors come with a frame, and the header in front of it.
+inline constexpr std::size_t k_fds_count_size = 4;
+inline constexpr std::size_t k_fds_head_size = rpc::k_frame_min + k_fds_count_size;
 
 // A frame of the gate, judged by its header.
 struct FromGate {
@@ -30,6 +36,10 @@ struct FromGate {
     std::string_view flaw{};
 };
 [[nodiscard]] FromGate vet_from_gate(const rpc::Header& header, std::size_t frame_size) noexcept;
+
+// The same for a packet that brought `fds` descriptors (1..k_packet_fds_max): it has to be one call that
+// announces exactly these.
+[[nodiscard]] FromGate vet_packet_with_fds(ByteView packet, std::size_t fds) noexcept;
 
 // Validates the arguments of a whole call that vet_from_gate() let pass, and makes them canonical in place:
 // padding becomes zero, booleans 0 or 1. Returns what is wrong with them, empty if nothing is.

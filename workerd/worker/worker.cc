@@ -2,6 +2,9 @@
 // worker - the sessions of one identity, and the channel to the broker.
 #include "workerd/worker/worker.h"
 
+#include <algorithm>
+#include <span>
+
 #include "proto/codec.h"
 #include "proto/work.h"
 
@@ -22,13 +25,20 @@ Worker::Worker(loop::Loop& loop, Settings settings, UniqueFd control)
       settings_(std::move(settings)),
       home_{loop, settings_.uris, scratch_, settings_.upstream_timeout},
       control_(loop, std::move(control), 1, loop::to<&Worker::on_message>(*this),
-               loop::to<&Worker::on_closed>(*this)) {
+               loop::to<&Worker::on_closed>(*this)),
+      tell_(loop.timer(loop::to<&Worker::say_ended>(*this))) {
     if (const auto sent = control_.send(header_of(Procedure::ready, control_.next_serial()), {}); !sent)
         log_.error("the broker cannot be told that the worker serves: {}", sent.error().text);
 }
 
 void Worker::on_message(rpc::Control::Message& message) noexcept {
-    if (const std::string_view flaw = serve(message); !flaw.empty()) {
+    const std::uint32_t serial = message.header.serial;
+    std::string_view flaw = "a message that is not known here";
+    if (message.header == header_of(Procedure::serve, serial))
+        flaw = serve(message);
+    else if (message.header == header_of(Procedure::end, serial))
+        flaw = end(message);
+    if (!flaw.empty()) {
         // Broker and worker are of one build: this is a bug, and sessions without a broker are not wanted.
         log_.error("the broker sent {}", flaw);
         loop_.stop();
@@ -37,8 +47,6 @@ void Worker::on_message(rpc::Control::Message& message) noexcept {
 
 // Returns what is wrong with the message; empty if nothing is.
 std::string_view Worker::serve(rpc::Control::Message& message) {
-    const rpc::Header expected = header_of(Procedure::serve, message.header.serial);
-    if (message.header != expected) return "a message that is not known here";
     if (message.fds.count() != 1) return "a session without its descriptor";
     auto args = proto::decode<proto::work::ServeArgs>(message.payload);
     if (!args) return "a session that does not decode";
@@ -46,29 +54,54 @@ std::string_view Worker::serve(rpc::Control::Message& message) {
     const std::uint64_t number = args->session;
     if (sessions_.size() >= settings_.sessions_max || sessions_.contains(number)) {
         log_.warning("session {} refused: the worker has {} sessions", number, sessions_.size());
-        say_ended(number);
+        note_ended(number);
         return {};
     }
     if (!set_nonblocking(gate.get(), true)) return "a session with a closed descriptor";
-    sessions_.emplace(
-        number, std::make_unique<Session>(home_, number, settings_.identity, Rights(std::move(args->may)),
-                                          std::move(gate), loop::to<&Worker::on_session_ended>(*this)));
+    const Session::Client client{.identity = settings_.identity,
+                                 .is_local = args->client.local.has_value(),
+                                 .read_only = args->client.read_only};
+    sessions_.emplace(number,
+                      std::make_unique<Session>(home_, number, client, Rights(std::move(args->may)),
+                                                std::move(gate), loop::to<&Worker::on_session_ended>(*this)));
+    return {};
+}
+
+// The same for sessions that have to end.
+std::string_view Worker::end(const rpc::Control::Message& message) {
+    const auto args = proto::decode<proto::work::EndArgs>(message.payload);
+    if (!args) return "an end that does not decode";
+    for (const std::uint64_t number : args->sessions)
+        if (const auto session = sessions_.find(number); session != sessions_.end())
+            session->second->dismiss(args->reason);
     return {};
 }
 
 void Worker::on_session_ended(std::uint64_t number) noexcept {
     sessions_.erase(number);
-    say_ended(number);
+    note_ended(number);
 }
 
-void Worker::say_ended(std::uint64_t number) {
-    const auto payload = proto::encode(proto::work::EndedArgs{.session = number});
-    require(payload.has_value(), "the number of a session does not encode");
-    if (const auto sent = control_.send(header_of(Procedure::ended, control_.next_serial()), *payload);
-        !sent) {
-        log_.error("the broker does not listen: {}", sent.error().text);
-        loop_.stop();
+void Worker::note_ended(std::uint64_t number) {
+    ended_.push_back(number);
+    if (!tell_->running()) tell_->start(Milliseconds{0});
+}
+
+// When a gate dies all its sessions end at once: a message for each would be more than a channel holds.
+void Worker::say_ended() noexcept {
+    std::span<const std::uint64_t> rest = ended_;
+    while (!rest.empty()) {
+        const auto some = rest.first(std::min<std::size_t>(rest.size(), proto::work::k_numbers_max));
+        rest = rest.subspan(some.size());
+        const auto payload = proto::encode(proto::work::EndedArgs{.sessions = {some.begin(), some.end()}});
+        require(payload.has_value(), "the numbers of sessions do not encode");
+        if (const auto sent = control_.send(header_of(Procedure::ended, control_.next_serial()), *payload);
+            !sent) {
+            log_.error("the broker does not listen: {}", sent.error().text);
+            return loop_.stop();
+        }
     }
+    ended_.clear();
 }
 
 void Worker::on_closed(std::string_view reason) noexcept {

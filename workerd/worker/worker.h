@@ -34,7 +34,9 @@ private:
     void on_closed(std::string_view reason) noexcept;
     void on_session_ended(std::uint64_t number) noexcept;
     [[nodiscard]] std::string_view serve(rpc::Control::Message& message);
-    void say_ended(std::uint64_t number);
+    [[nodiscard]] std::string_view end(const rpc::Control::Message& message);
+    void note_ended(std::uint64_t number);
+    void say_ended() noexcept;
 
     loop::Loop& loop_;
     const Settings settings_;
@@ -43,6 +45,8 @@ private:
     Log log_;
     rpc::Control control_;
     std::unordered_map<std::uint64_t, std::unique_ptr<Session>> sessions_;
+    std::vector<std::uint64_t> ended_;  // the broker is told in the next turn, of all of them at once
+    std::unique_ptr<loop::Timer> tell_;
 };
 
 }  // namespace virtgate::workerd::worker

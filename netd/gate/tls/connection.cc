@@ -14,7 +14,7 @@ namespace {
 
 // Shared by all connections of a thread; only used within one call.
 struct ThreadBuffers {
-    std::array<std::byte, TlsConnection::k_raw_size> in;
+    std::array<std::byte, Connection::k_read_max> in;
     ByteVector out;
 };
 
@@ -26,10 +26,11 @@ ThreadBuffers& buffers() {
 }  // namespace
 
 Result<std::unique_ptr<TlsConnection>> TlsConnection::make(const Credentials& credentials, UniqueFd socket,
-                                                           const Random& random) {
+                                                           const Random& random, Ask ask) {
     auto made = std::unique_ptr<TlsConnection>(new TlsConnection(std::move(socket)));
     gnutls_session_t session;
-    // No tickets: a resumed session would come without a proof that the client holds its key.
+    // No tickets: a resumed session would come without a proof that the client holds its key. And libvirt's clients
+    // take the tickets that would come in front of the confirmation byte for an error.
     int code = gnutls_init(&session, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS);
     if (code < 0) return system_fault(0, fmt::format("cannot start TLS: {}", gnutls_strerror(code)));
     made->session_.reset(session);
@@ -39,7 +40,8 @@ Result<std::unique_ptr<TlsConnection>> TlsConnection::make(const Credentials& cr
     if (code >= 0) code = gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, credentials.get());
     if (code >= 0) code = gnutls_handshake_set_random(session, &nonce);
     if (code < 0) return system_fault(0, fmt::format("cannot prepare TLS: {}", gnutls_strerror(code)));
-    gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
+    gnutls_certificate_server_set_request(session,
+                                          ask == Ask::certificate ? GNUTLS_CERT_REQUEST : GNUTLS_CERT_IGNORE);
     gnutls_handshake_set_max_packet_length(session, Transcript::k_transcript_max);
     gnutls_handshake_set_timeout(session, 0);  // deadlines are the loop's
     gnutls_handshake_set_hook_function(session, GNUTLS_HANDSHAKE_ANY, GNUTLS_HOOK_PRE, on_message);
@@ -124,90 +126,102 @@ void TlsConnection::end_turn() {
     raw_ = {};
 }
 
-TlsStep TlsConnection::fail(std::string_view why) noexcept {
+Step TlsConnection::fail(std::string_view why) noexcept {
     why_ = why;
-    return TlsStep::failed;
+    return Step::failed;
 }
 
-TlsStep TlsConnection::handshake() {
+Step TlsConnection::handshake() {
     if (has_output()) {
-        if (const TlsStep step = flush(); step != TlsStep::done) return step;
+        if (const Step step = flush(); step != Step::done) return step;
     }
     begin_turn();
     const SigningContext* before = set_signing_context(this);
     const int code = gnutls_handshake(session_.get());
     set_signing_context(before);
     end_turn();
-    const TlsStep sent = write_out(buffers().out);
+    const Step sent = write_out(buffers().out);
     if (code == GNUTLS_E_SUCCESS) {
         // What follows (key updates) belongs to no transcript.
         gnutls_handshake_set_hook_function(session_.get(), GNUTLS_HANDSHAKE_ANY, GNUTLS_HOOK_PRE, nullptr);
-        return sent == TlsStep::want_write ? TlsStep::done : sent;
+        return sent == Step::want_write ? Step::done : sent;
     }
-    if (sent == TlsStep::failed) return sent;
+    if (sent == Step::failed) return sent;
     if (code == GNUTLS_E_AGAIN || code == GNUTLS_E_INTERRUPTED)
-        return sent == TlsStep::want_write ? sent : TlsStep::want_read;
-    if (code == GNUTLS_E_PREMATURE_TERMINATION || ended_) return TlsStep::closed;
+        return sent == Step::want_write ? sent : Step::want_read;
+    if (code == GNUTLS_E_PREMATURE_TERMINATION || ended_) return Step::closed;
     if (too_long_) return fail("the handshake is too long");
     return fail(gnutls_strerror(code));
 }
 
-TlsStep TlsConnection::receive(MutableBytes into, std::size_t& size) {
-    size = 0;
-    begin_turn();
-    TlsStep step = TlsStep::done;
-    while (into.size() - size >= k_record_max) {
+// Reads a part of one record, or all of it. done: there may be more.
+Step TlsConnection::read_record(MutableBytes into, std::size_t& size) {
+    for (;;) {
         const ssize_t n = gnutls_record_recv(session_.get(), into.data() + size, into.size() - size);
         if (n > 0) {
             size += static_cast<std::size_t>(n);
-            continue;
+            return Step::done;
         }
-        if (n == 0 || n == GNUTLS_E_PREMATURE_TERMINATION)
-            step = TlsStep::closed;
-        else if (n == GNUTLS_E_AGAIN || n == GNUTLS_E_INTERRUPTED)
-            step = TlsStep::want_read;
-        else if (n == GNUTLS_E_REHANDSHAKE)
-            step = fail("the peer asked for another handshake");
-        else if (gnutls_error_is_fatal(static_cast<int>(n)) == 0)
-            continue;
-        else
-            step = fail(gnutls_strerror(static_cast<int>(n)));
-        break;
+        if (n == 0 || n == GNUTLS_E_PREMATURE_TERMINATION) return Step::closed;
+        if (n == GNUTLS_E_AGAIN || n == GNUTLS_E_INTERRUPTED) return Step::want_read;
+        if (n == GNUTLS_E_REHANDSHAKE) return fail("the peer asked for another handshake");
+        if (gnutls_error_is_fatal(static_cast<int>(n)) != 0) return fail(gnutls_strerror(static_cast<int>(n)));
     }
+}
+
+Step TlsConnection::receive(MutableBytes into, std::size_t& size) {
+    size = 0;
+    begin_turn();
+    Step step = Step::done;
+    while (step == Step::done && into.size() - size >= k_record_max) step = read_record(into, size);
     end_turn();
     // GnuTLS answers a key update by itself.
-    if (!buffers().out.empty() && write_out(buffers().out) == TlsStep::failed) return TlsStep::failed;
+    if (!buffers().out.empty() && write_out(buffers().out) == Step::failed) return Step::failed;
     return step;
+}
+
+Step TlsConnection::receive_some(MutableBytes into, std::size_t& size) {
+    size = 0;
+    begin_turn();
+    const Step step = read_record(into, size);
+    end_turn();
+    if (!buffers().out.empty() && write_out(buffers().out) == Step::failed) return Step::failed;
+    return step;
+}
+
+// A record of which only a part was asked for waits inside GnuTLS.
+bool TlsConnection::has_input() const noexcept {
+    return !saved_.empty() || gnutls_record_check_pending(session_.get()) != 0;
+}
+
+unsigned TlsConnection::strength() const noexcept {
+    constexpr unsigned k_bits_of_a_byte = 8;
+    return static_cast<unsigned>(gnutls_cipher_get_key_size(gnutls_cipher_get(session_.get()))) *
+           k_bits_of_a_byte;
 }
 
 void TlsConnection::begin_records() noexcept { buffers().out.clear(); }
 
-TlsStep TlsConnection::add_records(ByteView bytes) {
+Step TlsConnection::add_records(ByteView bytes) {
     while (!bytes.empty()) {
         const ssize_t n =
             gnutls_record_send(session_.get(), bytes.data(), std::min(bytes.size(), k_record_max));
         if (n < 0) return fail(gnutls_strerror(static_cast<int>(n)));
         bytes = bytes.subspan(static_cast<std::size_t>(n));
     }
-    return TlsStep::done;
+    return Step::done;
 }
 
-TlsStep TlsConnection::send_records() {
-    const TlsStep step = write_out(buffers().out);
-    return step == TlsStep::want_write ? TlsStep::done : step;
-}
-
-TlsStep TlsConnection::send(ByteView bytes) {
-    begin_records();
-    const TlsStep step = add_records(bytes);
-    return step == TlsStep::done ? send_records() : step;
+Step TlsConnection::send_records() {
+    const Step step = write_out(buffers().out);
+    return step == Step::want_write ? Step::done : step;
 }
 
 // Sends records behind those that wait already; keeps what the kernel does not take.
-TlsStep TlsConnection::write_out(ByteView bytes) {
+Step TlsConnection::write_out(ByteView bytes) {
     if (!waiting_.empty()) {
         waiting_.insert(waiting_.end(), bytes.begin(), bytes.end());
-        return TlsStep::want_write;
+        return Step::want_write;
     }
     while (!bytes.empty()) {
         const ssize_t n = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -215,14 +229,14 @@ TlsStep TlsConnection::write_out(ByteView bytes) {
         if (n < 0 && errno != EAGAIN && errno != ENOBUFS) return fail("the connection was lost");
         if (n < 0) {
             waiting_.assign(bytes.begin(), bytes.end());
-            return TlsStep::want_write;
+            return Step::want_write;
         }
         bytes = bytes.subspan(static_cast<std::size_t>(n));
     }
-    return TlsStep::done;
+    return Step::done;
 }
 
-TlsStep TlsConnection::flush() {
+Step TlsConnection::flush() {
     const ByteVector waiting = std::exchange(waiting_, {});
     return write_out(waiting);
 }

@@ -160,6 +160,18 @@ std::string Certificate::revoke(const std::vector<const Certificate*>& victims, 
     return take(text);
 }
 
+proto::config::DoormanConfig doorman_config(const Certificate& ca, const Certificate& server) {
+    proto::config::DoormanConfig config;
+    config.tls = proto::config::LoginMode::login_direct;
+    config.logins = {.delay = 1000, .delay_max = 4000, .failures = 5, .window = 60000, .tries = 3, .exchanges = 8};
+    config.login = 60000;
+    config.certificate_file = "server.pem";
+    config.authorities_file = "ca.pem";
+    config.authorities = ca.pem();
+    config.certificate = server.pem();
+    return config;
+}
+
 Proof shake_hands(const Certificate& server, const std::string& client_chain, const std::string& client_key,
                   ByteView nonce, const char* server_priority, const char* client_priority) {
     std::array<int, 2> ends;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "libshared/base/bytes.h"
+#include "proto/config.h"
 
 namespace virtgate::test {
 
@@ -58,6 +59,9 @@ private:
     gnutls_x509_crt_t certificate_ = nullptr;
     gnutls_x509_privkey_t key_ = nullptr;
 };
+
+// A doorman that clients with a certificate of `ca` may come to, with `server` as its own; as virtgate-netd makes it.
+proto::config::DoormanConfig doorman_config(const Certificate& ca, const Certificate& server);
 
 // What a gate would show of a handshake.
 struct Proof {

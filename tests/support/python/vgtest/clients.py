@@ -8,15 +8,15 @@ import subprocess
 ENVIRONMENT = {**os.environ, "LC_ALL": "C"}
 
 
-def attempt(*command, patience=30, stdin=None):
-    """Run a program to its end: subprocess.CompletedProcess with text."""
+def attempt(*command, patience=30, stdin=None, environment=None):
+    """Run a program to its end: subprocess.CompletedProcess with text. `environment` is added to ours."""
     return subprocess.run(
         [str(word) for word in command],
         capture_output=True,
         text=True,
         timeout=patience,
         check=False,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **(environment or {})},
         input=stdin,
     )
 

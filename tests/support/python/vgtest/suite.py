@@ -41,12 +41,17 @@ class Suite:
         )
         self.pki = self.directory / "pki" / "client"
         self.log_path = self.directory.with_name(self.directory.name + ".log")
-        self.process, self.port, self.seen = None, None, set()
+        self.process, self.port, self.tcp_port, self.seen = None, None, None, set()
         self._context, self.key_type = None, key_type
 
     @property
     def ready(self):
         return self.directory / "ready"
+
+    @property
+    def local_socket(self):
+        """The UNIX socket for clients; the one for readers only has "-ro" behind that."""
+        return self.directory / "run" / "virtgate-sock"
 
     def start(self):
         program = BUILD / "virtgate"
@@ -74,7 +79,8 @@ class Suite:
                 lambda: f"{self.ready}; log:\n{self.log()[-3000:]}",
             )
             assert self.process.poll() is None, f"virtgate up ended:\n{self.log()[-3000:]}"
-            self.port = int(re.search(r"^tls_port=(\d+)$", self.ready.read_text(), re.M)[1])
+            ports = dict(re.findall(r"^(tls|tcp)_port=(\d+)$", self.ready.read_text(), re.M))
+            self.port, self.tcp_port = int(ports["tls"]), int(ports.get("tcp", 0)) or None
         except AssertionError:
             self.stop()
             raise
@@ -154,6 +160,14 @@ class Suite:
         """The URI for libvirt's own clients."""
         return f"{scheme}+tls://{host}:{self.port}{path}?pkipath={pki or self.pki}{more}"
 
+    def tcp_uri(self, scheme="test", path="/default", more=""):
+        """The same without TLS; `more` begins with "?"."""
+        return f"{scheme}+tcp://localhost:{self.tcp_port}{path}{more}"
+
+    def local_uri(self, scheme="test", path="/default", more=""):
+        """The same over the UNIX socket."""
+        return f"{scheme}+unix://{path}?socket={self.local_socket}{more}"
+
     def sibling(self, directory, settings=None):
         """Another suite, not started, with this one's certificates and upstreams."""
         directory = pathlib.Path(directory)
@@ -162,5 +176,9 @@ class Suite:
         return Suite(directory, self.upstreams, settings)
 
     def add_policy(self, name, text):
-        """Write a file of the policy; in force from the next start on."""
-        (self.directory / "etc" / "policy.d" / name).write_text("version = 1\n" + text)
+        """Write a file of the policy; in force from the next start on. Before the first one "10-local.toml" replaces
+        the file that `virtgate up` would write.
+        """
+        policy = self.directory / "etc" / "policy.d"
+        policy.mkdir(parents=True, exist_ok=True)
+        (policy / name).write_text("version = 1\n" + text)

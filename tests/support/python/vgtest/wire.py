@@ -363,8 +363,9 @@ def connect_unix(path):
     return Client(sock)
 
 
-def connect_tcp(port, host="127.0.0.1"):
-    sock = socket.create_connection((host, port), timeout=PATIENCE)
+def connect_tcp(port, host="127.0.0.1", source=None):
+    """A TCP connection, from the address `source` of this machine if that is given."""
+    sock = socket.create_connection((host, port), PATIENCE, (source, 0) if source else None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 

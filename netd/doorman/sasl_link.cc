@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// sasl_link - doorman's channel to virtgate-sasl, which starts a process for each exchange.
+#include "netd/doorman/sasl_link.h"
+
+#include "proto/codec.h"
+
+namespace virtgate::netd::doorman {
+
+namespace sasl = proto::sasl;
+
+namespace {
+
+// The only call that is ever made.
+constexpr std::uint32_t k_serial = 1;
+
+rpc::Header mechanisms_call() noexcept {
+    return rpc::make_call(sasl::k_program, sasl::k_version, sasl::Procedure::mechanisms, k_serial);
+}
+
+}  // namespace
+
+void SaslLink::adopt(UniqueFd channel) {
+    channel_ = std::make_unique<rpc::Control>(loop_, std::move(channel), 0,
+                                              loop::to<&SaslLink::on_message>(*this),
+                                              loop::to<&SaslLink::on_closed>(*this));
+    if (const auto sent = channel_->send(mechanisms_call(), {}); !sent) log_.error("{}", sent.error().text);
+}
+
+void SaslLink::on_message(rpc::Control::Message& message) noexcept {
+    auto answer = proto::decode<sasl::MechanismsRet>(message.payload);
+    if (message.header != rpc::reply_to(mechanisms_call()) || !answer)
+        return log_.error("virtgate-sasl sent something that is no answer");
+    mechanisms_ = std::move(*answer);
+    ready_();
+}
+
+void SaslLink::on_closed(std::string_view why) noexcept {
+    log_.error("the channel to virtgate-sasl is closed: {}", why);
+    channel_.reset();
+}
+
+Result<std::unique_ptr<SaslLink::Exchange>> SaslLink::begin(const sasl::ExchangeArgs& client) {
+    if (!channel_) return system_fault(0, "no SASL process runs");
+    if (exchanges_ >= exchanges_max_) return system_fault(0, "too many SASL exchanges at a time");
+    auto pair = make_channel_pair();
+    if (!pair) return tl::unexpected(pair.error());
+    const auto payload = proto::encode(client);
+    if (!payload) return system_fault(0, "a client cannot be described to virtgate-sasl");
+    const int theirs = pair->second.get();
+    const auto message = rpc::make_message(sasl::k_program, sasl::k_version, sasl::Procedure::exchange);
+    if (auto sent = channel_->send(message, *payload, std::span(&theirs, 1)); !sent)
+        return tl::unexpected(sent.error());
+    return std::make_unique<Exchange>(*this, std::move(pair->first));
+}
+
+}  // namespace virtgate::netd::doorman

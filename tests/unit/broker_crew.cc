@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// broker_crew - the workers of a broker: started, told, stopped.
+//
+// Workers are shell scripts here: what they get and say is what the real ones would.
+#include <criterion/criterion.h>
+
+#include <fstream>
+
+#include "libshared/loop/fake_loop.h"
+#include "proto/codec.h"
+#include "tests/unit/broker_house.h"
+#include "tests/unit/pump.h"
+#include "workerd/broker/crew.h"
+
+using namespace virtgate;
+using namespace virtgate::test;
+using namespace virtgate::workerd::broker;
+
+namespace {
+
+struct Team {
+    explicit Team(const std::string& program)
+        : crew(loop, Crew::Plan{.program = program, .user = std::nullopt, .config = {}},
+               loop::to<&Team::on_stopped>(*this)) {
+        catch_logs();
+    }
+    Result<UniqueFd> serve(std::uint64_t number, const std::string& identity = "alice") {
+        return crew.serve(identity, {.session = number, .client = client(identity), .may = {}});
+    }
+    void on_stopped() noexcept { stopped = true; }
+
+    loop::FakeLoop loop;
+    bool stopped = false;
+    Crew crew;
+};
+
+// A shell script that speaks on the control channel: one message of the work program.
+std::string say(int procedure, std::string_view payload) {
+    const std::size_t size = rpc::k_frame_min + payload.size() / 4;
+    return fmt::format(
+        "printf '\\000\\000\\000\\{:03o}\\126\\107\\000\\005\\000\\000\\000\\001\\000\\000\\000\\{:03o}"
+        "\\000\\000\\000\\002\\000\\000\\000\\001\\000\\000\\000\\000{}' >&4\n",
+        size, procedure, payload);
+}
+constexpr std::string_view k_session_1 = "\\000\\000\\000\\001\\000\\000\\000\\000\\000\\000\\000\\001";
+constexpr std::string_view k_session_9 = "\\000\\000\\000\\001\\000\\000\\000\\000\\000\\000\\000\\011";
+
+}  // namespace
+
+Test(crew, starts_one_worker_for_each_identity) {
+    const Directory directory;
+    Team team(directory.script("worker", "exec sleep 100"));
+    for (const char* identity : {"alice", "bob", "alice"})
+        cr_assert(team.serve(team.crew.sessions() + 1, identity).has_value());
+    cr_assert_eq(team.crew.workers(), 2);
+    cr_assert_eq(team.crew.sessions(), 3);
+    team.crew.stop();
+    cr_assert(!team.serve(4).has_value());
+    cr_assert(pump_until(team.loop, [&] { return team.stopped; }));
+}
+
+Test(crew, loses_the_sessions_of_a_worker_that_dies) {
+    const Directory directory;
+    Team team(directory.script("worker", "sleep 0.3; exit 3"));
+    auto session = team.serve(1);
+    cr_assert(session.has_value());
+    cr_assert(pump_until(team.loop,
+                         [&] { return logged("worker alice: ended with status 3; 1 sessions are lost"); }));
+    cr_assert_eq(team.crew.sessions(), 0);
+    cr_assert(is_closed(session->get()), "the gate does not see the end");
+}
+
+Test(crew, pauses_between_workers_that_die_soon) {
+    const Directory directory;
+    Team team(directory.script("worker", "sleep 0.2; exit 3"));
+    const auto serve_and_die = [&](std::uint64_t number) {
+        cr_assert(team.serve(number).has_value());
+        cr_assert(pump_until(team.loop, [&] { return team.crew.sessions() == 0; }));
+    };
+    serve_and_die(1);
+    serve_and_die(2);  // the first time there is no pause
+    cr_assert(!team.serve(3).has_value());
+    team.loop.advance(Crew::k_pause_min);
+    serve_and_die(4);
+    team.loop.advance(Crew::k_pause_min);
+    cr_assert(!team.serve(5).has_value());
+    team.loop.advance(Crew::k_pause_min);
+    serve_and_die(6);
+}
+
+Test(crew, hears_that_sessions_end_and_sends_idle_workers_home) {
+    const Directory directory;
+    Team team(directory.script("worker", say(3, "") + say(2, k_session_1) + "exec sleep 100"));
+    cr_assert(team.serve(1).has_value());
+    cr_assert(pump_until(team.loop, [&] { return logged("session 1 ended"); }));
+    cr_assert(logged("worker alice: serves"));
+    team.loop.advance(Crew::k_idle - Milliseconds{1});
+    cr_assert_eq(team.crew.workers(), 1);
+    team.loop.advance(Milliseconds{1});
+    cr_assert_eq(team.crew.workers(), 0);
+    // A client that comes now gets another worker.
+    cr_assert(team.serve(2).has_value());
+    team.crew.stop();
+    cr_assert(pump_until(team.loop, [&] { return team.stopped; }));
+    cr_assert(!logged("sessions are lost"));
+}
+
+Test(crew, keeps_a_worker_that_has_sessions) {
+    const Directory directory;
+    Team team(directory.script("worker", "exec sleep 100"));
+    cr_assert(team.serve(1).has_value());
+    team.loop.advance(10 * Crew::k_idle);
+    cr_assert_eq(team.crew.workers(), 1);
+    cr_assert_eq(team.crew.sessions(), 1);
+}
+
+Test(crew, stops_a_worker_that_says_what_it_must_not) {
+    const std::string wrongs[] = {say(2, k_session_9), say(1, ""), say(2, ""), "printf junk >&4\n"};
+    for (const std::string& wrong : wrongs) {
+        const Directory directory;
+        Team team(directory.script("worker", wrong + "exec sleep 100"));
+        cr_assert(team.serve(1).has_value());
+        cr_assert(pump_until(team.loop, [&] { return team.crew.sessions() == 0; }), "%s", wrong.c_str());
+    }
+}
+
+Test(crew, has_the_sessions_of_a_revoked_certificate_ended) {
+    const Directory directory;
+    // It takes the two sessions, keeps what comes then, and says that the first has ended.
+    const std::string next =
+        "next() { until dd bs=65536 count=1 <&4 2>/dev/null >$1 && test -s $1; do "
+        "sleep 0.02; done; }\n";
+    Team team(directory.script("worker", next + "cd " + directory.path() +
+                                             "\nnext one; next two; next end\n" + say(2, k_session_1) +
+                                             "exec sleep 100"));
+    cr_assert(team.crew.serve("a", {.session = 1, .client = client("alice"), .may = {}}).has_value());
+    cr_assert(team.crew.serve("a", {.session = 2, .client = client("bob"), .may = {}}).has_value());
+    std::vector revoked{certificate_id("carol"), certificate_id("alice")};
+    cr_assert_eq(team.crew.end_revoked(revoked), 1);
+    cr_assert_eq(team.crew.end_revoked(revoked), 0, "the same sessions are ended twice");
+    cr_assert(logged("worker a: session 1 ends: the certificate 5 of its client is revoked"));
+    cr_assert(!logged("session 2 ends"));
+    cr_assert(pump_until(team.loop, [] { return logged("session 1 ended"); }));
+    std::ifstream file(directory / "end");
+    const std::string message((std::istreambuf_iterator<char>(file)), {});
+    const auto end = proto::decode<proto::work::EndArgs>(as_bytes(message).subspan(rpc::k_frame_min));
+    cr_assert(end.has_value());
+    cr_assert((end->sessions == std::vector<std::uint64_t>{1}));
+    cr_assert_eq(end->reason, "the certificate of this session has been revoked");
+    // An authority takes all that come from it along.
+    revoked = {certificate_id("the CA")};
+    cr_assert_eq(team.crew.end_revoked(revoked), 1);
+    cr_assert(logged("session 2 ends: the certificate 6 that its client's comes from is revoked"));
+}
+
+Test(crew, stops_a_worker_that_does_not_end_what_it_has_to) {
+    const Directory directory;
+    Team team(directory.script("worker", "exec sleep 100"));
+    cr_assert(team.serve(1).has_value());
+    const std::vector revoked{certificate_id("alice")};
+    cr_assert_eq(team.crew.end_revoked(revoked), 1);
+    team.loop.advance(Crew::k_end_patience / 2);
+    // The second one has its own time.
+    cr_assert(team.crew.serve("alice", {.session = 2, .client = client("bob"), .may = {}}).has_value());
+    const std::vector later{certificate_id("bob")};
+    cr_assert_eq(team.crew.end_revoked(later), 1);
+    team.loop.advance(Crew::k_end_patience / 2 - Milliseconds{1});
+    pump(team.loop);
+    cr_assert_eq(team.crew.sessions(), 2);
+    team.loop.advance(Milliseconds{1});
+    cr_assert(logged("it does not end the sessions that it has to; it is stopped"));
+    cr_assert(pump_until(team.loop, [&] { return team.crew.sessions() == 0; }));
+}
+
+Test(crew, says_when_a_worker_cannot_be_started) {
+    Team team("/nonexistent/virtgate-worker");
+    const auto session = team.serve(1);
+    cr_assert(!session.has_value());
+    cr_assert_eq(session.error().text, "the worker of this identity cannot be started");
+    team.crew.stop();
+    cr_assert(pump_until(team.loop, [&] { return team.stopped; }));
+}
+
+Test(crew, kills_what_does_not_end) {
+    const Directory directory;
+    Team team(directory.script("worker", "trap '' TERM\n" + say(3, "") + "while :; do sleep 1; done"));
+    cr_assert(team.serve(1).has_value());
+    cr_assert(pump_until(team.loop, [] { return logged("worker alice: serves"); }));
+    team.crew.stop();
+    pump(team.loop);
+    cr_assert(!team.stopped);
+    team.loop.advance(Crew::k_stop_patience);
+    cr_assert(pump_until(team.loop, [&] { return team.stopped; }));
+}

@@ -28,7 +28,7 @@ GENERATED     :=
 # Goals that need no configuration, and goals that install what they miss before anything is configured.
 GOALS      := $(or $(MAKECMDGOALS),all)
 CONFIGURED := $(filter-out help deps clean layering lint dist,$(GOALS))
-DEPS_SETS  := $(sort $(if $(filter deps check% bench,$(GOALS)),build test) $(if $(filter demo,$(GOALS)),build demo) \
+DEPS_SETS  := $(sort $(if $(filter deps check% bench%,$(GOALS)),build test) $(if $(filter demo,$(GOALS)),build demo) \
               $(if $(filter fuzz,$(GOALS)),build fuzz))
 
 MODULES := $(filter-out build/% $(BUILD)/%,$(wildcard */module.mk */*/module.mk */*/*/module.mk))
@@ -40,8 +40,8 @@ include scripts/build.mk
 include scripts/install.mk
 endif
 
-.PHONY: help deps all demo check check-unit check-system check-hostile check-sanitizers fuzz bench lint layering \
-        accept-layout install dist clean FORCE
+.PHONY: help deps all demo check check-unit check-system check-hostile check-sanitizers fuzz bench bench-limits lint \
+        layering accept-layout install dist clean FORCE
 
 help: ## list the targets
 	@echo 'Targets of make:'
@@ -88,6 +88,9 @@ fuzz-run: $(FUZZERS:%=$(BUILD)/%)
 
 bench: $(PROGRAMS:%=$(BUILD)/%) ## measure latency and throughput
 	@VIRTGATE_BUILD='$(abspath $(BUILD))' tests/bench/run
+
+bench-limits: $(PROGRAMS:%=$(BUILD)/%) ## measure what clients that never get in cost the others
+	@VIRTGATE_BUILD='$(abspath $(BUILD))' tests/bench/limits
 
 lint: ## formatting, clang-tidy, shellcheck and the house rules (LINT=all: every file, not only changed ones)
 	@BUILD='$(BUILD)' scripts/lint $(LINT)

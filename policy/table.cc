@@ -87,7 +87,7 @@ bool passes(const std::optional<Facts>& facts, const std::optional<Test>& test) 
 
 bool passes(const Who& who, const ClientTest& test) noexcept {
     return passes(who.certificate, test.certificate) && passes(who.login, test.login) &&
-           passes(who.local, test.local) && (!test.tls || who.listener == k_tls_listener) &&
+           (!test.local || who.local_counts) && passes(who.local, test.local) && (!test.tls || who.listener == k_tls_listener) &&
            (!test.certificate_shown || who.certificate) && who.strength >= test.strength &&
            (test.sources.empty() || lies_in_one(who.source, test.sources));
 }

@@ -7,5 +7,5 @@ ctl-pki_SOURCES  := ctl/pki/bundle.cc ctl/pki/certificate.cc ctl/pki/check.cc ct
 ctl-pki_PACKAGES := GNUTLS
 
 UNIT_TESTS += test-pki
-test-pki_SOURCES   := tests/unit/pki.cc
+test-pki_SOURCES   := tests/unit/pki.cc tests/unit/pki_words.cc
 test-pki_LIBRARIES := ctl-pki ctl base

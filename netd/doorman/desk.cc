@@ -222,6 +222,7 @@ void Desk::receive_local(proto::who::Who who, UniqueFd client, std::string name)
                    .presented = "a UNIX socket's client",
                    .who = std::move(who),
                    .connection = std::move(client)};
+    admission.who.local_counts = tools_.local != LoginMode::login_sasl;
     if (open_.size() >= k_local_max) return refuse(++local_tickets_, admission, "too many clients at a time");
     if (tools_.local == LoginMode::login_sasl) return log_in(++local_tickets_, std::move(admission));
     require(judge(tools_.local, ++local_tickets_, std::move(admission)), "a client of a socket that does not exist");

@@ -3,10 +3,12 @@
 #include "netd/gate/front.h"
 
 #include <arpa/inet.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 
@@ -23,6 +25,8 @@ namespace {
 constexpr int k_accepts_per_turn = 16;
 // How long to stop accepting when there is no room: room comes from another thread, or from the system.
 constexpr Milliseconds k_accept_pause{100};
+// So many arrivals at a time are a crowd; of one that has gone, a small part may be left.
+constexpr std::size_t k_crowd = 1024, k_rest_of_crowd = 8;
 
 struct Address {
     std::string text;
@@ -129,6 +133,7 @@ void Front::add(std::unique_ptr<Arrival> arrival) {
     Arrival& added = *arrival;
     arrivals_.push_back(std::move(arrival));
     added.place_in_list = std::prev(arrivals_.end());
+    crowd_ = std::max(crowd_, arrivals_.size());
 }
 
 void Front::on_accept_again() noexcept {
@@ -180,6 +185,10 @@ void Front::drop(Arrival& arrival) noexcept {
     arrival.leave();
     --live_;
     arrivals_.erase(arrival.place_in_list);
+    if (crowd_ < k_crowd || arrivals_.size() > crowd_ / k_rest_of_crowd) return;
+    // The allocator keeps what a crowd has left behind, between the pieces of those that are still here, until asked.
+    crowd_ = arrivals_.size();
+    malloc_trim(0);
 }
 
 }  // namespace virtgate::netd::gate

@@ -84,11 +84,10 @@ void Session::send_descriptors_to_worker() {
     worker_gone("the process that served this connection has ended");
 }
 
-// Descriptors come with a byte behind the frame that announces them, and one read may bring both. Here neither is
-// under way any more.
+// Descriptors come behind the frame that announces them. At the end of a turn that frame has been seen.
 void Session::check_stray_descriptors() {
     const bool expected = with_descriptors_ && !with_descriptors_->vetted;
-    if (!expected && !from_client_.in_frame() && client_->descriptors_held() != 0)
+    if (!expected && client_->descriptors_held() != 0)
         client_broke_rules("descriptors that no call has announced");
 }
 

@@ -199,13 +199,16 @@ class Libvirtd(Server):
 
 
 class Virtgate(Server):
-    """The suite, by `virtgate up`, with keys of `kind`; `upstreams` maps URIs to sockets."""
+    """The suite, by `virtgate up`, with keys of `kind`. `upstreams`: URI to socket, `settings`: name to TOML.
+    """
 
-    def __init__(self, program, directory, kind, upstreams):
+    def __init__(self, program, directory, kind, upstreams, settings=None):
         self.directory = pathlib.Path(directory)
         command = [program, "up", "--dir", self.directory, "--tls-port", "0", "--key-type", kind]
         for uri, path in upstreams.items():
             command += ["--upstream", f"{uri}={path}"]
+        for name, value in (settings or {}).items():
+            command += ["--set", f"{name}={value}"]
         ready = self.directory / "ready"
         self._start(command, self.directory.with_suffix(".log"), ready.exists)
         self.port = int(re.search(r"^tls_port=(\d+)$", ready.read_text(), re.M)[1])

@@ -41,6 +41,7 @@ def who(organisation="virtgate up", common_name="admin"):
         + certificate
         + absent
         + absent
+        + wire.u32(0)
         + wire.u32(256)
         + wire.string("127.0.0.1")
         + wire.u32(4711)

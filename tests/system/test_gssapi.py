@@ -108,7 +108,7 @@ def test_without_a_ticket_nobody_comes_in(kerberised, realm, scratch, way):
 
 
 def test_certificate_does_not_replace_the_ticket(kerberised):
-    """The listener wants SASL: the client certificate of the suite, which other suites accept, is not asked for."""
+    """This listener wants SASL: the certificate that lets a client into other suites is not asked for."""
     with kerberised.connect() as client:
         refused = client.ask(wire.CONNECT_OPEN, wire.open_args("test:///default", 0))
         assert refused.status == wire.ERROR
@@ -182,7 +182,7 @@ def pool(private_libvirtd):
 
 
 def move_volume(server, pool, tmp_path, more="", ticket=None):
-    """A volume goes up and down over plain TCP: its bytes come back as they were, and the wire shows none of them."""
+    """A volume goes up and down over plain TCP: its bytes come back, and the wire shows none of them."""
     data = (MARK * (SIZE // len(MARK) + 1))[:SIZE]
     (tmp_path / "up").write_bytes(data)
     for words in (
@@ -269,8 +269,17 @@ def sasldb(scratch):
 def users(scratch):
     """A file of `virtgate passwd` with the same user."""
     path = scratch / "users"
-    command = [suite.BUILD / "virtgate", "passwd", "set", "--file", path, "--stdin", "--digest-md5", "localhost", "carol"]
-    done = attempt(*command, stdin=PASSWORD + "\n")
+    command = [
+        suite.BUILD / "virtgate",
+        "passwd",
+        "set",
+        "--file",
+        path,
+        "--stdin",
+        "--digest-md5",
+        "localhost",
+    ]
+    done = attempt(*command, "carol", stdin=PASSWORD + "\n")
     assert done.returncode == 0, done.stderr
     path.chmod(0o644)
     return path

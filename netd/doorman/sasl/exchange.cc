@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// exchange - the process that runs one SASL exchange, from its first token to the end of its security layer.
+// exchange - the process that runs one SASL exchange, and its security layer if it gets one.
 #include "netd/doorman/sasl/exchange.h"
 
 #include <poll.h>
@@ -38,12 +38,10 @@ Exchange::Exchange(const Library& library, proto::sasl::ExchangeArgs terms, Uniq
     : library_(library),
       terms_(std::move(terms)),
       channel_(std::move(channel)),
-      deadline_(system_clock().now() + Milliseconds{library.config().exchange_timeout}),
       log_(fmt::format("exchange {}", terms_.exchange)) {}
 
 void Exchange::run() {
-    // Time that a library spends (Kerberos may ask name servers) is not seen by wait().
-    alarm(library_.config().exchange_timeout / 1000 + 2);
+    start_clock();
     std::optional<Conversation> conversation;
     while (auto call = receive_call()) {
         if (call->begin) {
@@ -57,6 +55,13 @@ void Exchange::run() {
         if (next == Next::over) return;
         if (next == Next::layer) return serve_layer(*conversation);
     }
+}
+
+void Exchange::start_clock() {
+    const Milliseconds patience{library_.config().exchange_timeout};
+    deadline_ = system_clock().now() + patience;
+    // Time that a library spends (Kerberos may ask name servers) is not seen by wait().
+    alarm(static_cast<unsigned>(patience.count() / 1000 + 2));
 }
 
 bool Exchange::wait(int fd, short events) const {
@@ -158,6 +163,7 @@ void Exchange::serve_layer(Conversation& conversation) {
     std::byte byte{};
     std::size_t size = 0;
     channel::ReceivedFds fds;
+    start_clock();
     // The gate first writes the last clear reply to the client, then sends the connection.
     channel::Outcome outcome = channel::Outcome::blocked;
     while (outcome == channel::Outcome::blocked && wait(clear_.get(), POLLIN))

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// exchange - the process that runs one SASL exchange, from its first token to the end of its security
-// layer.
+// exchange - the process that runs one SASL exchange, and its security layer if it gets one.
 //
 // Twins: BEGIN and GO_ON come from doorman (proto/exchange.x). The connection of a client whose mechanism
 //        encrypts comes from its gate (proto/sasl.x).
@@ -10,7 +9,8 @@
 //
 // Trust:  tokens are the client's; everything else on the channel is doorman's. Whatever is out of order or
 //         malformed ends the process: it has served one client and has nothing to lose.
-// Limits: one exchange, in exchange_timeout; a library that hangs is killed a second later.
+// Limits: one exchange, in exchange_timeout, and as long again until its connection comes; a library that
+//         hangs is killed two seconds later.
 // Owns:   the channel, and what comes after it.
 #pragma once
 
@@ -41,6 +41,7 @@ private:
     };
     enum class Next : unsigned char { go_on, layer, over };
 
+    void start_clock();
     // Waits until `fd` is ready for `events`, or the time is up: then false.
     [[nodiscard]] bool wait(int fd, short events) const;
     [[nodiscard]] std::optional<Call> receive_call();
@@ -53,7 +54,7 @@ private:
     const Library& library_;
     proto::sasl::ExchangeArgs terms_;
     UniqueFd channel_, clear_;
-    Instant deadline_;
+    Instant deadline_{};
     bool begun_ = false;
     Log log_;
 };

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// layer - the security layer of one client: between its TCP connection and the clear side, which a gate
-// serves.
+// layer - the security layer of one client, between its TCP connection and its gate.
 //
 //     client ══ TCP ══▶ decode ──▶ clear side ── gate
 //            ◀════════ encode ◀──

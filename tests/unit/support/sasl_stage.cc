@@ -8,12 +8,12 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 
-#include "libshared/base/clock.h"
 #include "libshared/rpc/error.h"
 #include "libshared/rpc/header.h"
 #include "netd/doorman/sasl/service.h"
@@ -120,6 +120,31 @@ Answer Visitor::receive() {
     answer.result = std::move(*result);
     answer.clear = std::move(packet.fd);
     return answer;
+}
+
+userdb::User make_user(const std::string& name, const std::string& password, std::vector<userdb::Hash> hashes,
+                       const std::string& digest_realm) {
+    userdb::User user;
+    user.name = name;
+    user.changed = 1700000000;
+    for (const userdb::Hash hash : hashes)
+        user.verifiers.push_back(*userdb::make_verifier(hash, password, userdb::k_iterations_min));
+    if (!digest_realm.empty()) user.digest = *userdb::make_digest_secret(name, digest_realm, password);
+    return user;
+}
+
+std::string make_users() {
+    using userdb::Hash;
+    auto users = userdb::Users::make_new();
+    users.set_iterations(userdb::k_iterations_min);
+    users.put(
+        make_user("alice", "open sesame", {Hash::sha1, Hash::sha256, Hash::sha512}, "host.example.org"));
+    users.put(make_user("bob", "builder", {Hash::sha256}));
+    return users.to_text();
+}
+
+double milliseconds_since(Instant start) {
+    return std::chrono::duration<double, std::milli>(system_clock().now() - start).count();
 }
 
 proto::config::SaslConfig make_config(std::vector<std::string> mechanisms) {

@@ -14,8 +14,10 @@
 #include <vector>
 
 #include "libshared/base/bytes.h"
+#include "libshared/base/clock.h"
 #include "libshared/base/fd.h"
 #include "libshared/channel/packet.h"
+#include "libshared/userdb/users.h"
 #include "proto/config.h"
 #include "proto/exchange.h"
 #include "proto/sasl.h"
@@ -82,6 +84,15 @@ private:
     pid_t pid_ = -1;
     std::uint64_t exchange_ = 0;
 };
+
+// A user whose password works with `hashes`, and with DIGEST-MD5 in `digest_realm` unless that is empty.
+userdb::User make_user(const std::string& name, const std::string& password, std::vector<userdb::Hash> hashes,
+                       const std::string& digest_realm = "");
+
+// A file of users: "alice", "open sesame", with everything, and "bob", "builder", with one verifier only.
+std::string make_users();
+
+double milliseconds_since(Instant start);
 
 // Settings with which SCRAM and a file of users work.
 proto::config::SaslConfig make_config(std::vector<std::string> mechanisms = {"SCRAM-SHA-256"});

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""kdc - a throwaway Kerberos realm: MIT's own KDC, in a directory of its own, on a port of the loopback address.
+"""kdc - a throwaway Kerberos realm: MIT's KDC in a directory of its own, on a port of the loopback address.
 
-Nothing of the machine's Kerberos is read or written: every program gets KRB5_CONFIG and KRB5_KDC_PROFILE. TCP only, so
-that the port is one port.
+Nothing of the machine's Kerberos is read or written: every program gets KRB5_CONFIG and KRB5_KDC_PROFILE. TCP
+only, so that the port is one port.
 """
 
 import os
@@ -75,7 +75,7 @@ def host_names():
 
 
 class Kdc:
-    """A realm with the service "libvirt" of this machine, whose keys are in `keytab`. Users come with login()."""
+    """A realm with the service "libvirt" of this machine, whose keys are in `keytab`. login() adds users."""
 
     def __init__(self, directory, realm=REALM):
         self.directory, self.realm, self.port = pathlib.Path(directory), realm, free_port()

@@ -176,8 +176,8 @@ class Suite:
         return Suite(directory, self.upstreams, settings)
 
     def add_policy(self, name, text):
-        """Write a file of the policy; in force from the next start on. Before the first one "10-local.toml" replaces
-        the file that `virtgate up` would write.
+        """Write a file of the policy; in force from the next start on. Before the first one "10-local.toml"
+        replaces the file that `virtgate up` would write.
         """
         policy = self.directory / "etc" / "policy.d"
         policy.mkdir(parents=True, exist_ok=True)

@@ -384,14 +384,16 @@ def tls_context(pki, certificate=None, newest=ssl.TLSVersion.TLSv1_3):
     return context
 
 
-def connect_tls(port, context, host="127.0.0.1", name="localhost", confirm=True, patience=PATIENCE):
+def connect_tls(
+    port, context, host="127.0.0.1", name="localhost", confirm=True, patience=PATIENCE, source=None
+):
     """A client behind a finished handshake; with confirm also behind the byte 0x01 that says the server
     accepts it.
 
     Raises Closed when the server closes instead of confirming. In TLS 1.3 the handshake itself can succeed
     for a client that the server refuses.
     """
-    sock = connect_tcp(port, host)
+    sock = connect_tcp(port, host, source)
     sock.settimeout(patience)
     try:
         wrapped = context.wrap_socket(sock, server_hostname=name)

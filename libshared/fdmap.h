@@ -17,9 +17,9 @@ inline constexpr int k_first_extra = 5;
 // Where a role's descriptor is not configured, /dev/null holds its place.
 inline constexpr int k_gate_tls_listener = 5;  // gate: the listening TCP socket for TLS, shared by all gates
 inline constexpr int k_gate_tcp_listener = 6;  // gate: the one without encryption
-inline constexpr int k_doorman_local_listener = 5;           // doorman: the listening UNIX socket
+inline constexpr int k_doorman_local_listener = 5;            // doorman: the listening UNIX socket
 inline constexpr int k_doorman_local_read_only_listener = 6;  // doorman: the one for those who only read
-inline constexpr int k_keeper_key = 5;         // keeper: the private key's file, open for reading
-inline constexpr int k_policy_result = 5;      // policy compiler: the memory file to write the table to
+inline constexpr int k_keeper_key = 5;     // keeper: the private key's file, open for reading
+inline constexpr int k_policy_result = 5;  // policy compiler: the memory file to write the table to
 
 }  // namespace virtgate::fdmap

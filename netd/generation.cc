@@ -37,7 +37,8 @@ PeerRole peer_role(Role role) noexcept {
 
 // A copy of a listener for a child; /dev/null where there is none.
 Result<UniqueFd> copy_of(int listener) {
-    UniqueFd copy{listener >= 0 ? fcntl(listener, F_DUPFD_CLOEXEC, 0) : open("/dev/null", O_RDONLY | O_CLOEXEC)};
+    UniqueFd copy{listener >= 0 ? fcntl(listener, F_DUPFD_CLOEXEC, 0)
+                                : open("/dev/null", O_RDONLY | O_CLOEXEC)};
     if (!copy) return system_fault(errno, "cannot copy a listener");
     return copy;
 }

@@ -31,8 +31,8 @@ namespace virtgate::netd {
 
 // What all generations share. It outlives them.
 struct Ground {
-    std::string directory;  // where the children's executables are
-    Listener tls, tcp;                             // the second may be empty
+    std::string directory;                          // where the children's executables are
+    Listener tls, tcp;                              // the second may be empty
     channel::LocalListener local, local_read_only;  // may be empty
     std::map<Role, spawn::User> users;  // as whom they run; without an entry: as the supervisor itself
 };

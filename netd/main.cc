@@ -45,7 +45,8 @@ void raise_descriptor_limit() {
 
 Result<channel::LocalListener> open_local(const std::string& path, unsigned mode, const std::string& group) {
     constexpr int k_backlog = 128;
-    channel::LocalListener::Options options{.type = SOCK_STREAM, .mode = mode, .backlog = k_backlog, .group = {}};
+    channel::LocalListener::Options options{
+        .type = SOCK_STREAM, .mode = mode, .backlog = k_backlog, .group = {}};
     if (!group.empty()) {
         errno = 0;
         const ::group* entry = getgrnam(group.c_str());
@@ -71,7 +72,8 @@ Result<netd::Ground> make_ground(const netd::Settings& settings) {
     if (!local) return tl::unexpected(local.error());
     ground.local = std::move(*local);
     if (settings.local.read_only_path.empty()) return ground;
-    auto read_only = open_local(settings.local.read_only_path, settings.local.read_only_mode, settings.local.group);
+    auto read_only =
+        open_local(settings.local.read_only_path, settings.local.read_only_mode, settings.local.group);
     if (!read_only) return tl::unexpected(read_only.error());
     ground.local_read_only = std::move(*read_only);
     return ground;

@@ -40,8 +40,8 @@ constexpr std::size_t k_socket_path_max = 107;
 constexpr std::uint32_t k_processes_max = 4096;
 // Mechanisms that a server can be asked to have; ANONYMOUS and those that give the server a password without need
 // are not among them, PLAIN is for those who must.
-constexpr std::string_view k_mechanisms[] = {"SCRAM-SHA-256", "SCRAM-SHA-512", "SCRAM-SHA-1", "GSSAPI", "DIGEST-MD5",
-                                             "PLAIN"};
+constexpr std::string_view k_mechanisms[] = {"SCRAM-SHA-256", "SCRAM-SHA-512", "SCRAM-SHA-1",
+                                             "GSSAPI",        "DIGEST-MD5",    "PLAIN"};
 
 unsigned count_cores() noexcept {
     cpu_set_t set;
@@ -111,9 +111,10 @@ void read_tcp(config::Section tcp, Settings& settings) {
     read_address(tcp, k_tcp_port, settings.tcp);
     if (const std::string mode = tcp.text("authentication", "sasl"); mode != "sasl")
         tcp.refuse("authentication",
-                   mode == "none" ? "a TCP listener without authentication would give everybody on the network the "
-                                    "rights of its clients: \"authentication\" has to be \"sasl\""
-                                  : "\"authentication\" of plain TCP has to be \"sasl\"");
+                   mode == "none"
+                       ? "a TCP listener without authentication would give everybody on the network the "
+                         "rights of its clients: \"authentication\" has to be \"sasl\""
+                       : "\"authentication\" of plain TCP has to be \"sasl\"");
     settings.sasl.min_layer =
         static_cast<std::uint32_t>(tcp.integer("min_strength", k_layer_min, k_layer_min, 1024));
     settings.tcp.login = is_on ? LoginMode::login_sasl : LoginMode::login_off;
@@ -152,9 +153,10 @@ void read_sasl(config::Section section, Settings& settings) {
                                                  proto::config::k_mechanism_names_max));
     for (const std::string& name : sasl.mechanisms)
         if (std::find(std::begin(k_mechanisms), std::end(k_mechanisms), name) == std::end(k_mechanisms))
-            section.refuse("mechanisms",
-                           fmt::format("\"{}\" is no mechanism that virtgate knows{}", escape(name, 64),
-                                       did_you_mean(name, {std::begin(k_mechanisms), std::end(k_mechanisms)})));
+            section.refuse(
+                "mechanisms",
+                fmt::format("\"{}\" is no mechanism that virtgate knows{}", escape(name, 64),
+                            did_you_mean(name, {std::begin(k_mechanisms), std::end(k_mechanisms)})));
     sasl.sasldb = read_path(section, "sasldb", "");
     // One or the other: virtgate-sasl refuses both.
     sasl.users = read_path(section, "users", sasl.sasldb.empty() ? VIRTGATE_SYSCONFDIR "/users" : "");
@@ -237,7 +239,9 @@ Result<Settings> read_settings(const std::string& path) {
 }
 
 bool Settings::needs_sasl() const noexcept {
-    const auto asks = [](LoginMode mode) { return mode != LoginMode::login_off && mode != LoginMode::login_direct; };
+    const auto asks = [](LoginMode mode) {
+        return mode != LoginMode::login_off && mode != LoginMode::login_direct;
+    };
     return asks(tls.login) || asks(tcp.login) || asks(local.login);
 }
 

@@ -45,8 +45,7 @@ Result<LocalListener> LocalListener::open(const std::string& path, const Options
     listener.socket_ = make_socket(options.type);
     if (!listener.socket_) return system_fault(errno, "cannot make a socket");
     const mode_t old = umask(0777 & ~options.mode);
-    const int bound =
-        bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+    const int bound = bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
     const int number = errno;
     umask(old);
     if (bound != 0) return system_fault(number, "cannot bind " + path);

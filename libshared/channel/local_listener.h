@@ -20,8 +20,8 @@ namespace virtgate::channel {
 class LocalListener {
 public:
     struct Options {
-        int type = 0;      // SOCK_STREAM or SOCK_SEQPACKET
-        mode_t mode = 0;   // of the name: who may connect needs w
+        int type = 0;     // SOCK_STREAM or SOCK_SEQPACKET
+        mode_t mode = 0;  // of the name: who may connect needs w
         int backlog = 0;
         std::optional<gid_t> group{};  // to give the name to
     };

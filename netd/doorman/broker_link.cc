@@ -133,7 +133,8 @@ void BrokerLink::on_message(rpc::Control::Message& message) noexcept {
     const Question question = std::move(at->second);
     questions_.erase(at);
     if (message.header.status == rpc::Status::error) {
-        answer(question, nullptr, {}, rpc::read_error_text(message.payload), rpc::read_error_code(message.payload));
+        answer(question, nullptr, {}, rpc::read_error_text(message.payload),
+               rpc::read_error_code(message.payload));
     } else if (question.procedure == broker::Procedure::revoke) {
         const auto ended = proto::decode<broker::RevokeRet>(message.payload);
         if (ended && ended->sessions != 0)
@@ -161,7 +162,8 @@ void BrokerLink::on_closed(std::string_view why) noexcept {
         }
     }
     if (!questions_.empty()) retry_timer_->start(retry_);
-    for (const Question& question : lost) answer(question, nullptr, {}, "the broker has ended", rpc::k_code_internal);
+    for (const Question& question : lost)
+        answer(question, nullptr, {}, "the broker has ended", rpc::k_code_internal);
 }
 
 void BrokerLink::on_retry() noexcept {
@@ -182,7 +184,8 @@ void BrokerLink::on_sweep() noexcept {
         }
     }
     if (!questions_.empty()) sweep_timer_->start(k_sweep);
-    for (const Question& question : late) answer(question, nullptr, {}, "the broker does not answer", rpc::k_code_internal);
+    for (const Question& question : late)
+        answer(question, nullptr, {}, "the broker does not answer", rpc::k_code_internal);
 }
 
 void BrokerLink::answer(const Question& question, const proto::who::SessionGrant* grant, UniqueFd session,

@@ -23,7 +23,9 @@ rpc::Header make_call(Procedure procedure, std::uint32_t serial) noexcept {
 std::string join(const std::vector<std::string>& names) { return fmt::format("{}", fmt::join(names, ",")); }
 
 // As libvirt's own daemons put them: a client picks the first that it knows.
-door::Visit describe(const Visit& visit) { return {.id = visit.id(), .mechanisms = join(visit.mechanisms())}; }
+door::Visit describe(const Visit& visit) {
+    return {.id = visit.id(), .mechanisms = join(visit.mechanisms())};
+}
 
 }  // namespace
 
@@ -34,9 +36,9 @@ Desk::Desk(const DeskTools& tools, std::uint32_t gate, UniqueFd channel, loop::T
       log_(fmt::format("gate-{}", gate)),
       local_tickets_(k_first_local),
       sweep_(tools.visit.loop.timer(loop::to<&Desk::on_sweep>(*this))) {
-    channel_ = std::make_unique<rpc::Control>(tools_.visit.loop, std::move(channel), 0,
-                                              loop::to<&Desk::on_message>(*this),
-                                              loop::to<&Desk::on_closed>(*this));
+    channel_ =
+        std::make_unique<rpc::Control>(tools_.visit.loop, std::move(channel), 0,
+                                       loop::to<&Desk::on_message>(*this), loop::to<&Desk::on_closed>(*this));
 }
 
 void Desk::on_message(rpc::Control::Message& message) noexcept {
@@ -75,14 +77,16 @@ template <class Answer>
 void Desk::send_reply(const rpc::Header& call, const Answer& answer, std::span<const int> fds) {
     const auto payload = proto::encode(answer, rpc::Control::k_payload_max);
     require(payload.has_value(), "an answer that does not fit its message");
-    if (const auto sent = channel_->send_reply(call, *payload, fds); !sent) log_.warning("{}", sent.error().text);
+    if (const auto sent = channel_->send_reply(call, *payload, fds); !sent)
+        log_.warning("{}", sent.error().text);
 }
 
 void Desk::send_arrival(const door::ArriveArgs& arrival, std::span<const int> fds) {
     const auto payload = proto::encode(arrival, rpc::Control::k_payload_max);
     require(payload.has_value(), "an arrival that does not fit its message");
     const auto message = rpc::make_message(door::k_program, door::k_version, Procedure::arrive);
-    if (const auto sent = channel_->send(message, *payload, fds); !sent) log_.warning("{}", sent.error().text);
+    if (const auto sent = channel_->send(message, *payload, fds); !sent)
+        log_.warning("{}", sent.error().text);
 }
 
 void Desk::serve_nonces(const rpc::Header& call) {
@@ -116,9 +120,12 @@ void Desk::serve_enter(const rpc::Header& call, ByteView payload) {
     if (!client) return hang_up(fmt::format("its client has a {}", to_text(client.error())));
     if (open_.contains(call.serial)) return hang_up("it used a serial twice");
     const bool is_tls = client->listener == "tls";
-    const LoginMode mode = is_tls ? tools_.tls : client->listener == "tcp" ? tools_.tcp : LoginMode::login_off;
+    const LoginMode mode = is_tls                      ? tools_.tls
+                           : client->listener == "tcp" ? tools_.tcp
+                                                       : LoginMode::login_off;
     // Without a certificate there is only the way through SASL; and only TLS encrypts.
-    if ((mode != LoginMode::login_sasl && mode != LoginMode::login_either) || is_tls != (client->strength != 0))
+    if ((mode != LoginMode::login_sasl && mode != LoginMode::login_either) ||
+        is_tls != (client->strength != 0))
         return hang_up("it lets in a client that has to show something first");
     Open admission{.client = fmt::format("{} port {}", escape(client->source, 64), client->source_port),
                    .presented = is_tls ? "no certificate" : "plain TCP",
@@ -146,8 +153,8 @@ bool Desk::judge(LoginMode mode, std::uint64_t ticket, Open admission) {
 }
 
 void Desk::go_in(std::uint64_t ticket, Open admission) {
-    if (const auto asked = tools_.visit.broker.ask_open_session(admission.who, ticket,
-                                                                loop::to<&Desk::on_answer>(*this));
+    if (const auto asked =
+            tools_.visit.broker.ask_open_session(admission.who, ticket, loop::to<&Desk::on_answer>(*this));
         !asked)
         return refuse(ticket, admission, asked.error().text);
     open_.emplace(ticket, std::move(admission));
@@ -186,7 +193,8 @@ void Desk::log_in(std::uint64_t ticket, Open admission) {
     const std::uint64_t id = ++last_visit_;
     VisitOwner& self = *this;
     auto visit = std::make_unique<Visit>(tools_.visit, self, id, std::move(admission.who), admission.client);
-    if (visit->mechanisms().empty()) return refuse(ticket, admission, "there is no SASL mechanism that it could use");
+    if (visit->mechanisms().empty())
+        return refuse(ticket, admission, "there is no SASL mechanism that it could use");
     if (!sweep_->running()) sweep_->start(k_sweep);
     if (ticket >= k_first_local) {
         const int connection = admission.connection.get();
@@ -209,8 +217,9 @@ void Desk::refuse(std::uint64_t ticket, const Open& admission, std::string_view 
     const std::string why = escape(rule, 512);
     log_.info("client refused: {}, {}: {}", admission.client, admission.presented, why);
     if (ticket >= k_first_local) return;  // its connection is closed
-    const auto procedure = admission.who.certificate || admission.presented.starts_with('"') ? Procedure::admit
-                                                                                            : Procedure::enter;
+    const auto procedure = admission.who.certificate || admission.presented.starts_with('"')
+                               ? Procedure::admit
+                               : Procedure::enter;
     if (const auto sent = channel_->send_error(make_call(procedure, static_cast<std::uint32_t>(ticket)),
                                                rpc::k_code_auth_failed, why);
         !sent)
@@ -225,7 +234,8 @@ void Desk::receive_local(proto::who::Who who, UniqueFd client, std::string name)
     admission.who.local_counts = tools_.local != LoginMode::login_sasl;
     if (open_.size() >= k_local_max) return refuse(++local_tickets_, admission, "too many clients at a time");
     if (tools_.local == LoginMode::login_sasl) return log_in(++local_tickets_, std::move(admission));
-    require(judge(tools_.local, ++local_tickets_, std::move(admission)), "a client of a socket that does not exist");
+    require(judge(tools_.local, ++local_tickets_, std::move(admission)),
+            "a client of a socket that does not exist");
 }
 
 // Only the gate that a visit was made for can name it.
@@ -256,7 +266,8 @@ void Desk::on_token(Visit& visit, std::optional<door::Token> token) noexcept {
 void Desk::on_granted(Visit& visit, std::optional<door::Token> token, BrokerAnswer& answer,
                       UniqueFd layer) noexcept {
     const int fds[] = {answer.session.get(), layer.get()};
-    send_reply(visit.question, door::StepRet{.complete = true, .data = std::move(token), .grant = *answer.grant},
+    send_reply(visit.question,
+               door::StepRet{.complete = true, .data = std::move(token), .grant = *answer.grant},
                std::span(fds, layer ? 2 : 1));
     visits_.erase(visit.id());
 }
@@ -272,7 +283,8 @@ void Desk::on_refused(Visit& visit, bool again) noexcept {
 // Visits that last too long: their gate should have ended them.
 void Desk::on_sweep() noexcept {
     const Instant now = tools_.visit.loop.clock().now();
-    std::erase_if(visits_, [&](const auto& each) { return now - each.second->since() >= tools_.login + k_sweep; });
+    std::erase_if(visits_,
+                  [&](const auto& each) { return now - each.second->since() >= tools_.login + k_sweep; });
     if (!visits_.empty()) sweep_->start(k_sweep);
 }
 

@@ -29,12 +29,14 @@ Result<std::string> normalise_address(std::string_view address) {
     return std::string(inet_ntop(AF_INET6, &v6, text.data(), text.size()));
 }
 
-Result<Examiner> Examiner::make(const proto::config::DoormanConfig& config, std::vector<std::string>& warnings) {
+Result<Examiner> Examiner::make(const proto::config::DoormanConfig& config,
+                                std::vector<std::string>& warnings) {
     auto loaded = Authorities::load(config.authorities, config.revoked);
     if (!loaded)
-        return wrap(loaded.error(), config.revoked_file.empty()
-                                        ? config.authorities_file
-                                        : fmt::format("{} and {}", config.authorities_file, config.revoked_file));
+        return wrap(loaded.error(),
+                    config.revoked_file.empty()
+                        ? config.authorities_file
+                        : fmt::format("{} and {}", config.authorities_file, config.revoked_file));
     if (const auto done = judge_own(config.certificate, *loaded, warnings); !done)
         return wrap(done.error(), fmt::format("the server certificate {}", config.certificate_file));
     auto own = all_certificates(config.certificate);

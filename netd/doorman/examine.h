@@ -29,7 +29,8 @@ class Examiner {
 public:
     // The files of `config` are judged, too. `warnings` gets what is odd about the server's own certificate.
     // Error: system's fault, with the name of the file.
-    static Result<Examiner> make(const proto::config::DoormanConfig& config, std::vector<std::string>& warnings);
+    static Result<Examiner> make(const proto::config::DoormanConfig& config,
+                                 std::vector<std::string>& warnings);
 
     // Everything that the revocation lists name.
     [[nodiscard]] const std::vector<proto::who::CertificateId>& revoked() const noexcept {

@@ -66,8 +66,11 @@ Result<proto::who::LocalFacts> read_peer(int socket) {
     socklen_t size = sizeof peer;
     if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
         return system_fault(errno, "the kernel does not say who connected");
-    proto::who::LocalFacts facts{
-        .uid = peer.uid, .gid = peer.gid, .groups = {}, .pid = static_cast<std::uint32_t>(peer.pid), .start_time = 0};
+    proto::who::LocalFacts facts{.uid = peer.uid,
+                                 .gid = peer.gid,
+                                 .groups = {},
+                                 .pid = static_cast<std::uint32_t>(peer.pid),
+                                 .start_time = 0};
     std::array<gid_t, proto::who::k_local_groups_max> groups;
     size = sizeof groups;
     // Who is in more groups than that has none here: a part of them would be a guess.
@@ -82,8 +85,7 @@ LocalDoor::LocalDoor(loop::Loop& loop, UniqueFd listener, UniqueFd read_only_lis
       read_only_listener_(std::move(read_only_listener)),
       on_client_(on_client),
       again_(loop.timer(loop::to<&LocalDoor::on_again>(*this))) {
-    if (listener_)
-        watch_ = loop.watch(listener_.get(), Want::read, loop::to<&LocalDoor::on_listener>(*this));
+    if (listener_) watch_ = loop.watch(listener_.get(), Want::read, loop::to<&LocalDoor::on_listener>(*this));
     if (read_only_listener_)
         read_only_watch_ = loop.watch(read_only_listener_.get(), Want::read,
                                       loop::to<&LocalDoor::on_read_only_listener>(*this));

@@ -47,7 +47,8 @@ int main() {
         if (is_socket(fdmap::k_doorman_local_read_only_listener))
             listeners.read_only = UniqueFd(fdmap::k_doorman_local_read_only_listener);
     }
-    netd::doorman::Service service(*loop, UniqueFd(fdmap::k_control), *examiner, *config, std::move(listeners));
+    netd::doorman::Service service(*loop, UniqueFd(fdmap::k_control), *examiner, *config,
+                                   std::move(listeners));
     if (const auto done = service.report_ready(); !done) return fail(done.error(), spawn::k_exit_system);
     loop->run();
     return service.status();

@@ -20,9 +20,9 @@ rpc::Header mechanisms_call() noexcept {
 }  // namespace
 
 void SaslLink::adopt(UniqueFd channel) {
-    channel_ = std::make_unique<rpc::Control>(loop_, std::move(channel), 0,
-                                              loop::to<&SaslLink::on_message>(*this),
-                                              loop::to<&SaslLink::on_closed>(*this));
+    channel_ =
+        std::make_unique<rpc::Control>(loop_, std::move(channel), 0, loop::to<&SaslLink::on_message>(*this),
+                                       loop::to<&SaslLink::on_closed>(*this));
     if (const auto sent = channel_->send(mechanisms_call(), {}); !sent) log_.error("{}", sent.error().text);
 }
 

@@ -25,8 +25,8 @@ public:
         UniqueFd local, read_only;
     };
     // Serves until the supervisor's channel `parent` is closed; then stops `loop`. `examiner` outlives it.
-    Service(loop::Loop& loop, UniqueFd parent, const Examiner& examiner, const proto::config::DoormanConfig& config,
-            Listeners listeners);
+    Service(loop::Loop& loop, UniqueFd parent, const Examiner& examiner,
+            const proto::config::DoormanConfig& config, Listeners listeners);
 
     // Tells the supervisor that doorman serves, as soon as it does. Error: the channel is closed.
     Done report_ready();

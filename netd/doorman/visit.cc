@@ -129,7 +129,8 @@ void Visit::take_answer(exchange::ExchangeRet& answer, channel::ReceivedFds& fds
     who.login = {.mechanism = mechanism_, .name = user_};
     if (has_layer) who.strength = answer.strength;
     state_ = State::admitting;
-    if (const auto asked = tools_.broker.ask_open_session(who, id_, loop::to<&Visit::on_answer>(*this)); !asked)
+    if (const auto asked = tools_.broker.ask_open_session(who, id_, loop::to<&Visit::on_answer>(*this));
+        !asked)
         fail(asked.error().text, false);
 }
 

@@ -191,7 +191,8 @@ Result<std::vector<ByteVector>> all_certificates(std::string_view pem) {
     gnutls_x509_crt_t* list = nullptr;
     unsigned count = 0;
     const gnutls_datum_t input = to_datum(pem);
-    if (const int code = gnutls_x509_crt_list_import2(&list, &count, &input, GNUTLS_X509_FMT_PEM, 0); code < 0)
+    if (const int code = gnutls_x509_crt_list_import2(&list, &count, &input, GNUTLS_X509_FMT_PEM, 0);
+        code < 0)
         return gnutls_fault(code, "the server's certificate cannot be read");
     const std::unique_ptr<gnutls_x509_crt_t, FreeArray> array(list);
     std::vector<X509Certificate> certificates;

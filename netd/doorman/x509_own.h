@@ -15,6 +15,7 @@ namespace virtgate::netd::doorman {
 // is no CA's and has a name. `warnings` gets what libvirt's clients are known to refuse: a key usage without
 // digitalSignature or keyEncipherment, a purpose without serverAuth, a chain that does not end at `authorities`.
 // Error: system's fault, with the rule.
-Done judge_own(std::string_view certificates, const Authorities& authorities, std::vector<std::string>& warnings);
+Done judge_own(std::string_view certificates, const Authorities& authorities,
+               std::vector<std::string>& warnings);
 
 }  // namespace virtgate::netd::doorman

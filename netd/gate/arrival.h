@@ -15,8 +15,8 @@ public:
     enum class Kind : unsigned char { tls, tcp, local };
 
     // A client that was accepted here.
-    Arrival(Front& front, Kind kind, UniqueFd socket, std::string name, std::string address, std::uint16_t port,
-            Sources::Place place);
+    Arrival(Front& front, Kind kind, UniqueFd socket, std::string name, std::string address,
+            std::uint16_t port, Sources::Place place);
     // A client of a UNIX socket that has to log in.
     Arrival(Front& front, UniqueFd socket, std::string name, Sources::Place place, proto::door::Visit visit);
 

@@ -59,9 +59,9 @@ void Door::adopt(UniqueFd channel) {
     if (channel_) on_closed("it was replaced");
     // Nonces belong to the channel on which they came.
     nonces_.clear();
-    channel_ = std::make_unique<rpc::Control>(loop_, std::move(channel), k_descriptors_max,
-                                              loop::to<&Door::on_message>(*this),
-                                              loop::to<&Door::on_closed>(*this));
+    channel_ =
+        std::make_unique<rpc::Control>(loop_, std::move(channel), k_descriptors_max,
+                                       loop::to<&Door::on_message>(*this), loop::to<&Door::on_closed>(*this));
     ask_nonces();
 }
 
@@ -154,8 +154,7 @@ void Door::on_nonces(const rpc::Control::Message& message) {
 
 void Door::on_answer(rpc::Control::Message& message) {
     const auto at = questions_.find(message.header.serial);
-    if (at == questions_.end() ||
-        static_cast<Procedure>(message.header.procedure) != at->second.procedure)
+    if (at == questions_.end() || static_cast<Procedure>(message.header.procedure) != at->second.procedure)
         return log_.error("doorman answered a question that is not open");
     const Question question = at->second;
     questions_.erase(at);

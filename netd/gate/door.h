@@ -31,8 +31,8 @@ public:
         enum class Kind : unsigned char {
             refused,  // `why_not`, and `again`: the client may try once more
             granted,  // the client is in: `grant`, `session`; from START and STEP also `token` and perhaps `layer`
-            visit,    // the client has to log in: `visit`
-            token,    // the exchange goes on: `token`
+            visit,  // the client has to log in: `visit`
+            token,  // the exchange goes on: `token`
         };
         Kind kind = Kind::refused;
         proto::who::SessionGrant grant{};
@@ -97,7 +97,7 @@ private:
     loop::Target<> nonces_came_;
     std::unique_ptr<rpc::Control> channel_;
     std::vector<TlsConnection::Random> nonces_;
-    std::uint32_t nonces_serial_ = 0;        // of the open question for nonces, or 0
+    std::uint32_t nonces_serial_ = 0;       // of the open question for nonces, or 0
     std::map<Ticket, Question> questions_;  // by serial
 };
 

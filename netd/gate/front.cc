@@ -26,7 +26,7 @@ constexpr int k_accepts_per_turn = 16;
 // How long to stop accepting when there is no room: room comes from another thread, or from the system.
 constexpr Milliseconds k_accept_pause{100};
 // So many arrivals at a time are a crowd; of one that has gone, a small part may be left.
-constexpr std::size_t k_crowd = 1024, k_rest_of_crowd = 8;
+constexpr std::size_t k_crowd = 256, k_rest_of_crowd = 8;
 
 struct Address {
     std::string text;

@@ -116,8 +116,9 @@ void Login::take_call(const Header& call, ByteView payload) {
         switch (static_cast<Procedure>(call.procedure)) {
             case Procedure::auth_list: {
                 if (!payload.empty()) return end("bytes behind a call without arguments");
-                constexpr std::array<std::byte, 8> k_one_sasl{std::byte{0}, std::byte{0}, std::byte{0}, std::byte{1},
-                                                              std::byte{0}, std::byte{0}, std::byte{0}, std::byte{1}};
+                constexpr std::array<std::byte, 8> k_one_sasl{std::byte{0}, std::byte{0}, std::byte{0},
+                                                              std::byte{1}, std::byte{0}, std::byte{0},
+                                                              std::byte{0}, std::byte{1}};
                 if (++mistakes_ > k_mistakes_max) return end("too many calls that lead to nothing");
                 return send(rpc::make_frame(rpc::reply_to(call), k_one_sasl));
             }

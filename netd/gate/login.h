@@ -25,14 +25,16 @@ public:
     static constexpr std::size_t k_small = 4096;
     static constexpr std::size_t k_memory_max = std::size_t{32} << 20;
     // libvirt's tokens travel with four bytes for each.
-    static constexpr std::size_t k_frame_max = rpc::k_frame_min + 2048 + 4 * std::size_t{proto::door::k_token_max};
+    static constexpr std::size_t k_frame_max =
+        rpc::k_frame_min + 2048 + 4 * std::size_t{proto::door::k_token_max};
     static constexpr unsigned k_mistakes_max = 16;
 
     enum class State : unsigned char { reading, asking, leaving, admitted, over };
 
     // `memory`: bytes of long frames that all logins hold together. `changed` is called when doorman's answer has
     // moved it to another state. Door and connection have to outlive it.
-    Login(Connection& connection, Door& door, proto::door::Visit visit, std::size_t& memory, loop::Target<> changed);
+    Login(Connection& connection, Door& door, proto::door::Visit visit, std::size_t& memory,
+          loop::Target<> changed);
     ~Login();
     Login(const Login&) = delete;
     Login& operator=(const Login&) = delete;

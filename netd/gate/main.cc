@@ -59,8 +59,8 @@ int serve(const proto::config::GateConfig& config) {
     const auto front_loop = loop::make_event_loop();
     const bool has_tcp = config.tcp != proto::config::LoginMode::login_off;
     Front front(*front_loop, settings, **credentials, signer,
-                {.tls = fdmap::k_gate_tls_listener, .tcp = has_tcp ? fdmap::k_gate_tcp_listener : -1}, live, sources,
-                sessions.arrivals());
+                {.tls = fdmap::k_gate_tls_listener, .tcp = has_tcp ? fdmap::k_gate_tcp_listener : -1}, live,
+                sources, sessions.arrivals());
     Parent parent(*front_loop, UniqueFd{fdmap::k_control}, front, signer, live);
     front_loop->run();
     // What is left ends with the process: sessions that a lost supervisor leaves behind are cut like by a crash.

@@ -78,7 +78,8 @@ bool Session::worker_waits() const noexcept {
 }
 
 bool Session::must_pause() const noexcept {
-    return (with_descriptors_ && with_descriptors_->vetted) || to_worker_.size() >= k_parked_to_worker_max || ledger_.calls() >= settings_.calls_in_flight ||
+    return (with_descriptors_ && with_descriptors_->vetted) || to_worker_.size() >= k_parked_to_worker_max ||
+           ledger_.calls() >= settings_.calls_in_flight ||
            to_client_.size() + inserted_.size() >= k_waiting_to_client_max;
 }
 

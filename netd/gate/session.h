@@ -120,10 +120,10 @@ private:
     rpc::Cutter from_worker_{rpc::k_frame_max};
     const proto::ProcedureInfo* calling_ = nullptr;  // of the call that from_client_ is collecting
     std::size_t judged_ = 0;                         // bytes of a partial call that were found good so far
-    ByteVector parked_;                  // input that was read and not looked at yet, while paused
-    ByteVector to_worker_;               // vetted bytes that the worker's socket did not take yet
-    ByteVector to_client_;               // bytes that wait behind those in the connection
-    ByteVector inserted_;                // own frames that wait for the end of a worker's frame
+    ByteVector parked_;     // input that was read and not looked at yet, while paused
+    ByteVector to_worker_;  // vetted bytes that the worker's socket did not take yet
+    ByteVector to_client_;  // bytes that wait behind those in the connection
+    ByteVector inserted_;   // own frames that wait for the end of a worker's frame
     // A call with descriptors, from its frame until the worker has it. They come behind it, one byte each.
     struct WithDescriptors {
         ByteVector frame;
@@ -133,9 +133,9 @@ private:
     };
     std::unique_ptr<WithDescriptors> with_descriptors_;
     channel::ReceivedFds from_worker_fds_;  // of the packet that is being looked at
-    MutableBytes worker_run_{};          // adjacent vetted bytes of this turn, to leave as one packet
-    MutableBytes client_run_{};          // the same in the other direction
-    std::size_t client_frame_left_ = 0;  // bytes of the frame that was begun towards the client
+    MutableBytes worker_run_{};             // adjacent vetted bytes of this turn, to leave as one packet
+    MutableBytes client_run_{};             // the same in the other direction
+    std::size_t client_frame_left_ = 0;     // bytes of the frame that was begun towards the client
     std::uint64_t refused_ = 0;
     bool paused_ = false;
     bool frame_open_ = false;  // the client has got a part of a frame

@@ -96,9 +96,11 @@ void Session::pass_descriptors_to_client(const Cut& cut) {
     const std::uint32_t count = load_be32(frame.data() + k_count_at);
     const OpenCall* call = ledger_.find_call(key_of(cut.header));
     const proto::ProcedureInfo& procedure = *call->procedure;
-    if (count != from_worker_fds_.count() || count < procedure.fds_reply_min || count > procedure.fds_reply_max)
+    if (count != from_worker_fds_.count() || count < procedure.fds_reply_min ||
+        count > procedure.fds_reply_max)
         return worker_broke_rules("a reply with another number of descriptors than it should have");
-    const Ruling ruling = vet_answer_payload(cut.header, rights_, ledger_, cut.bytes.subspan(k_count_at + k_count_size));
+    const Ruling ruling =
+        vet_answer_payload(cut.header, rights_, ledger_, cut.bytes.subspan(k_count_at + k_count_size));
     if (ruling.action != Action::forward) return worker_broke_rules(ruling.text);
     std::vector<UniqueFd> descriptors;
     for (std::size_t i = 0; i < count; ++i) descriptors.push_back(from_worker_fds_.take(i));

@@ -43,7 +43,8 @@ void Session::read_worker() {
         take_answers(buffer.first(size));
         if (from_worker_fds_.count() != 0) {
             from_worker_fds_.clear();
-            if (state_ == State::serving) return worker_broke_rules("descriptors without a reply to carry them");
+            if (state_ == State::serving)
+                return worker_broke_rules("descriptors without a reply to carry them");
         }
         if (size < k_bulk_packet) return;
     }

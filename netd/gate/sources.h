@@ -38,7 +38,9 @@ public:
     public:
         Place() = default;
         Place(Place&& other) noexcept
-            : sources_(std::exchange(other.sources_, nullptr)), key_(other.key_), arriving_(other.arriving_) {}
+            : sources_(std::exchange(other.sources_, nullptr)),
+              key_(other.key_),
+              arriving_(other.arriving_) {}
         Place& operator=(Place&& other) noexcept;
         ~Place() { leave(); }
         // It is let in.

@@ -53,7 +53,8 @@ Ruling vet_call_header(const Header& header, std::size_t frame_size, const Progr
         return refuse(fmt::format("{} passes file descriptors, which this transport cannot", procedure->name),
                       rpc::k_code_no_support);
     if (header.type == Type::call && procedure->fds_call_min != 0)
-        return refuse(fmt::format("{} needs file descriptors", procedure->name), rpc::k_code_invalid_argument);
+        return refuse(fmt::format("{} needs file descriptors", procedure->name),
+                      rpc::k_code_invalid_argument);
     if (frame_size - rpc::k_frame_min > procedure->args_max) {
         // Bytes behind the arguments are a second reading of the frame; for a call without arguments that is clear
         // from the header alone.
@@ -128,7 +129,8 @@ Ruling vet_descriptor_call(const Header& header, std::size_t frame_size, std::ui
                            const Rights& rights, const Ledger& ledger) {
     const ProgramInfo* program = rights.find(header.program, header.version);
     if (program == nullptr)
-        return refuse(fmt::format("Cannot find program {} version {}", static_cast<std::int32_t>(header.program),
+        return refuse(fmt::format("Cannot find program {} version {}",
+                                  static_cast<std::int32_t>(header.program),
                                   static_cast<std::int32_t>(header.version)));
     Ruling ruling = vet_call_header(header, frame_size - k_count_size, *program, rights, ledger, true);
     if (ruling.action != Action::whole) return ruling;
@@ -207,7 +209,8 @@ Ruling vet_answer_header(const Header& header, std::size_t frame_size, const Rig
         case Type::reply_with_fds: {
             if (!fds_allowed) return close("file descriptors on a transport that cannot carry them");
             const OpenCall* call = ledger.find_call(key_of(header));
-            if (call == nullptr || header.status != Status::ok) return close("a reply to a call that is not open");
+            if (call == nullptr || header.status != Status::ok)
+                return close("a reply to a call that is not open");
             if (frame_size < rpc::k_frame_min + k_count_size ||
                 frame_size - rpc::k_frame_min - k_count_size > call->procedure->ret_max)
                 return close(fmt::format("a reply to {} of an impossible length", call->procedure->name));

@@ -40,8 +40,8 @@ struct Ruling {
                                 const Ledger& ledger, bool fds_allowed);
 
 // Judges a complete call with `count` descriptors. Action::whole: its payload comes next.
-[[nodiscard]] Ruling vet_descriptor_call(const rpc::Header& header, std::size_t frame_size, std::uint32_t count,
-                                         const Rights& rights, const Ledger& ledger);
+[[nodiscard]] Ruling vet_descriptor_call(const rpc::Header& header, std::size_t frame_size,
+                                         std::uint32_t count, const Rights& rights, const Ledger& ledger);
 
 // Judges the payload of a call that vet_header() let pass with `procedure`, and makes it canonical. With
 // Extent::prefix `payload` is only its beginning: Action::whole then means that nothing is wrong so far.

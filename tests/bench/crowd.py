@@ -17,11 +17,12 @@ import ssl
 import time
 
 from servers import BenchError
-from vgtest import wire
+from vgtest import sasl, wire
 
 ADDRESS = "127.0.0.1"
 DRIP = 0.5  # seconds between two bytes
 REDIAL = 1.0  # seconds until somebody who was thrown out comes again
+PATIENCE = 30.0  # seconds of somebody who wants in
 AT_ONCE = 200  # connections of the horde that are being made at a time
 _FORK = multiprocessing.get_context("fork")
 
@@ -111,31 +112,44 @@ class Part:
 
 
 class Slot:
-    """One place in the crowd: its connection now, and what it sends bit by bit."""
+    """One place in the crowd: its connection now, and how far it is with what it sends bit by bit."""
 
-    def __init__(self, source, kind, text):
-        self.source, self.kind, self.text = source, kind, text
+    def __init__(self, source, kind):
+        self.source, self.kind = source, kind
         self.sock, self.held, self.sent, self.due = None, False, 0, 0.0
 
 
+class Kind:
+    """What one of the crowd does: a handshake, then `at_once`, then `text` byte by byte, again and again."""
+
+    def __init__(self, tls=False, at_once=b"", text=b""):
+        self.tls, self.at_once, self.text = tls, at_once, text
+
+
+def begun_login():
+    """The frames of a login with a password, up to the point where the server waits for a proof of it."""
+    first = sasl.start_args("SCRAM-SHA-256", sasl.Scram("nobody", "").first())
+    calls = ((wire.AUTH_LIST, b""), (sasl.INIT, b""), (sasl.START, first))
+    return b"".join(wire.call(proc, payload, serial).pack() for serial, (proc, payload) in enumerate(calls))
+
+
 class Crowd(Part):
-    """`count` connections from all the sources together. A third says nothing, a third sends a ClientHello
-    byte by byte, a third finishes the handshake without a certificate and sends a frame byte by byte then.
+    """`count` connections from all the sources together, each kind of them in turn. Needs a server that lets
+    a handshake without a certificate come to its end.
 
     The result: how many were open on average, dialled, refused at once, and thrown out later.
     """
 
-    KINDS = ("silent", "hello", "login")
+    SLOW = (Kind(), Kind(text=client_hello()), Kind(tls=True, text=wire.call(wire.AUTH_LIST).pack()))
+    LOGGING_IN = (Kind(tls=True, at_once=begun_login()),)
 
-    def __init__(self, port, sources, count):
+    def __init__(self, port, sources, count, kinds):
         super().__init__()
-        self.port, self.held = port, _FORK.Value("i", 0)
-        hello, frame = client_hello(), wire.call(wire.AUTH_LIST).pack()
-        texts = {"silent": b"", "hello": hello, "login": frame}
-        self.slots = []
-        for index in range(count):
-            kind = self.KINDS[index // len(sources) % 3]
-            self.slots.append(Slot(sources[index % len(sources)], kind, texts[kind]))
+        self.port = port
+        self.slots = [
+            Slot(sources[index % len(sources)], kinds[index // len(sources) % len(kinds)])
+            for index in range(count)
+        ]
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE
 
@@ -150,10 +164,8 @@ class Crowd(Part):
                     self._act(slot, now)
             for fd, _ in self.epoll.poll(0.02, 1024):
                 self._hear(self.by_fd[fd], time.monotonic())
-            open_now = sum(slot.held for slot in self.slots)
-            self.held.value = open_now
             if now >= sample_due:
-                samples.append(open_now)
+                samples.append(sum(slot.held for slot in self.slots))
                 sample_due = now + 0.25
         return {"held": sum(samples) / len(samples), **self.counts}
 
@@ -166,8 +178,8 @@ class Crowd(Part):
             self.epoll.register(slot.sock, select.EPOLLIN | select.EPOLLOUT)
             return
         try:
-            slot.sock.send(slot.text[slot.sent : slot.sent + 1])
-            slot.sent = (slot.sent + 1) % len(slot.text)
+            slot.sock.send(slot.kind.text[slot.sent : slot.sent + 1])
+            slot.sent = (slot.sent + 1) % len(slot.kind.text)
             slot.due = now + DRIP
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             slot.due = now + DRIP
@@ -187,7 +199,7 @@ class Crowd(Part):
 
     def _settle(self, slot, now):
         """Goes on until the connection is where it will be held; true if it is."""
-        if slot.kind == "login":
+        if slot.kind.tls:
             if not isinstance(slot.sock, ssl.SSLSocket):
                 error = slot.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if error:
@@ -195,7 +207,9 @@ class Crowd(Part):
                 slot.sock = self.context.wrap_socket(slot.sock, do_handshake_on_connect=False)
                 self.epoll.modify(slot.sock, select.EPOLLIN)
             slot.sock.do_handshake()
-        slot.held, slot.due = True, now + DRIP if slot.text else float("inf")
+        if slot.kind.at_once:
+            slot.sock.send(slot.kind.at_once)
+        slot.held, slot.due = True, now + DRIP if slot.kind.text else float("inf")
         self.epoll.modify(slot.sock, select.EPOLLIN)
         return True
 
@@ -259,32 +273,42 @@ class Horde(Part):
                 "gone": last_closed - last_opened if last_closed and last_opened else None}
 
 
-def log_in(port, context, source, uri):
-    """A session, as libvirt's client opens it."""
-    sock = socket.create_connection((ADDRESS, port), 30.0, (source, 0))
+def log_in(port, context, source, uri, user=None):
+    """A session, as libvirt's client opens it; with a password if `user` is (name, password)."""
+    sock = socket.create_connection((ADDRESS, port), PATIENCE, (source, 0))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     client = wire.Client(context.wrap_socket(sock, server_hostname="localhost"))
-    assert client.receive_byte(30.0) == 1
+    assert client.receive_byte(PATIENCE) == 1
+    if user:
+        assert client.ask(wire.AUTH_LIST).status == wire.OK
+        refusal = sasl.log_in(client, *user)
+        assert refusal is None, refusal.error()
     return client.open(uri)
 
 
 class Logins(Part):
-    """Logs in again and again from one address. The result: seconds of each, to the open connection."""
+    """Logs in again and again from one address, with the certificate of directory `pki` or as `user`.
 
-    def __init__(self, port, pki, source, uri):
+    The result: seconds of each, to the open connection; and how many were refused, and how the first was.
+    """
+
+    def __init__(self, port, pki, source, uri, user=None):
         super().__init__()
-        self.port, self.source, self.uri = port, source, uri
-        self.context = wire.tls_context(pki)
+        self.port, self.source, self.uri, self.user = port, source, uri, user
+        self.context = wire.tls_context(pki, False if user else None)
 
     def work(self):
-        took = []
+        took, refused, why = [], 0, ""
         while self.wanted():
             began = time.monotonic()
-            with log_in(self.port, self.context, self.source, self.uri) as client:
-                took.append(time.monotonic() - began)
-                client.ask(wire.CONNECT_CLOSE)
+            try:
+                with log_in(self.port, self.context, self.source, self.uri, self.user) as client:
+                    took.append(time.monotonic() - began)
+                    client.ask(wire.CONNECT_CLOSE)
+            except (OSError, AssertionError, wire.Closed, TimeoutError) as error:
+                refused, why = refused + 1, why or f"{type(error).__name__}: {error}"
             time.sleep(0.01)
-        return took
+        return took, refused, why
 
 
 class Caller(Part):

@@ -14,11 +14,8 @@ SECRETS = ("privateExponent", "prime1", "prime2", "exponent1", "exponent2", "coe
 
 def server_keys(gate):
     """The server's key files of the suite."""
-    client = gate.directory / "pki" / "client"
-    found = []
-    for path in (gate.directory / "pki").rglob("*.pem"):
-        if client not in path.parents and path.parent.name != "ca" and b"PRIVATE KEY" in path.read_bytes():
-            found.append(path)
+    servers = gate.directory / "pki" / "servers"
+    found = [path for path in servers.rglob("*.pem") if b"PRIVATE KEY" in path.read_bytes()]
     assert len(found) == 1, f"one private key of the server expected: {found}"
     return found
 

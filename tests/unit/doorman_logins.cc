@@ -70,7 +70,8 @@ Packet receive(int socket) {
 
 // Doorman, with every peer at the end of a socket.
 struct Stage {
-    explicit Stage(LoginMode tls, LoginMode tcp = LoginMode::login_off, LoginMode local = LoginMode::login_off) {
+    explicit Stage(LoginMode tls, LoginMode tcp = LoginMode::login_off,
+                   LoginMode local = LoginMode::login_off) {
         g_log.clear();
         set_log_sink([](Level, std::string_view line) noexcept { g_log.append(line).append("\n"); });
         static int g_stages = 0;
@@ -90,7 +91,8 @@ struct Stage {
         }
         auto pair = make_channel_pair();
         parent = std::move(pair->first);
-        service = std::make_unique<Service>(loop, std::move(pair->second), *examiner, config, std::move(listeners));
+        service =
+            std::make_unique<Service>(loop, std::move(pair->second), *examiner, config, std::move(listeners));
         cr_assert(service->report_ready().has_value());
     }
     [[nodiscard]] channel::LocalListener open_local(const char* name) const {
@@ -100,18 +102,21 @@ struct Stage {
     UniqueFd adopt(supervise::PeerRole role, std::uint32_t index = 0) {
         auto pair = make_channel_pair();
         const int theirs = pair->second.get();
-        const auto frame =
-            rpc::make_frame(rpc::make_message(supervise::k_program, supervise::k_version, supervise::Procedure::adopt),
-                            *proto::encode(supervise::AdoptArgs{.role = role, .index = index}));
-        cr_assert_eq(channel::send_packet(parent.get(), frame, std::span(&theirs, 1)), channel::Outcome::done);
+        const auto frame = rpc::make_frame(
+            rpc::make_message(supervise::k_program, supervise::k_version, supervise::Procedure::adopt),
+            *proto::encode(supervise::AdoptArgs{.role = role, .index = index}));
+        cr_assert_eq(channel::send_packet(parent.get(), frame, std::span(&theirs, 1)),
+                     channel::Outcome::done);
         test::pump(loop);
         return std::move(pair->first);
     }
-    void start_sasl(std::vector<std::string> below = {"SCRAM-SHA-256", "GSSAPI"}, std::vector<std::string> layer = {"GSSAPI"}) {
+    void start_sasl(std::vector<std::string> below = {"SCRAM-SHA-256", "GSSAPI"},
+                    std::vector<std::string> layer = {"GSSAPI"}) {
         sasl_process = adopt(supervise::PeerRole::peer_sasl);
         const Packet question = receive(sasl_process.get());
         cr_assert(question.came());
-        reply(sasl_process.get(), question.header, sasl::MechanismsRet{.below_encryption = std::move(below), .with_layer = std::move(layer)});
+        reply(sasl_process.get(), question.header,
+              sasl::MechanismsRet{.below_encryption = std::move(below), .with_layer = std::move(layer)});
     }
     template <class Answer>
     void reply(int socket, const rpc::Header& question, const Answer& answer, std::span<const int> fds = {}) {
@@ -120,13 +125,14 @@ struct Stage {
         test::pump(loop);
     }
     void reply_error(int socket, const rpc::Header& question, int code, const char* text) {
-        cr_assert_eq(channel::send_packet(socket, rpc::make_error_reply(question, code, text)), channel::Outcome::done);
+        cr_assert_eq(channel::send_packet(socket, rpc::make_error_reply(question, code, text)),
+                     channel::Outcome::done);
         test::pump(loop);
     }
     template <class Args>
     Packet ask(int gate, door::Procedure procedure, const Args& arguments) {
-        const auto frame = rpc::make_frame(rpc::make_call(door::k_program, door::k_version, procedure, ++serial),
-                                           *proto::encode(arguments));
+        const auto frame = rpc::make_frame(
+            rpc::make_call(door::k_program, door::k_version, procedure, ++serial), *proto::encode(arguments));
         cr_assert_eq(channel::send_packet(gate, frame), channel::Outcome::done);
         test::pump(loop);
         return receive(gate);
@@ -134,14 +140,19 @@ struct Stage {
     // A client without a certificate; the visit that it gets.
     std::uint64_t enter(int gate, const char* listener = "tls", const char* source = "192.0.2.7") {
         const Packet answer = ask(gate, door::Procedure::enter,
-                                  door::EnterArgs{.source = source, .source_port = 9, .strength = listener[1] == 'l' ? 256U : 0U, .listener = listener});
+                                  door::EnterArgs{.source = source,
+                                                  .source_port = 9,
+                                                  .strength = listener[1] == 'l' ? 256U : 0U,
+                                                  .listener = listener});
         const auto entered = proto::decode<door::AdmitRet>(answer.payload);
         cr_assert(answer.came() && entered && entered->login && !entered->grant);
         offered = entered->login->mechanisms;
         return entered->login->id;
     }
     Packet start(int gate, std::uint64_t visit, const char* mechanism = "SCRAM-SHA-256") {
-        return ask(gate, door::Procedure::start, door::StartArgs{.visit = visit, .mechanism = mechanism, .data = door::Token{std::byte{1}}});
+        return ask(
+            gate, door::Procedure::start,
+            door::StartArgs{.visit = visit, .mechanism = mechanism, .data = door::Token{std::byte{1}}});
     }
     Packet step(int gate, std::uint64_t visit) {
         return ask(gate, door::Procedure::step, door::StepArgs{.visit = visit, .data = {}});
@@ -172,16 +183,18 @@ struct Stage {
     UniqueFd grant(const Packet& question) {
         auto session = make_channel_pair();
         const int theirs = session->second.get();
-        reply(broker.get(), question.header, proto::who::SessionGrant{.session = 17, .identity = "ops", .may = {}},
-              std::span(&theirs, 1));
+        reply(broker.get(), question.header,
+              proto::who::SessionGrant{.session = 17, .identity = "ops", .may = {}}, std::span(&theirs, 1));
         return std::move(session->first);
     }
     bool is_ready() {
         const Packet packet = receive(parent.get());
-        return packet.came() && packet.header.procedure == static_cast<std::uint32_t>(supervise::Procedure::ready);
+        return packet.came() &&
+               packet.header.procedure == static_cast<std::uint32_t>(supervise::Procedure::ready);
     }
 
-    Certificate ca{named("Test CA", true), nullptr}, server{named("server"), &ca}, client{named("alice"), &ca};
+    Certificate ca{named("Test CA", true), nullptr}, server{named("server"), &ca},
+        client{named("alice"), &ca};
     proto::config::DoormanConfig config = test::doorman_config(ca, server);
     std::vector<std::string> warnings;
     Result<Examiner> examiner = Examiner::make(config, warnings);
@@ -232,7 +245,8 @@ Test(logins, end_with_a_session_of_the_name_that_was_proved) {
     cr_assert_eq(stage.described.strength, 256);
     cr_assert(!stage.described.needs_layer);
     cr_assert_eq(stage.described.remote, "192.0.2.7;9");
-    stage.say(process.get(), {.complete = false, .data = door::Token{std::byte{5}}, .name = {}, .strength = 0});
+    stage.say(process.get(),
+              {.complete = false, .data = door::Token{std::byte{5}}, .name = {}, .strength = 0});
     const auto first = proto::decode<door::StepRet>(receive(gate.get()).payload);
     cr_assert(!first->complete && !first->grant && first->data->front() == std::byte{5});
     cr_assert(!stage.step(gate.get(), visit).came());
@@ -267,7 +281,8 @@ Test(logins, pass_on_a_layer_for_plain_tcp_only) {
         int ends[2];
         cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
         const UniqueFd one{ends[0]}, two{ends[1]};
-        stage.say(process.get(), {.complete = true, .data = door::Token{}, .name = "bob@EXAMPLE.ORG", .strength = strength},
+        stage.say(process.get(),
+                  {.complete = true, .data = door::Token{}, .name = "bob@EXAMPLE.ORG", .strength = strength},
                   std::span(ends, strength != 0 ? 1 : 0));
         if (strength == 0) {
             // An exchange that ends without a layer where one is needed lets nobody in.
@@ -297,7 +312,8 @@ Test(logins, are_refused_late_and_later_and_at_last_not_heard) {
         stage.loop.advance(Milliseconds{late[i] - 1});
         cr_assert(!receive(gate.get()).came(), "failure %d was answered too early", i);
         stage.loop.advance(Milliseconds{1});
-        cr_assert_eq(receive(gate.get()).code(), i == 2 ? rpc::k_code_operation_failed : rpc::k_code_auth_failed);
+        cr_assert_eq(receive(gate.get()).code(),
+                     i == 2 ? rpc::k_code_operation_failed : rpc::k_code_auth_failed);
     }
     cr_assert(logged("login failed: 192.0.2.7 port 9, SCRAM-SHA-256: user not found"), "%s", g_log.c_str());
     // Now nothing is looked at, whatever the client says; it cannot tell.
@@ -376,7 +392,8 @@ Test(logins, survive_the_death_of_an_exchange_at_any_step) {
     // No process at all.
     stage.sasl_process.reset();
     test::pump(stage.loop);
-    cr_assert_eq(stage.start(gate.get(), visit).code(), rpc::k_code_operation_failed, "the third try is the last");
+    cr_assert_eq(stage.start(gate.get(), visit).code(), rpc::k_code_operation_failed,
+                 "the third try is the last");
 }
 
 Test(logins, are_bounded_in_number_and_time) {
@@ -394,8 +411,9 @@ Test(logins, are_bounded_in_number_and_time) {
     const auto visit = stage.enter(gate.get());
     cr_assert_eq(stage.start(gate.get(), visit).code(), rpc::k_code_auth_failed, "a ninth exchange");
     // LEAVE frees one.
-    const auto leave = rpc::make_frame(rpc::make_message(door::k_program, door::k_version, door::Procedure::leave),
-                                       *proto::encode(door::LeaveArgs{.visit = first}));
+    const auto leave =
+        rpc::make_frame(rpc::make_message(door::k_program, door::k_version, door::Procedure::leave),
+                        *proto::encode(door::LeaveArgs{.visit = first}));
     cr_assert_eq(channel::send_packet(gate.get(), leave), channel::Outcome::done);
     test::pump(stage.loop);
     static_cast<void>(receive(processes.front().get()));
@@ -411,7 +429,8 @@ Test(logins, are_bounded_in_number_and_time) {
 Test(logins, belong_to_their_gate) {
     Stage stage(LoginMode::login_sasl);
     stage.start_sasl();
-    const UniqueFd one = stage.adopt(supervise::PeerRole::peer_gate, 0), two = stage.adopt(supervise::PeerRole::peer_gate, 1);
+    const UniqueFd one = stage.adopt(supervise::PeerRole::peer_gate, 0),
+                   two = stage.adopt(supervise::PeerRole::peer_gate, 1);
     const auto visit = stage.enter(one.get());
     cr_assert_eq(stage.start(two.get(), visit).code(), rpc::k_code_operation_failed);
     cr_assert(!receive(stage.sasl_process.get()).came());
@@ -429,12 +448,14 @@ Test(logins, close_the_channel_of_a_gate_that_lies) {
         return closed;
     };
     // Both are asked for, and it lets somebody in without a certificate.
-    static_cast<void>(stage.ask(gate.get(), door::Procedure::enter,
-                                door::EnterArgs{.source = "192.0.2.7", .source_port = 9, .strength = 256, .listener = "tls"}));
+    static_cast<void>(stage.ask(
+        gate.get(), door::Procedure::enter,
+        door::EnterArgs{.source = "192.0.2.7", .source_port = 9, .strength = 256, .listener = "tls"}));
     cr_assert(is_hung_up());
     for (const char* listener : {"tcp", "unix", ""}) {
-        static_cast<void>(stage.ask(gate.get(), door::Procedure::enter,
-                                    door::EnterArgs{.source = "192.0.2.7", .source_port = 9, .strength = 0, .listener = listener}));
+        static_cast<void>(stage.ask(
+            gate.get(), door::Procedure::enter,
+            door::EnterArgs{.source = "192.0.2.7", .source_port = 9, .strength = 0, .listener = listener}));
         cr_assert(is_hung_up(), "%s", listener);
     }
     Stage plain(LoginMode::login_sasl);
@@ -451,8 +472,9 @@ Test(logins, close_the_channel_of_a_gate_that_lies) {
     cr_assert(is_closed(other.get()));
     // TLS without encryption, and plain TCP with.
     other = plain.adopt(supervise::PeerRole::peer_gate);
-    static_cast<void>(plain.ask(other.get(), door::Procedure::enter,
-                                door::EnterArgs{.source = "192.0.2.7", .source_port = 9, .strength = 0, .listener = "tls"}));
+    static_cast<void>(plain.ask(
+        other.get(), door::Procedure::enter,
+        door::EnterArgs{.source = "192.0.2.7", .source_port = 9, .strength = 0, .listener = "tls"}));
     cr_assert(is_closed(other.get()));
 }
 
@@ -472,7 +494,8 @@ UniqueFd connect_to(const channel::LocalListener& listener) {
 
 Test(local, clients_are_whom_the_kernel_says) {
     Stage stage(LoginMode::login_direct, LoginMode::login_off, LoginMode::login_direct);
-    const UniqueFd one = stage.adopt(supervise::PeerRole::peer_gate, 0), two = stage.adopt(supervise::PeerRole::peer_gate, 1);
+    const UniqueFd one = stage.adopt(supervise::PeerRole::peer_gate, 0),
+                   two = stage.adopt(supervise::PeerRole::peer_gate, 1);
     int gates_used = 0;
     for (const bool read_only : {false, true}) {
         const UniqueFd client = connect_to(read_only ? stage.read_only_listener : stage.local_listener);
@@ -559,16 +582,24 @@ Test(certificates, alone_or_with_a_login) {
         Stage stage(row.mode);
         if (row.mode != LoginMode::login_direct) stage.start_sasl();
         const UniqueFd gate = stage.adopt(supervise::PeerRole::peer_gate);
-        const auto nonces = proto::decode<door::NoncesRet>(stage.ask(gate.get(), door::Procedure::nonces, door::NoncesRet{}).payload);
+        const auto nonces = proto::decode<door::NoncesRet>(
+            stage.ask(gate.get(), door::Procedure::nonces, door::NoncesRet{}).payload);
         cr_assert(!nonces, "nonces have no arguments");
         const UniqueFd fresh = stage.adopt(supervise::PeerRole::peer_gate);
-        cr_assert_eq(channel::send_packet(fresh.get(), rpc::make_frame(rpc::make_call(door::k_program, 1, door::Procedure::nonces, 900), {})), channel::Outcome::done);
+        cr_assert_eq(
+            channel::send_packet(
+                fresh.get(),
+                rpc::make_frame(rpc::make_call(door::k_program, 1, door::Procedure::nonces, 900), {})),
+            channel::Outcome::done);
         test::pump(stage.loop);
         const auto handed_out = proto::decode<door::NoncesRet>(receive(fresh.get()).payload);
-        const auto proof = test::shake_hands(stage.server, stage.client.pem(), stage.client.key_pem(), handed_out->nonces.front());
+        const auto proof = test::shake_hands(stage.server, stage.client.pem(), stage.client.key_pem(),
+                                             handed_out->nonces.front());
         Packet answer = stage.ask(fresh.get(), door::Procedure::admit,
-                                  door::AdmitArgs{.transcript = proof.transcript, .certificate_verify = proof.certificate_verify,
-                                                  .source = "192.0.2.7", .source_port = 9});
+                                  door::AdmitArgs{.transcript = proof.transcript,
+                                                  .certificate_verify = proof.certificate_verify,
+                                                  .source = "192.0.2.7",
+                                                  .source_port = 9});
         UniqueFd session;
         if (row.broker_code >= 0) {
             cr_assert(!answer.came());
@@ -615,7 +646,8 @@ Test(own, certificate_is_judged_before_it_is_used) {
         const char* error;    // part of it; null: it is good
         const char* warning;  // part of it; null: none
     };
-    CertificateSpec good = named("server"), expired = good, early = good, is_ca = named("server", true), no_usage = good, client_only = good;
+    CertificateSpec good = named("server"), expired = good, early = good, is_ca = named("server", true),
+                    no_usage = good, client_only = good;
     expired.end = std::time(nullptr) - 60;
     early.begin = std::time(nullptr) + 600;
     no_usage.usage = GNUTLS_KEY_DIGITAL_SIGNATURE;
@@ -635,9 +667,11 @@ Test(own, certificate_is_judged_before_it_is_used) {
         const auto done = judge_own(certificate.pem(), *authorities, warnings);
         const std::string error = done ? "" : done.error().text;
         cr_assert_eq(done.has_value(), row.error == nullptr, "%s: %s", row.name, error.c_str());
-        if (row.error != nullptr) cr_assert(error.find(row.error) != error.npos, "%s: %s", row.name, error.c_str());
+        if (row.error != nullptr)
+            cr_assert(error.find(row.error) != error.npos, "%s: %s", row.name, error.c_str());
         cr_assert_eq(warnings.size(), row.warning != nullptr ? 1U : 0U, "%s", row.name);
-        if (row.warning != nullptr) cr_assert(warnings.front().find(row.warning) != std::string::npos, "%s", row.name);
+        if (row.warning != nullptr)
+            cr_assert(warnings.front().find(row.warning) != std::string::npos, "%s", row.name);
     }
     // Another CA's is used with a warning; a chain in the wrong order is not.
     const Certificate foreign(good, &other);

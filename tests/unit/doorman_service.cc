@@ -71,8 +71,8 @@ struct Stage {
         auto pair = make_channel_pair();
         parent = std::move(pair->first);
         config.broker_socket = path;
-        service = std::make_unique<Service>(loop, std::move(pair->second), *examiner, config,
-                                            Service::Listeners{});
+        service =
+            std::make_unique<Service>(loop, std::move(pair->second), *examiner, config, Service::Listeners{});
     }
     ~Stage() { unlink(path.c_str()); }
 

@@ -268,8 +268,8 @@ Test(vet_answer, keeps_stream_data_in_its_direction) {
     // A confirmation that nobody asked for.
     const Header confirm = with(call(Procedure::storage_vol_download), Type::stream, Status::ok);
     cr_assert(
-        vet_answer_header(confirm, 28, everything(), with_stream(Procedure::storage_vol_download), false).action ==
-        Action::close);
+        vet_answer_header(confirm, 28, everything(), with_stream(Procedure::storage_vol_download), false)
+            .action == Action::close);
     cr_assert(vet_answer_header(confirm, 28, everything(),
                                 with_stream(Procedure::storage_vol_download, false, true), false)
                   .action == Action::whole);

@@ -46,7 +46,8 @@ struct Stage {
         connection = std::make_unique<PlainConnection>(std::move(pair.second), false);
         auto channel = make_channel_pair();
         doorman = std::move(channel->first);
-        desk = std::make_unique<Door>(loop, loop::to<&Stage::on_arrived>(*this), loop::to<&Stage::on_nonces>(*this));
+        desk = std::make_unique<Door>(loop, loop::to<&Stage::on_arrived>(*this),
+                                      loop::to<&Stage::on_nonces>(*this));
         desk->adopt(std::move(channel->second));
         test::pump(loop);
         static_cast<void>(take_question());  // for nonces
@@ -54,8 +55,9 @@ struct Stage {
     }
     void begin() {
         login.reset();
-        login = std::make_unique<Login>(*connection, *desk, door::Visit{.id = 7, .mechanisms = "SCRAM-SHA-256,GSSAPI"},
-                                        memory, loop::to<&Stage::on_changed>(*this));
+        login = std::make_unique<Login>(*connection, *desk,
+                                        door::Visit{.id = 7, .mechanisms = "SCRAM-SHA-256,GSSAPI"}, memory,
+                                        loop::to<&Stage::on_changed>(*this));
     }
     void on_arrived(Door::Arrived&) noexcept {}
     void on_nonces() noexcept {}
@@ -85,13 +87,15 @@ struct Stage {
         if (n != 4) return {};
         const std::size_t length = load_be32(buffer.data());
         cr_assert_eq(recv(client.get(), buffer.data() + 4, length - 4, 0), static_cast<ssize_t>(length - 4));
-        return {rpc::read_header(buffer.data()), {buffer.begin() + rpc::k_frame_min, buffer.begin() + static_cast<long>(length)}};
+        return {rpc::read_header(buffer.data()),
+                {buffer.begin() + rpc::k_frame_min, buffer.begin() + static_cast<long>(length)}};
     }
     Frame take_question() {
         std::array<std::byte, channel::k_packet_max> buffer;
         std::size_t size = 0;
         if (channel::receive_packet(doorman.get(), buffer, size) != channel::Outcome::done) return {};
-        return {rpc::read_header(buffer.data()), {buffer.begin() + rpc::k_frame_min, buffer.begin() + static_cast<long>(size)}};
+        return {rpc::read_header(buffer.data()),
+                {buffer.begin() + rpc::k_frame_min, buffer.begin() + static_cast<long>(size)}};
     }
     void answer(const Header& question, const door::StepRet& reply, std::span<const int> fds = {}) {
         const auto frame = rpc::make_frame(rpc::reply_to(question), *proto::encode(reply));
@@ -107,7 +111,8 @@ struct Stage {
         say(call(remote::Procedure::auth_sasl_init, 1));
         cr_assert(hear().header.status == rpc::Status::ok);
         say(call(remote::Procedure::auth_sasl_start, 2),
-            *proto::encode(remote::AuthSaslStartArgs{.mechanism = "GSSAPI", .nil = nil, .data = std::move(data)}));
+            *proto::encode(
+                remote::AuthSaslStartArgs{.mechanism = "GSSAPI", .nil = nil, .data = std::move(data)}));
         question = take_question();
         return question.header;
     }
@@ -142,7 +147,8 @@ Test(login, tells_libvirts_clients_what_they_ask) {
     cr_assert_eq(load_be32(list.payload.data()), 1);
     cr_assert_eq(load_be32(list.payload.data() + 4), 1, "SASL");
     stage.say(call(remote::Procedure::auth_sasl_init, 10));
-    cr_assert_eq(proto::decode<remote::AuthSaslInitRet>(stage.hear().payload)->mechanisms, "SCRAM-SHA-256,GSSAPI");
+    cr_assert_eq(proto::decode<remote::AuthSaslInitRet>(stage.hear().payload)->mechanisms,
+                 "SCRAM-SHA-256,GSSAPI");
     stage.say(rpc::make_message(rpc::k_keepalive_program, rpc::k_keepalive_version, rpc::Keepalive::ping));
     cr_assert_eq(stage.hear().header.procedure, 2, "pong");
 }
@@ -163,7 +169,8 @@ Test(login, carries_tokens_and_knows_nothing_from_empty) {
         // And the other way round.
         const bool is_there = nil == 0;
         stage.answer(question, {.complete = false,
-                                .data = is_there ? std::optional<door::Token>(door::Token{std::byte{0xfe}}) : std::nullopt,
+                                .data = is_there ? std::optional<door::Token>(door::Token{std::byte{0xfe}})
+                                                 : std::nullopt,
                                 .grant = {}});
         const auto reply = proto::decode<remote::AuthSaslStartRet>(stage.hear().payload);
         cr_assert_eq(reply->complete, 0);
@@ -178,7 +185,10 @@ Test(login, ends_with_a_session) {
     Stage stage;
     const Header question = stage.start();
     const auto session = make_channel_pair();
-    stage.answer(question, {.complete = true, .data = door::Token{}, .grant = proto::who::SessionGrant{.session = 3, .identity = "ops", .may = {}}},
+    stage.answer(question,
+                 {.complete = true,
+                  .data = door::Token{},
+                  .grant = proto::who::SessionGrant{.session = 3, .identity = "ops", .may = {}}},
                  std::array{session->first.get()});
     cr_assert(stage.login->state() == Login::State::admitted);
     const auto reply = proto::decode<remote::AuthSaslStartRet>(stage.hear().payload);
@@ -219,7 +229,8 @@ Test(login, does_not_read_behind_a_frame) {
     ByteVector bytes = rpc::make_frame(
         call(remote::Procedure::auth_sasl_start, 2),
         *proto::encode(remote::AuthSaslStartArgs{.mechanism = "GSSAPI", .nil = 0, .data = "x"}));
-    const std::array<std::byte, 5> behind{std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4}, std::byte{5}};
+    const std::array<std::byte, 5> behind{std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4},
+                                          std::byte{5}};
     bytes.insert(bytes.end(), behind.begin(), behind.end());
     stage.say_bytes(bytes);
     cr_assert(stage.login->state() == Login::State::asking);
@@ -270,7 +281,8 @@ Test(login, refuses_steps_out_of_order_and_lets_try_again) {
     cr_assert_eq(error_code(stage.hear()), rpc::k_code_auth_failed);
     cr_assert(stage.login->state() == Login::State::reading);
     stage.refuse(stage.start(), rpc::k_code_operation_failed);
-    cr_assert_eq(error_code(stage.hear()), rpc::k_code_auth_failed, "the client cannot tell the last try from others");
+    cr_assert_eq(error_code(stage.hear()), rpc::k_code_auth_failed,
+                 "the client cannot tell the last try from others");
     cr_assert(stage.login->state() == Login::State::over);
 }
 
@@ -355,7 +367,8 @@ Test(plain, holds_descriptors_in_their_order) {
     cr_assert_eq(::send(pair.first.get(), bytes.data(), bytes.size(), 0), 5);
     for (const int fd : {0, 1}) {
         const std::byte zero{0};
-        cr_assert_eq(channel::send_packet(pair.first.get(), ByteView(&zero, 1), std::span(&fd, 1)), channel::Outcome::done);
+        cr_assert_eq(channel::send_packet(pair.first.get(), ByteView(&zero, 1), std::span(&fd, 1)),
+                     channel::Outcome::done);
     }
     std::array<std::byte, 64> buffer;
     std::size_t all = 0;
@@ -366,7 +379,8 @@ Test(plain, holds_descriptors_in_their_order) {
     }
     cr_assert_eq(all, 7);
     cr_assert_eq(connection.descriptors_held(), 2);
-    for (const UniqueFd& fd : connection.take_descriptors()) cr_assert_eq(fcntl(fd.get(), F_GETFD), FD_CLOEXEC);
+    for (const UniqueFd& fd : connection.take_descriptors())
+        cr_assert_eq(fcntl(fd.get(), F_GETFD), FD_CLOEXEC);
     cr_assert_eq(open_descriptors(), before);
     // Without leave the kernel drops them.
     auto other = stream_pair();
@@ -414,7 +428,8 @@ Test(plain, sends_descriptors_behind_what_waits) {
         std::array<std::byte, 65536> buffer;
         channel::ReceivedFds received;
         std::size_t size = 0;
-        if (channel::receive_packet(pair.first.get(), buffer, size, &received, 32) != channel::Outcome::done) continue;
+        if (channel::receive_packet(pair.first.get(), buffer, size, &received, 32) != channel::Outcome::done)
+            continue;
         all += size;
         if (received.count() != 0) {
             came += received.count();

@@ -221,11 +221,11 @@ public:
         scratch_.write("virtgate-keeper", "#!/bin/sh\n" + keeper, 0700);
         scratch_.write("virtgate-doorman", "#!/bin/sh\n" + doorman, 0700);
         key_ = scratch_.write("key", "secret");
-        config_ = scratch_.write(
-            "netd.toml",
-            fmt::format("gates = 2\nuser_switch = false\n[unix]\nenabled = false\n[tls]\naddress = 'localhost'\nport = 0\n"
-                        "certificate = '{0}/pem'\nca = '{0}/pem'\nkey = '{0}/key'\n",
-                        scratch_.path));
+        config_ = scratch_.write("netd.toml",
+                                 fmt::format("gates = 2\nuser_switch = false\n[unix]\nenabled = "
+                                             "false\n[tls]\naddress = 'localhost'\nport = 0\n"
+                                             "certificate = '{0}/pem'\nca = '{0}/pem'\nkey = '{0}/key'\n",
+                                             scratch_.path));
         scratch_.write("pem", k_pem);
         const std::string name = scratch_.path + "/notify";
         sockaddr_un address{};

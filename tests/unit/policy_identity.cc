@@ -72,6 +72,7 @@ Who both() {
 Who local() {
     Who who = from("unix", "", 0);
     who.local.emplace();
+    who.local_counts = true;
     who.local->uid = 1000;
     who.local->gid = 1000;
     who.local->groups = {27, 108};
@@ -82,6 +83,7 @@ Who local() {
 Who root() {
     Who who = from("unix-ro", "", 0);
     who.local.emplace();
+    who.local_counts = true;
     return who;
 }
 
@@ -89,6 +91,14 @@ Who root() {
 Who local_alice() {
     Who who = local();
     who.login = {.mechanism = "SCRAM-SHA-256", .name = "alice"};
+    return who;
+}
+
+// The same user at a socket that takes no account of the kernel's word.
+Who uncounted() {
+    Who who = local();
+    who.local_counts = false;
+    who.login = {.mechanism = "PLAIN", .name = "dora"};
     return who;
 }
 
@@ -100,6 +110,7 @@ const std::vector<std::pair<std::string, Who>>& everybody() {
                                                                 {"local", local()},
                                                                 {"root", root()},
                                                                 {"local_alice", local_alice()},
+                                                                {"uncounted", uncounted()},
                                                                 {"nobody", from("tls", "10.20.30.40", 256)}};
     return k_all;
 }
@@ -214,9 +225,9 @@ Test(identity, matches_logins) {
         {"sasl = 'alice@OPS.EXAMPLE.ORG'", "alice both"},  // also when a certificate was shown
         {"sasl = 'glob:*@OPS.EXAMPLE.ORG'", "alice both"},
         {"sasl = 'alice'", "local_alice"},
-        {"sasl = 'glob:*'", "alice both local_alice"},
+        {"sasl = 'glob:*'", "alice both local_alice uncounted"},
         {"sasl = 'glob:*'\nmechanism = 'GSSAPI'", "alice both"},
-        {"sasl = 'glob:*'\nmechanism = ['PLAIN', 'SCRAM-SHA-256']", "local_alice"},
+        {"sasl = 'glob:*'\nmechanism = ['PLAIN', 'SCRAM-SHA-256']", "local_alice uncounted"},
         {"sasl = 'alice@ops.example.org'", ""},
         {"sasl = 'glob:alice@*'\nx509 = { CN = 'kvm07' }", "both"},
         {"sasl = 'glob:*'\nunix = { uid = 1000 }", "local_alice"},

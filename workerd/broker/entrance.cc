@@ -3,9 +3,6 @@
 #include "workerd/broker/entrance.h"
 
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -23,37 +20,11 @@ using proto::broker::Procedure;
 namespace {
 
 constexpr int k_backlog = 16;
-constexpr mode_t k_mask = 0117;  // the socket gets mode 0660
+constexpr mode_t k_mode = 0660;
 // accept() fails where the process or the system has no descriptor left; asking at once would not help.
 constexpr Milliseconds k_retry{1000};
 
 const Log k_log{"broker"};
-
-Result<sockaddr_un> address_of(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.empty() || path.size() >= sizeof address.sun_path) return system_fault(ENAMETOOLONG, path);
-    std::memcpy(address.sun_path, path.data(), path.size());
-    return address;
-}
-
-UniqueFd make_socket() noexcept {
-    return UniqueFd{socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-}
-
-// Removes what a process that is dead left at `path`. Anything but a socket, or one that answers, stays.
-Done remove_stale(const std::string& path, const sockaddr_un& address) {
-    struct stat status {};
-    if (lstat(path.c_str(), &status) != 0) return errno == ENOENT ? Done{} : system_fault(errno, path);
-    if (!S_ISSOCK(status.st_mode)) return system_fault(0, path + " is there and is not a socket");
-    const UniqueFd probe = make_socket();
-    if (!probe) return system_fault(errno, "cannot make a socket");
-    if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
-        errno == EAGAIN)
-        return system_fault(0, path + " is served by another process");
-    if (errno != ECONNREFUSED) return system_fault(errno, path);
-    return unlink(path.c_str()) == 0 ? Done{} : system_fault(errno, "cannot remove the old " + path);
-}
 
 }  // namespace
 
@@ -115,48 +86,22 @@ private:
 Result<std::unique_ptr<Entrance>> Entrance::open(loop::Loop& loop, const std::string& path,
                                                  std::optional<gid_t> group, std::vector<uid_t> allowed,
                                                  Admission& admission) {
-    const auto address = address_of(path);
-    if (!address) return tl::unexpected(address.error());
-    if (auto done = remove_stale(path, *address); !done) return tl::unexpected(std::move(done.error()));
-    UniqueFd listener = make_socket();
-    if (!listener) return system_fault(errno, "cannot make a socket");
-    const mode_t old = umask(k_mask);
-    const int bound = bind(listener.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address);
-    const int number = errno;
-    umask(old);
-    if (bound != 0) return system_fault(number, "cannot bind " + path);
-    std::unique_ptr<Entrance> entrance{
-        new Entrance(loop, path, std::move(listener), std::move(allowed), admission)};
-    if (group && chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0)
-        return system_fault(errno, "cannot give the group " + path);
-    // Nobody can connect before this, so nobody came before the mode and the group were right.
-    if (listen(entrance->listener_.get(), k_backlog) != 0)
-        return system_fault(errno, "cannot listen at " + path);
-    return entrance;
+    auto listener = channel::LocalListener::open(
+        path, {.type = SOCK_SEQPACKET, .mode = k_mode, .backlog = k_backlog, .group = group});
+    if (!listener) return tl::unexpected(std::move(listener.error()));
+    return std::unique_ptr<Entrance>(new Entrance(loop, std::move(*listener), std::move(allowed), admission));
 }
 
-Entrance::Entrance(loop::Loop& loop, std::string path, UniqueFd listener, std::vector<uid_t> allowed,
+Entrance::Entrance(loop::Loop& loop, channel::LocalListener listener, std::vector<uid_t> allowed,
                    Admission& admission)
     : loop_(loop),
-      path_(std::move(path)),
       listener_(std::move(listener)),
       allowed_(std::move(allowed)),
       admission_(admission),
-      retry_(loop.timer(loop::to<&Entrance::on_retry>(*this))) {
-    struct stat status {};
-    if (lstat(path_.c_str(), &status) == 0) {
-        device_ = status.st_dev;
-        inode_ = status.st_ino;
-    }
-    watch_ = loop.watch(listener_.get(), Want::read, loop::to<&Entrance::on_connection>(*this));
-}
+      watch_(loop.watch(listener_.get(), Want::read, loop::to<&Entrance::on_connection>(*this))),
+      retry_(loop.timer(loop::to<&Entrance::on_retry>(*this))) {}
 
-Entrance::~Entrance() {
-    // Somebody may have replaced it; theirs stays.
-    struct stat status {};
-    if (lstat(path_.c_str(), &status) == 0 && status.st_dev == device_ && status.st_ino == inode_)
-        unlink(path_.c_str());
-}
+Entrance::~Entrance() = default;
 
 void Entrance::on_connection(Want) noexcept {
     UniqueFd socket{accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};

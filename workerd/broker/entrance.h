@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "libshared/channel/local_listener.h"
 #include "libshared/rpc/control.h"
 #include "proto/broker.h"
 #include "proto/who.h"
@@ -54,17 +55,14 @@ public:
 
 private:
     class Doorman;
-    Entrance(loop::Loop& loop, std::string path, UniqueFd listener, std::vector<uid_t> allowed,
+    Entrance(loop::Loop& loop, channel::LocalListener listener, std::vector<uid_t> allowed,
              Admission& admission);
     void on_connection(loop::Want) noexcept;
     void on_retry() noexcept;
     void on_doorman_gone(const Doorman& doorman) noexcept;
 
     loop::Loop& loop_;
-    const std::string path_;
-    UniqueFd listener_;
-    dev_t device_ = 0;
-    ino_t inode_ = 0;
+    channel::LocalListener listener_;
     const std::vector<uid_t> allowed_;
     Admission& admission_;
     std::unique_ptr<loop::Watch> watch_;

@@ -165,7 +165,8 @@ Step TlsConnection::read_record(MutableBytes into, std::size_t& size) {
         if (n == 0 || n == GNUTLS_E_PREMATURE_TERMINATION) return Step::closed;
         if (n == GNUTLS_E_AGAIN || n == GNUTLS_E_INTERRUPTED) return Step::want_read;
         if (n == GNUTLS_E_REHANDSHAKE) return fail("the peer asked for another handshake");
-        if (gnutls_error_is_fatal(static_cast<int>(n)) != 0) return fail(gnutls_strerror(static_cast<int>(n)));
+        if (gnutls_error_is_fatal(static_cast<int>(n)) != 0)
+            return fail(gnutls_strerror(static_cast<int>(n)));
     }
 }
 

@@ -163,7 +163,8 @@ std::string Certificate::revoke(const std::vector<const Certificate*>& victims, 
 proto::config::DoormanConfig doorman_config(const Certificate& ca, const Certificate& server) {
     proto::config::DoormanConfig config;
     config.tls = proto::config::LoginMode::login_direct;
-    config.logins = {.delay = 1000, .delay_max = 4000, .failures = 5, .window = 60000, .tries = 3, .exchanges = 8};
+    config.logins = {
+        .delay = 1000, .delay_max = 4000, .failures = 5, .window = 60000, .tries = 3, .exchanges = 8};
     config.login = 60000;
     config.certificate_file = "server.pem";
     config.authorities_file = "ca.pem";

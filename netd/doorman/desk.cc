@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::uint64_t k_first_local = std::uint64_t{1} << 32;
 constexpr Milliseconds k_sweep{5'000};
+constexpr std::uint64_t k_gates_max = 1024;  // see adopt_args in proto/supervise.x
 
 rpc::Header make_call(Procedure procedure, std::uint32_t serial) noexcept {
     return rpc::make_call(door::k_program, door::k_version, procedure, serial);
@@ -168,8 +169,11 @@ void Desk::on_answer(BrokerAnswer& answer) noexcept {
     const bool is_local = answer.ticket >= k_first_local;
     if (answer.grant == nullptr) {
         const LoginMode mode = is_local ? tools_.local : tools_.tls;
-        if (mode == LoginMode::login_either && answer.code == rpc::k_code_access_denied)
+        if (mode == LoginMode::login_either && answer.code == rpc::k_code_access_denied) {
+            log_.info("client has to log in: {}, {}: {}", admission.client, admission.presented,
+                      escape(answer.refusal, 256));
             return log_in(answer.ticket, std::move(admission));
+        }
         return refuse(answer.ticket, admission, answer.refusal);
     }
     log_.info("client admitted: {}, {}: session {} as {}", admission.client, admission.presented,
@@ -190,7 +194,8 @@ void Desk::on_answer(BrokerAnswer& answer) noexcept {
 
 void Desk::log_in(std::uint64_t ticket, Open admission) {
     if (visits_.size() >= k_visits_max) return refuse(ticket, admission, "too many clients log in at a time");
-    const std::uint64_t id = ++last_visit_;
+    // One number for each visit of this doorman, for its logs.
+    const std::uint64_t id = ++last_visit_ * k_gates_max + gate_;
     VisitOwner& self = *this;
     auto visit = std::make_unique<Visit>(tools_.visit, self, id, std::move(admission.who), admission.client);
     if (visit->mechanisms().empty())

@@ -2,14 +2,14 @@
 // local_door - accept clients of the UNIX sockets, and read from the kernel who they are.
 #include "netd/doorman/local_door.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <charconv>
+
+#include "libshared/base/process.h"
 
 // Since Linux 6.5; the C library of some distributions does not know it.
 #ifndef SO_PEERPIDFD
@@ -24,29 +24,6 @@ namespace {
 
 constexpr int k_accepts_per_turn = 16;
 constexpr Milliseconds k_pause{100};
-
-// Field 22 of /proc/PID/stat (proc(5)), or 0. The name in field 2 may contain anything, so the count starts behind it.
-std::uint64_t read_start_time(pid_t pid) noexcept {
-    constexpr int k_fields_behind_name = 20;
-    std::array<char, 64> path;
-    fmt::format_to_n(path.data(), path.size() - 1, "/proc/{}/stat\0", pid);
-    const UniqueFd file{open(path.data(), O_RDONLY | O_CLOEXEC)};
-    std::array<char, 1024> text;
-    const ssize_t size = file ? read(file.get(), text.data(), text.size()) : -1;
-    if (size <= 0) return 0;
-    std::string_view rest(text.data(), static_cast<std::size_t>(size));
-    const std::size_t name_end = rest.rfind(')');
-    if (name_end == std::string_view::npos) return 0;
-    rest.remove_prefix(name_end + 1);
-    for (int field = 0; field < k_fields_behind_name; ++field) {
-        const std::size_t space = rest.find(' ', 1);
-        if (space == std::string_view::npos) return 0;
-        rest.remove_prefix(space);
-    }
-    std::uint64_t ticks = 0;
-    rest.remove_prefix(1);
-    return std::from_chars(rest.data(), rest.data() + rest.size(), ticks).ec == std::errc{} ? ticks : 0;
-}
 
 // The start time of the peer's process, if it is certain that the number still means that process.
 std::uint64_t start_time_of_peer(int socket, pid_t pid) noexcept {

@@ -2,6 +2,8 @@
 // sasl_link - doorman's channel to virtgate-sasl, which starts a process for each exchange.
 #include "netd/doorman/sasl_link.h"
 
+#include <map>
+
 #include "proto/codec.h"
 
 namespace virtgate::netd::doorman {
@@ -39,9 +41,23 @@ void SaslLink::on_closed(std::string_view why) noexcept {
     channel_.reset();
 }
 
-Result<std::unique_ptr<SaslLink::Exchange>> SaslLink::begin(const sasl::ExchangeArgs& client) {
+// Makes room for one. False if all wait for virtgate-sasl and not for their clients.
+bool SaslLink::oust() {
+    std::map<std::string_view, std::size_t> held;
+    for (const Exchange* each : exchanges_) ++held[each->source_];
+    Exchange* worst = nullptr;
+    for (Exchange* each : exchanges_)
+        if (each->waits_ && (worst == nullptr || held[each->source_] > held[worst->source_])) worst = each;
+    if (worst == nullptr) return false;
+    worst->on_ousted_();
+    return true;
+}
+
+Result<std::unique_ptr<SaslLink::Exchange>> SaslLink::begin(const sasl::ExchangeArgs& client,
+                                                            std::string source, loop::Target<> on_ousted) {
     if (!channel_) return system_fault(0, "no SASL process runs");
-    if (exchanges_ >= exchanges_max_) return system_fault(0, "too many SASL exchanges at a time");
+    if (exchanges_.size() >= exchanges_max_ && !oust())
+        return system_fault(0, "too many SASL exchanges at a time");
     auto pair = make_channel_pair();
     if (!pair) return tl::unexpected(pair.error());
     const auto payload = proto::encode(client);
@@ -50,7 +66,7 @@ Result<std::unique_ptr<SaslLink::Exchange>> SaslLink::begin(const sasl::Exchange
     const auto message = rpc::make_message(sasl::k_program, sasl::k_version, sasl::Procedure::exchange);
     if (auto sent = channel_->send(message, *payload, std::span(&theirs, 1)); !sent)
         return tl::unexpected(sent.error());
-    return std::make_unique<Exchange>(*this, std::move(pair->first));
+    return std::make_unique<Exchange>(*this, std::move(pair->first), std::move(source), on_ousted);
 }
 
 }  // namespace virtgate::netd::doorman

@@ -91,7 +91,9 @@ void Service::on_mechanisms() noexcept {
     if ((asks_for_sasl(tls_) || asks_for_sasl(local_mode_)) && sasl_.mechanisms(false).empty())
         flaw = "none of the configured SASL mechanisms can be had: is their package installed?";
     else if (asks_for_sasl(tcp_) && sasl_.mechanisms(true).empty())
-        flaw = "none of the configured SASL mechanisms can encrypt, which [tcp] needs: GSSAPI can";
+        flaw =
+            "none of the configured SASL mechanisms can encrypt, which [tcp] needs: GSSAPI and DIGEST-MD5 "
+            "can";
     if (!flaw.empty()) {
         log_.error("{}", flaw);
         status_ = spawn::k_exit_config;

@@ -56,7 +56,8 @@ bool Visit::serve_start(proto::door::StartArgs arguments) {
          .strength = who_.strength,
          .needs_layer = needs_layer(),
          .local = {},
-         .remote = who_.local ? std::string{} : fmt::format("{};{}", who_.source, who_.source_port)});
+         .remote = who_.local ? std::string{} : fmt::format("{};{}", who_.source, who_.source_port)},
+        source_, loop::to<&Visit::on_ousted>(*this));
     if (!begun) {
         log_.error("no exchange for {}: {}", client_, begun.error().text);
         fail("no exchange can be had", false);
@@ -84,6 +85,7 @@ bool Visit::serve_step(proto::door::StepArgs arguments) {
 template <class Args>
 void Visit::send(exchange::Procedure procedure, const Args& arguments) {
     state_ = State::exchanging;
+    exchange_->set_waiting(false);
     const auto payload = proto::encode(arguments, rpc::Control::k_payload_max);
     asked_ = rpc::make_call(exchange::k_program, exchange::k_version, procedure, channel_->next_serial());
     if (!payload) return fail("a token that cannot be passed on", true);
@@ -94,6 +96,14 @@ void Visit::send(exchange::Procedure procedure, const Args& arguments) {
 void Visit::on_closed(std::string_view why) noexcept {
     channel_.reset();
     if (state_ == State::exchanging) fail(fmt::format("its exchange ended: {}", why), true);
+}
+
+// Others need its place. The client's next question gets the answer, if it asks.
+void Visit::on_ousted() noexcept {
+    log_.info("login of {} with {} has to make room for others: it waited for its client", client_,
+              mechanism_);
+    channel_.reset();
+    exchange_.reset();
 }
 
 void Visit::on_message(rpc::Control::Message& message) noexcept {
@@ -113,6 +123,7 @@ void Visit::take_answer(exchange::ExchangeRet& answer, channel::ReceivedFds& fds
     if (!answer.complete) {
         if (fds.count() != 0) return fail("its exchange sent a descriptor too early", false);
         state_ = State::between;
+        exchange_->set_waiting(true);
         return owner_.on_token(*this, std::move(answer.data));
     }
     const bool has_layer = answer.strength != 0;

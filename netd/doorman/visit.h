@@ -76,6 +76,7 @@ private:
     void on_closed(std::string_view why) noexcept;
     void on_answer(BrokerAnswer& answer) noexcept;
     void on_late() noexcept;
+    void on_ousted() noexcept;
     void take_answer(proto::exchange::ExchangeRet& answer, channel::ReceivedFds& fds);
     template <class Args>
     void send(proto::exchange::Procedure procedure, const Args& arguments);

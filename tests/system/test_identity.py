@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_identity - who comes in is decided by the policy before the confirmation byte."""
 
+import os
+
 import pytest
 
-from vgtest import suite, upstream, wire
+from vgtest import fixtures, suite, upstream, wire
 from vgtest.clients import attempt
 
 POLICY = """
@@ -93,3 +95,17 @@ def test_libvirts_clients_accept_both_kinds_of_keys(scratch, upstreams, key_type
         path = started.directory / "pki" / "server" / "servercert.pem"
         shown = attempt("openssl", "x509", "-in", path, "-noout", "-text").stdout
         assert "Key Encipherment" in shown and ("rsaEncryption" in shown) == (key_type == "rsa")
+
+
+def test_daemon_is_told_whom_it_serves(gate, back):
+    """CONNECT_SET_IDENTITY comes from the worker, with what doorman found out; see libvirt's own log."""
+    with gate.open(fixtures.RECORDED):
+        (told,) = back.wait_frames(wire.SET_IDENTITY)
+    assert wire.string("x509-distinguished-name") + wire.u32(7) in told.payload
+    assert b"O=virtgate up" in told.payload and b"CN=admin" in told.payload
+    back.forget()
+    with wire.connect_unix(gate.local_socket) as client:
+        client.open(fixtures.RECORDED)
+        (told,) = back.wait_frames(wire.SET_IDENTITY)
+    assert wire.string("process-id") + wire.u32(3) + wire.u64(os.getpid()) in told.payload
+    assert wire.string("unix-user-id") + wire.u32(4) + wire.u64(os.getuid()) in told.payload

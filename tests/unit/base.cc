@@ -12,6 +12,7 @@
 #include "libshared/base/clock.h"
 #include "libshared/base/fd.h"
 #include "libshared/base/log.h"
+#include "libshared/base/process.h"
 
 using namespace virtgate;
 using namespace std::string_literals;
@@ -93,4 +94,11 @@ Test(clock, fake_time_only_moves_when_told) {
     const Instant before = clock.now();
     clock.advance(Milliseconds{1500});
     cr_assert_eq((clock.now() - before) / Milliseconds{1}, 1500);
+}
+
+Test(process, start_time_is_that_of_the_process) {
+    const std::uint64_t ours = read_start_time(getpid());
+    cr_assert_neq(ours, 0);
+    cr_assert_eq(read_start_time(getpid()), ours);
+    cr_assert_eq(read_start_time(0x7fffffff), 0);
 }

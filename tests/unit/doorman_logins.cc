@@ -426,6 +426,36 @@ Test(logins, are_bounded_in_number_and_time) {
     cr_assert(is_closed(processes.back().get()));
 }
 
+// Whoever begins logins and does not go on with them takes places from himself, not from others.
+Test(logins, that_wait_make_room_for_others) {
+    Stage stage(LoginMode::login_sasl);
+    stage.start_sasl();
+    const UniqueFd gate = stage.adopt(supervise::PeerRole::peer_gate);
+    std::vector<UniqueFd> processes;
+    std::vector<std::uint64_t> visits;
+    const auto begin = [&](const char* source) {
+        visits.push_back(stage.enter(gate.get(), "tls", source));
+        cr_assert(!stage.start(gate.get(), visits.back()).came());
+        processes.push_back(stage.take_exchange());
+        stage.say(processes.back().get(), {.complete = false, .data = {}, .name = {}, .strength = 0});
+        cr_assert(receive(gate.get()).came());
+    };
+    begin("192.0.2.1");
+    for (int i = 1; i < 8; ++i) begin("192.0.2.7");
+    begin("192.0.2.9");
+    cr_assert(is_closed(processes[1].get()), "the oldest of the source that holds most");
+    cr_assert(!is_closed(processes[0].get()), "the oldest of all, of another source");
+    begin("192.0.2.7");
+    cr_assert(is_closed(processes[2].get()), "its own, too");
+    cr_assert(logged("login of 192.0.2.7 port 9 with SCRAM-SHA-256 has to make room"), "%s", g_log.c_str());
+    // The others go on; the one that had to go hears that it failed.
+    cr_assert(!stage.step(gate.get(), visits[0]).came());
+    cr_assert(receive(processes[0].get()).came());
+    static_cast<void>(stage.step(gate.get(), visits[1]));
+    stage.loop.advance(Milliseconds{1000});
+    cr_assert_eq(receive(gate.get()).code(), rpc::k_code_auth_failed);
+}
+
 Test(logins, belong_to_their_gate) {
     Stage stage(LoginMode::login_sasl);
     stage.start_sasl();

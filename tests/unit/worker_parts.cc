@@ -2,9 +2,14 @@
 // worker_parts - the pure parts of a session: open calls, lanes, the URI table and rights.
 #include <criterion/criterion.h>
 
+#include <map>
+
 #include <cstring>
 
+#include "libshared/rpc/error.h"
+#include "proto/codec.h"
 #include "tests/unit/worker_stage.h"
+#include "workerd/worker/prologue.h"
 #include "workerd/worker/rights.h"
 
 using namespace virtgate;
@@ -147,4 +152,79 @@ Test(rights, reach_the_bits_of_the_ceiling_and_no_further) {
     const Rights all(all_procedures());
     cr_assert(all.judge(lookup(1), {}).allowed);
     cr_assert(!all.judge(call_header(Procedure::connect_set_identity, 1), {}).allowed);
+}
+
+namespace {
+
+rpc::Header remote_call(proto::remote::Procedure procedure, std::uint32_t serial) {
+    return rpc::make_call(proto::remote::k_program, proto::remote::k_version, procedure, serial);
+}
+
+// Answers what the prologue asked in `step`, with `payload`.
+Prologue::Step answer(Prologue& prologue, ByteView asked, ByteView payload,
+                      rpc::Status status = rpc::Status::ok) {
+    return prologue.on_reply(rpc::reply_to(rpc::read_header(asked.data()), status), payload);
+}
+
+}  // namespace
+
+Test(prologue, tells_the_daemon_whom_it_serves_before_the_client_is_answered) {
+    using proto::remote::Procedure;
+    proto::who::Who who;
+    who.login = {.mechanism = "GSSAPI", .name = "alice@EXAMPLE.ORG"};
+    who.certificate.emplace().subject_text = "C=GB,CN=alice";
+    const auto identity = describe_identity(who);
+    for (const rpc::Status outcome : {rpc::Status::ok, rpc::Status::error}) {
+        const rpc::Header open = remote_call(Procedure::connect_open, 42);
+        Prologue prologue(open, "test:///default", false, identity);
+        ByteVector asked = prologue.start();
+        auto step = answer(prologue, asked, *proto::encode(proto::remote::AuthListRet{.types = {}}));
+        cr_assert(step.kind == Prologue::Step::Kind::send);
+        cr_assert(rpc::read_header(step.frame.data()) == open);
+        step = answer(prologue, ByteVector(step.frame), {});
+        cr_assert(step.kind == Prologue::Step::Kind::send);
+        cr_assert_eq(rpc::read_header(step.frame.data()).procedure, 419);
+        const auto told = proto::decode<proto::remote::ConnectSetIdentityArgs>(
+            ByteView(step.frame).subspan(rpc::k_frame_min));
+        cr_assert(told.has_value());
+        std::map<std::string, std::string> texts;
+        for (const auto& parameter : told->params)
+            if (const auto* text = std::get_if<std::string>(&parameter.value.value))
+                texts[parameter.field] = *text;
+        cr_assert_eq(texts["sasl-user-name"], "alice@EXAMPLE.ORG");
+        cr_assert_eq(texts["x509-distinguished-name"], "C=GB,CN=alice");
+        // A daemon that does not know the call is used all the same.
+        step = answer(prologue, ByteVector(step.frame), rpc::make_error_payload(39, "unknown procedure"),
+                      outcome);
+        cr_assert(step.kind == Prologue::Step::Kind::opened);
+        cr_assert(rpc::read_header(step.frame.data()) == rpc::reply_to(open));
+    }
+}
+
+Test(prologue, tells_of_a_local_client_its_own_process) {
+    proto::who::Who who;
+    who.local = {.uid = 1000, .gid = 100, .groups = {}, .pid = 4711, .start_time = 99};
+    std::map<std::string, std::uint64_t> numbers;
+    for (const auto& parameter : describe_identity(who)) {
+        if (const auto* value = std::get_if<std::uint64_t>(&parameter.value.value))
+            numbers[parameter.field] = *value;
+        if (const auto* value = std::get_if<std::int64_t>(&parameter.value.value))
+            numbers[parameter.field] = static_cast<std::uint64_t>(*value);
+    }
+    cr_assert_eq(numbers["unix-user-id"], 1000);
+    cr_assert_eq(numbers["process-id"], 4711);
+    cr_assert_eq(numbers["process-time"], 99);
+    // Without its start time a process number may be anybody's by now.
+    who.local->start_time = 0;
+    for (const auto& parameter : describe_identity(who)) cr_assert(!parameter.field.starts_with("process"));
+}
+
+Test(prologue, passes_on_a_refusal_to_open) {
+    const rpc::Header open = remote_call(proto::remote::Procedure::connect_open, 42);
+    Prologue prologue(open, "test:///default", false, describe_identity({}));
+    auto step = answer(prologue, ByteVector(prologue.start()),
+                       *proto::encode(proto::remote::AuthListRet{.types = {}}));
+    step = answer(prologue, ByteVector(step.frame), rpc::make_error_payload(38, "no"), rpc::Status::error);
+    cr_assert(step.kind == Prologue::Step::Kind::refused);
+    cr_assert_eq(rpc::read_error_text(ByteView(step.frame).subspan(rpc::k_frame_min)), "no");
 }

@@ -41,7 +41,7 @@ Opening::Opening(loop::Loop& loop, Scratch& scratch, const Log& log, Request req
       scratch_(scratch),
       log_(log),
       request_(std::move(request)),
-      prologue_(request_.call, request_.uri, request_.read_only),
+      prologue_(request_.call, request_.uri, request_.read_only, request_.identity),
       on_done_(on_done),
       deadline_(loop.clock().now() + request_.timeout),
       timer_(loop.timer(loop::to<&Opening::on_timer>(*this))),
@@ -118,13 +118,12 @@ void Opening::on_frame(const rpc::Cut& cut) {
         case Prologue::Step::Kind::send: return send(step.frame);
         case Prologue::Step::Kind::opened: {
             watch_.reset();
-            return finish(
-                {.upstream = std::move(socket_), .reply = ByteVector(cut.bytes.begin(), cut.bytes.end())});
+            return finish({.upstream = std::move(socket_), .reply = std::move(step.frame)});
         }
         case Prologue::Step::Kind::refused:
             log_.info("{} was not opened: {}", request_.uri,
                       escape(rpc::read_error_text(ByteView(cut.bytes).subspan(rpc::k_frame_min))));
-            return finish({.reply = ByteVector(cut.bytes.begin(), cut.bytes.end())});
+            return finish({.reply = std::move(step.frame)});
         case Prologue::Step::Kind::failed:
             return fail(step.text, "the libvirt daemon refused virtgate's connection");
     }

@@ -30,6 +30,7 @@ public:
         std::string uri{};                 // the table's constant
         std::vector<std::string> sockets;  // absolute paths, best first
         bool read_only = false;
+        Prologue::Identity identity{};  // whom it is for
         Milliseconds timeout{};
     };
     struct Outcome {

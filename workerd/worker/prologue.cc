@@ -2,8 +2,11 @@
 // prologue - what is said to a libvirt daemon before a client's calls can go there.
 #include "workerd/worker/prologue.h"
 
+#include <unistd.h>
+
 #include <utility>
 
+#include "libshared/base/process.h"
 #include "libshared/base/result.h"
 #include "libshared/rpc/error.h"
 #include "proto/codec.h"
@@ -25,8 +28,8 @@ Prologue::Step failed(std::string text) {
 
 }  // namespace
 
-Prologue::Prologue(const rpc::Header& open, std::string uri, bool read_only) noexcept
-    : open_(open), uri_(std::move(uri)), read_only_(read_only) {}
+Prologue::Prologue(const rpc::Header& open, std::string uri, bool read_only, Identity identity) noexcept
+    : open_(open), uri_(std::move(uri)), read_only_(read_only), identity_(std::move(identity)) {}
 
 ByteVector Prologue::make_call(std::uint32_t procedure) {
     asked_ = {.program = proto::remote::k_program,
@@ -52,11 +55,23 @@ Prologue::Step Prologue::on_reply(const rpc::Header& reply, ByteView payload) {
     if (reply.type != rpc::Type::reply || reply.program != asked_.program ||
         reply.procedure != asked_.procedure || reply.serial != asked_.serial)
         return failed("it answered another question than it was asked");
-    if (state_ == State::opening)
-        return {.kind = reply.status == rpc::Status::ok ? Step::Kind::opened : Step::Kind::refused};
+    if (state_ == State::opening) return on_opened(reply, payload);
+    // Whether it took it or not: an older daemon does not know the call.
+    if (state_ == State::identifying) return {.kind = Step::Kind::opened, .frame = std::move(opened_)};
     if (reply.status != rpc::Status::ok)
         return failed(fmt::format("it refused to authenticate: {}", escape(rpc::read_error_text(payload))));
     return state_ == State::listing ? on_list(payload) : on_polkit(payload);
+}
+
+Prologue::Step Prologue::on_opened(const rpc::Header& reply, ByteView payload) {
+    opened_ = rpc::make_frame(reply, payload);
+    if (reply.status != rpc::Status::ok) return {.kind = Step::Kind::refused, .frame = std::move(opened_)};
+    const auto identity =
+        proto::encode(proto::remote::ConnectSetIdentityArgs{.params = identity_, .flags = 0});
+    if (identity_.empty() || !identity) return {.kind = Step::Kind::opened, .frame = std::move(opened_)};
+    state_ = State::identifying;
+    static_cast<void>(make_call(static_cast<std::uint32_t>(Procedure::connect_set_identity)));
+    return {.kind = Step::Kind::send, .frame = rpc::make_frame(asked_, *identity)};
 }
 
 Prologue::Step Prologue::on_list(ByteView payload) {
@@ -79,6 +94,30 @@ Prologue::Step Prologue::on_polkit(ByteView payload) {
     const auto ret = proto::decode<proto::remote::AuthPolkitRet>(payload);
     if (!ret || ret->complete == 0) return failed("it did not complete the polkit authentication");
     return make_open();
+}
+
+Prologue::Identity describe_identity(const proto::who::Who& who) {
+    Prologue::Identity identity;
+    const auto add = [&](const char* field, proto::remote::TypedParamValue value) {
+        identity.push_back({.field = field, .value = std::move(value)});
+    };
+    const auto number = [](std::uint64_t value) {
+        return proto::remote::TypedParamValue::make_unsigned_hyper(value);
+    };
+    const pid_t pid = who.local ? static_cast<pid_t>(who.local->pid) : getpid();
+    const std::uint64_t started = who.local ? who.local->start_time : read_start_time(pid);
+    add("unix-user-id", number(who.local ? who.local->uid : getuid()));
+    add("unix-group-id", number(who.local ? who.local->gid : getgid()));
+    if (started != 0) {
+        // Without its start time a process number is nobody.
+        add("process-id", proto::remote::TypedParamValue::make_signed_hyper(pid));
+        add("process-time", number(started));
+    }
+    if (who.login) add("sasl-user-name", proto::remote::TypedParamValue::make_text(who.login->name));
+    if (who.certificate)
+        add("x509-distinguished-name",
+            proto::remote::TypedParamValue::make_text(who.certificate->subject_text));
+    return identity;
 }
 
 }  // namespace virtgate::workerd::worker

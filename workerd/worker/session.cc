@@ -15,13 +15,14 @@ namespace virtgate::workerd::worker {
 using channel::Outcome;
 using loop::Want;
 
-Session::Session(Home& home, std::uint64_t number, const Client& client, Rights rights, UniqueFd gate,
+Session::Session(Home& home, std::uint64_t number, Client client, Rights rights, UniqueFd gate,
                  loop::Target<std::uint64_t> on_ended)
     : home_(home),
       number_(number),
       log_(fmt::format("session {} {}", number, client.identity)),
       is_local_(client.is_local),
       must_read_only_(client.read_only),
+      identity_(std::move(client.upstream)),
       rights_(std::move(rights)),
       on_ended_(on_ended),
       gate_(std::move(gate)),

@@ -55,12 +55,13 @@ public:
     // Whom it is for.
     struct Client {
         std::string identity{};
-        bool is_local = false;   // of a UNIX socket: descriptors can be passed
-        bool read_only = false;  // whatever it asks for
+        bool is_local = false;          // of a UNIX socket: descriptors can be passed
+        bool read_only = false;         // whatever it asks for
+        Prologue::Identity upstream{};  // whom the daemon is told that it serves
     };
     // Serves `gate`. `on_ended` gets the session's number when it is over, from the loop, and destroys the
     // session.
-    Session(Home& home, std::uint64_t number, const Client& client, Rights rights, UniqueFd gate,
+    Session(Home& home, std::uint64_t number, Client client, Rights rights, UniqueFd gate,
             loop::Target<std::uint64_t> on_ended);
 
     // Leaves the daemon at once, answers what is open with `reason` and ends. The session may be gone when it
@@ -137,6 +138,7 @@ private:
     const Log log_;
     const bool is_local_;
     const bool must_read_only_;
+    const Prologue::Identity identity_;  // whom the daemon is told that it serves
     const Rights rights_;
     const loop::Target<std::uint64_t> on_ended_;
     State state_ = State::waiting;

@@ -156,6 +156,7 @@ void Session::on_open_call(const rpc::Header& header, ByteView payload) {
                              .uri = std::string(*uri),
                              .sockets = home_.uris.sockets_for(*uri, read_only_),
                              .read_only = read_only_,
+                             .identity = identity_,
                              .timeout = home_.upstream_timeout};
     log_.info("opens {}{}", *uri, read_only_ ? " read-only" : "");
     open_call_ = header;

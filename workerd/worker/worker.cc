@@ -58,12 +58,13 @@ std::string_view Worker::serve(rpc::Control::Message& message) {
         return {};
     }
     if (!set_nonblocking(gate.get(), true)) return "a session with a closed descriptor";
-    const Session::Client client{.identity = settings_.identity,
-                                 .is_local = args->client.local.has_value(),
-                                 .read_only = args->client.read_only};
-    sessions_.emplace(number,
-                      std::make_unique<Session>(home_, number, client, Rights(std::move(args->may)),
-                                                std::move(gate), loop::to<&Worker::on_session_ended>(*this)));
+    Session::Client client{.identity = settings_.identity,
+                           .is_local = args->client.local.has_value(),
+                           .read_only = args->client.read_only,
+                           .upstream = describe_identity(args->client)};
+    sessions_.emplace(
+        number, std::make_unique<Session>(home_, number, std::move(client), Rights(std::move(args->may)),
+                                          std::move(gate), loop::to<&Worker::on_session_ended>(*this)));
     return {};
 }
 

@@ -82,7 +82,7 @@ std::string Conversation::list_mechanisms() {
 Result<Conversation::Step> Conversation::start(const Token& data) {
     const auto& offered = library_->offered(needs_layer_);
     if (std::find(offered.begin(), offered.end(), mechanism_) == offered.end())
-        return peer_fault(fmt::format("the mechanism \"{}\" was not offered", escape(mechanism_, 64)));
+        return peer_fault(fmt::format("the mechanism '{}' was not offered", escape(mechanism_, 64)));
     const char* out = nullptr;
     unsigned size = 0;
     const int status =
@@ -121,7 +121,7 @@ Done Conversation::read_outcome() {
         name_ += "@" + realm;
     }
     if (name_.empty() || name_.size() > proto::who::k_text_max || !is_plain_text(name_))
-        return peer_fault(fmt::format("\"{}\" cannot be a user's name", escape(name_, 64)));
+        return peer_fault(fmt::format("'{}' cannot be a user's name", escape(name_, 64)));
     if (sasl_getprop(connection_.get(), SASL_SSF, &value) != SASL_OK || value == nullptr)
         return peer_fault("the strength of the security layer is not known");
     strength_ = *static_cast<const sasl_ssf_t*>(value);
@@ -146,7 +146,7 @@ Error Conversation::describe(int status) const {
     const bool about_password = status == SASL_BADAUTH || status == SASL_NOUSER;
     if (about_password && accounts.last() != Accounts::Last::none)
         return {Fault::peer, 0,
-                fmt::format("{}: {} \"{}\" ({})", mechanism_,
+                fmt::format("{} '{}' ({})",
                             accounts.last() == Accounts::Last::known ? "refused" : "there is no user",
                             escape(accounts.last_name(), 128), detail)};
     return {Fault::peer, 0, fmt::format("{}: {}", mechanism_, detail)};

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""test_sasl - clients that misuse the login, and what is left of their passwords in memory.
+"""test_logins - clients that misuse the login, and what is left of their passwords in memory.
 
 VIRTGATE_TEST_ABORTS=N makes the test of aborted logins N of them for each step (default 60).
 """

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// process - facts about processes that only /proc has.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+
+namespace virtgate {
+
+// When the process `pid` started, in clock ticks since boot; 0 if that cannot be found out. A number may be used
+// again: only a start time that is read while the process certainly lives means that process.
+// Source: proc(5), field 22 of /proc/PID/stat.
+[[nodiscard]] std::uint64_t read_start_time(pid_t pid) noexcept;
+
+}  // namespace virtgate

@@ -12,6 +12,7 @@
 #include "ctl/files.h"
 #include "ctl/passwd/command.h"
 #include "ctl/pki/command.h"
+#include "ctl/policy/command.h"
 #include "ctl/up/options.h"
 #include "ctl/up/up.h"
 #include "libshared/base/suggest.h"
@@ -180,6 +181,7 @@ int main(int argc, char** argv) {
     CLI::App* up = add_up(app, words);
     const ctl::pki::Command pki{app};
     const ctl::passwd::Command passwd{app};
+    const ctl::policy::Command policy{app};
     CLI::App* help = app.add_subcommand("help", "show the commands, or the options of one");
     help->add_option("COMMAND", words.help_topic, "the command to tell about, and a command of it");
     if (argc < 2) {
@@ -197,5 +199,6 @@ int main(int argc, char** argv) {
     if (up->parsed()) return run_up(words);
     if (pki.parsed()) return pki.run();
     if (passwd.parsed()) return passwd.run();
+    if (policy.parsed()) return policy.run();
     return spawn::k_exit_usage;
 }

@@ -8,6 +8,7 @@
 
 #include "libshared/base/bytes.h"
 #include "libshared/config/tree.h"
+#include "policy/parse_grant.h"
 #include "policy/parse_identity.h"
 #include "policy/parse_tree.h"
 
@@ -23,7 +24,7 @@ public:
         : TreeReader(file, complaints), file_(file), source_(source), complaints_(complaints) {}
 
     void run(const config::Table& root) {
-        refuse_others(root, {"version", "identity", "role", "binding"}, "");
+        refuse_others(root, {"version", "global", "group", "identity", "role", "binding"}, "");
         const config::Entry* version = find(root, "version");
         const auto* number = version != nullptr ? std::get_if<std::int64_t>(&version->node.value) : nullptr;
         if (version == nullptr)
@@ -34,8 +35,13 @@ public:
         each_table(root, "identity", [&](const Text& name, const config::Table& table) {
             source_.identities.push_back(parse_identity(name, table, *this));
         });
-        each_table(root, "role",
-                   [&](const Text& name, const config::Table& table) { read_role(name, table); });
+        each_table(root, "group", [&](const Text& name, const config::Table& table) {
+            source_.groups.push_back(parse_group(name, table, *this));
+        });
+        each_table(root, "role", [&](const Text& name, const config::Table& table) {
+            source_.roles.push_back(parse_role(name, table, *this));
+        });
+        read_global(root);
         read_bindings(root);
     }
 
@@ -69,15 +75,12 @@ private:
         return good;
     }
 
-    void read_role(const Text& name, const config::Table& table) {
-        refuse_others(table, {"allow"}, " of a role");
-        RoleSource role{.name = name};
-        const config::Entry* allow = find(table, "allow");
-        if (allow == nullptr)
-            complaints_.error(name.at, fmt::format("the role \"{}\" allows nothing", name.text));
-        else
-            role.allow = read_texts(*allow, "allow");
-        source_.roles.push_back(std::move(role));
+    void read_global(const config::Table& root) {
+        const config::Entry* entry = find(root, "global");
+        if (entry == nullptr) return;
+        const auto* table = std::get_if<config::Table>(&entry->node.value);
+        if (table == nullptr) return complaints_.error(at(entry->key), "write [global] instead");
+        parse_global(*table, *this, source_.global);
     }
 
     void read_bindings(const config::Table& root) {
@@ -91,19 +94,8 @@ private:
                 complaints_.error(at(node.place), "write [[binding]] instead");
                 continue;
             }
-            refuse_others(*table, {"identity", "role"}, " of a binding");
-            BindingSource binding{.at = at(node.place)};
-            binding.identities = read_required(*table, "identity", binding.at);
-            binding.roles = read_required(*table, "role", binding.at);
-            source_.bindings.push_back(std::move(binding));
+            source_.bindings.push_back(parse_binding(node.place, *table, *this));
         }
-    }
-
-    std::vector<Text> read_required(const config::Table& table, std::string_view key, const Place& where) {
-        const config::Entry* entry = find(table, key);
-        if (entry != nullptr) return read_texts(*entry, key);
-        complaints_.error(where, fmt::format("the binding has no \"{}\"", key));
-        return {};
     }
 
     const std::string& file_;

@@ -2,13 +2,14 @@
 // parse - read one policy file into a Source.
 //
 //     version = 1
-//     [identity.alice]
-//     x509 = { CN = "alice", O = "glob:Acme*" }       # see parse_identity.h
-//     [role.operator]
-//     allow = ["@admin"]
+//     [identity.alice]                                # see parse_identity.h
+//     x509 = { CN = "alice", O = "glob:Acme*" }
+//     [role.operator]                                 # this and the rest: see parse_grant.h
+//     allow = ["@lifecycle"]
 //     [[binding]]
 //     identity = "alice"                              # or a list
 //     role = "operator"                               # or a list
+//     objects = { domain = ["glob:web-*"] }
 //
 // Trust:  files belong to the administrator. They may be wrong, and everything wrong in them is reported.
 // Limits: names of 1..64 letters, digits and -_. ; those of proto/policy.x.

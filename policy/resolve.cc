@@ -7,30 +7,64 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "libshared/base/bytes.h"
 #include "libshared/base/suggest.h"
 #include "policy/accounts.h"
 #include "policy/groups.h"
+#include "policy/limits.h"
+#include "policy/parse.h"
+#include "policy/role_set.h"
+#include "proto/programs.h"
 
 namespace virtgate::policy {
 
 namespace {
 
+using proto::policy::Grant;
 using proto::policy::IdentityRule;
 using proto::policy::PolicyTable;
 
-constexpr std::uint32_t k_format = 2;
-constexpr std::string_view k_built_in_role = "admin";
+constexpr std::uint32_t k_format = 3;
+
+constexpr std::size_t k_role_text_max = 1000;
+constexpr std::string_view k_and_so_on = ", ...";
+
+// Puts into `all` what is in `more`, events left out: a session's ceiling is about calls.
+void unite(proto::who::Ceiling& all, const proto::who::Ceiling& more) {
+    for (const auto& program : more.programs) {
+        auto entry = std::find_if(all.programs.begin(), all.programs.end(),
+                                  [&](const auto& each) { return each.program == program.program; });
+        if (entry == all.programs.end()) {
+            all.programs.push_back(program);
+            continue;
+        }
+        entry->procedures.resize(std::max(entry->procedures.size(), program.procedures.size()));
+        for (std::size_t i = 0; i < program.procedures.size(); ++i)
+            entry->procedures[i] |= program.procedures[i];
+    }
+}
+
+void drop_events(proto::who::Ceiling& ceiling) {
+    for (auto& entry : ceiling.programs) {
+        const auto* program = proto::find_program(entry.program, entry.version);
+        for (const auto& procedure : program->procedures())
+            if (procedure.kind == proto::ProcedureInfo::Kind::event &&
+                procedure.number / 8 < entry.procedures.size())
+                entry.procedures[procedure.number / 8] &= ~(std::byte{1} << (procedure.number % 8));
+        while (!entry.procedures.empty() && entry.procedures.back() == std::byte{0})
+            entry.procedures.pop_back();
+    }
+    std::erase_if(ceiling.programs, [](const auto& entry) { return entry.procedures.empty(); });
+}
 
 class Resolver {
 public:
-    Resolver(const Source& source, Complaints& complaints) : source_(source), complaints_(complaints) {
-        roles_.emplace(k_built_in_role, &k_admin);
-    }
+    Resolver(const Source& source, Complaints& complaints)
+        : source_(source), complaints_(complaints), roles_(source, complaints) {}
 
     PolicyTable run() {
-        for (const RoleSource& role : source_.roles) add_role(role);
         for (const IdentitySource& identity : source_.identities) add_identity(identity);
         for (const BindingSource& binding : source_.bindings) bind(binding);
         PolicyTable table{.format = k_format, .identities = {}};
@@ -38,32 +72,23 @@ public:
             complaints_.error(source_.identities.back().name.at, "too many identities");
         else
             for (auto& [name, identity] : identities_) table.identities.push_back(finish(name, identity));
+        if (complaints_.errors() == 0) warn_of_unused_roles();
         return table;
     }
 
 private:
+    struct Bound {
+        const BindingSource* binding;
+        const CompiledRole* role;
+    };
     struct Identity {
         const IdentitySource* source;
-        std::set<std::string_view> roles;
+        std::vector<Bound> bound{};
+        bool is_named = false;  // by a binding, whatever is wrong with that
     };
 
-    void add_role(const RoleSource& role) {
-        const auto [old, is_new] = roles_.emplace(role.name.text, &role);
-        if (!is_new)
-            complaints_.error(role.name.at, old->second == &k_admin
-                                                ? fmt::format("the role \"{}\" is built in", role.name.text)
-                                                : twice("role", role.name.text, old->second->name.at));
-        for (const Text& group : role.allow) {
-            proto::who::Ceiling ignored;
-            if (!add_group(group.text, ignored))
-                complaints_.error(group.at,
-                                  fmt::format("unknown procedure group \"{}\"{}", escape(group.text),
-                                              did_you_mean(group.text, known_groups())));
-        }
-    }
-
     void add_identity(const IdentitySource& identity) {
-        const auto [old, is_new] = identities_.emplace(identity.name.text, Identity{&identity, {}});
+        const auto [old, is_new] = identities_.emplace(identity.name.text, Identity{&identity});
         if (!is_new)
             complaints_.error(identity.name.at,
                               twice("identity", identity.name.text, old->second.source->name.at));
@@ -75,18 +100,51 @@ private:
     }
 
     void bind(const BindingSource& binding) {
-        for (const Text& role : binding.roles)
-            if (!roles_.contains(role.text))
+        std::set<std::string_view> roles;
+        for (const Text& role : binding.roles) {
+            const CompiledRole* found = roles_.find(role.text);
+            if (found == nullptr)
                 complaints_.error(role.at, fmt::format("unknown role \"{}\"{}", escape(role.text),
-                                                       did_you_mean(role.text, names_of(roles_))));
+                                                       did_you_mean(role.text, roles_.names())));
+            else if (roles.insert(role.text).second)
+                warn_of_missing_objects(binding, role, *found);
+        }
+        used_roles_.insert(roles.begin(), roles.end());
+        std::set<std::string_view> names;
         for (const Text& name : binding.identities) {
             const auto identity = identities_.find(name.text);
             if (identity == identities_.end())
                 complaints_.error(name.at, fmt::format("unknown identity \"{}\"{}", escape(name.text),
                                                        did_you_mean(name.text, names_of(identities_))));
-            else
-                for (const Text& role : binding.roles) identity->second.roles.insert(role.text);
+            else if (names.insert(name.text).second) {
+                identity->second.is_named = true;
+                for (const std::string_view role : roles)
+                    identity->second.bound.push_back({&binding, roles_.find(role)});
+            }
         }
+    }
+
+    // The commonest mistake, and the hardest to see: the role is right, and there is nothing to use it on.
+    void warn_of_missing_objects(const BindingSource& binding, const Text& role,
+                                 const CompiledRole& compiled) {
+        if (binding.has_objects || compiled.is_built_in) return;
+        for (std::size_t kind = 0; kind < k_kinds; ++kind)
+            if ((compiled.acts_on >> kind & 1) != 0) {
+                const std::string_view word = to_text(static_cast<ObjectKind>(kind));
+                return complaints_.warning(
+                    role.at,
+                    fmt::format("the role \"{}\" acts on objects and the binding names none: add objects "
+                                "= {{ {} = [\"glob:*\"] }}, or what is meant",
+                                role.text, word));
+            }
+    }
+
+    void warn_of_unused_roles() {
+        for (const RoleSource& role : source_.roles)
+            for (const Text& name : role.include) used_roles_.insert(name.text);
+        for (const RoleSource& role : source_.roles)
+            if (!used_roles_.contains(role.name.text))
+                complaints_.warning(role.name.at, fmt::format("nobody has the role \"{}\"", role.name.text));
     }
 
     template <class Map>
@@ -104,20 +162,49 @@ private:
         rule.line = at.line;
         rule.all = look_up(identity.source->all);
         for (const TestSource& test : identity.source->any) rule.any.push_back(look_up(test));
-        for (const std::string_view role : identity.roles) {
-            rule.role += rule.role.empty() ? "" : ", ";
-            rule.role += role;
-            const auto known = roles_.find(role);
-            if (known != roles_.end())
-                for (const Text& group : known->second->allow)
-                    static_cast<void>(add_group(group.text, rule.may));  // unknown ones were complained about
+        for (const Bound& bound : identity.bound) rule.grants.push_back(grant_of(bound));
+        std::sort(rule.grants.begin(), rule.grants.end(), [](const Grant& a, const Grant& b) {
+            return std::tie(a.role, a.file, a.line) < std::tie(b.role, b.file, b.line);
+        });
+        if (rule.grants.size() > proto::policy::k_grants_max) {
+            complaints_.error(at, fmt::format("the identity \"{}\" has too many bindings", name));
+            rule.grants.clear();
         }
-        if (identity.roles.empty())
+        const std::string* last = nullptr;
+        for (const Grant& grant : rule.grants) {
+            unite(rule.may, grant.may);
+            if (last != nullptr && *last == grant.role) continue;
+            last = &grant.role;
+            if (rule.role.size() < k_role_text_max - k_name_max)
+                rule.role.append(rule.role.empty() ? "" : ", ").append(grant.role);
+            else if (!rule.role.ends_with(k_and_so_on))
+                rule.role += k_and_so_on;
+        }
+        drop_events(rule.may);
+        for (const Bound& bound : identity.bound)
+            if (!bound.binding->shadow) widen(rule.limits, bound.role->limits);
+        for (const Bound& bound : identity.bound)
+            if (!bound.binding->shadow) tighten(rule.limits, bound.binding->limits);
+        tighten(rule.limits, source_.global.limits);
+        if (!identity.is_named)
             complaints_.warning(at,
                                 fmt::format("no binding names the identity \"{}\": it may do nothing", name));
-        if (rule.role.size() > proto::who::k_text_max)
-            complaints_.error(at, fmt::format("the identity \"{}\" has too many roles", name));
         return rule;
+    }
+
+    static Grant grant_of(const Bound& bound) {
+        const BindingSource& binding = *bound.binding;
+        Grant grant = bound.role->grant;
+        grant.file = binding.at.file;
+        grant.line = binding.at.line;
+        grant.everything = bound.role->is_built_in && !binding.has_objects && binding.except.empty();
+        grant.objects = binding.objects;
+        grant.except = binding.except;
+        grant.shadow = binding.shadow;
+        grant.listeners = binding.listeners;
+        grant.not_before = binding.not_before;
+        grant.not_after = binding.not_after;
+        return grant;
     }
 
     // The test of `source`, with numbers for the names in it.
@@ -149,12 +236,10 @@ private:
         return std::nullopt;
     }
 
-    static inline const RoleSource k_admin{.name = {std::string(k_built_in_role), {}},
-                                           .allow = {{"@admin", {}}}};
-
     const Source& source_;
     Complaints& complaints_;
-    std::map<std::string_view, const RoleSource*> roles_;
+    const RoleSet roles_;
+    std::set<std::string_view> used_roles_;
     std::map<std::string_view, Identity> identities_;
 };
 

@@ -27,10 +27,23 @@ struct IdentitySource {
     std::vector<TestSource> any{};
 };
 
+// [group.NAME]
+struct GroupSource {
+    Text name{};
+    std::vector<Text> procedures{};
+};
+
 // [role.NAME]
 struct RoleSource {
     Text name{};
+    std::vector<Text> include{};
     std::vector<Text> allow{};
+    std::vector<Text> deny{};
+    std::vector<Text> require{};  // flags without which it allows nothing
+    std::vector<Text> redact{};
+    proto::policy::LimitSet limits{};
+    std::optional<proto::policy::AuditLevel> audit{};
+    std::optional<proto::policy::XmlRuleSet> xml{};
 };
 
 // [[binding]]
@@ -38,13 +51,29 @@ struct BindingSource {
     Place at{};
     std::vector<Text> identities{};
     std::vector<Text> roles{};
+    bool has_objects = false;  // the key is there
+    std::vector<proto::policy::ObjectPattern> objects{};
+    std::vector<proto::policy::ObjectPattern> except{};
+    proto::policy::LimitSet limits{};
+    std::vector<std::string> listeners{};
+    std::optional<std::int64_t> not_before{};
+    std::optional<std::int64_t> not_after{};
+    bool shadow = false;
+};
+
+// [global], in whatever files
+struct GlobalSource {
+    bool allow_monitor_commands = false;
+    proto::policy::LimitSet limits{};
 };
 
 // All files together: their order means nothing.
 struct Source {
     std::vector<IdentitySource> identities{};
+    std::vector<GroupSource> groups{};
     std::vector<RoleSource> roles{};
     std::vector<BindingSource> bindings{};
+    GlobalSource global{};
 };
 
 }  // namespace virtgate::policy

@@ -112,6 +112,12 @@ Result<Table> Table::decode(ByteView bytes) {
     return Table(std::move(*rules));
 }
 
+const Table::Rule* Table::find(std::string_view identity) const noexcept {
+    const auto rule = std::find_if(rules_.identities.begin(), rules_.identities.end(),
+                                   [&](const Rule& each) { return each.name == identity; });
+    return rule == rules_.identities.end() ? nullptr : &*rule;
+}
+
 Table::Match Table::match(const Who& who) const noexcept {
     Match match;
     for (const Rule& rule : rules_.identities) {
@@ -123,6 +129,15 @@ Table::Match Table::match(const Who& who) const noexcept {
         match.rule = &rule;
     }
     return match;
+}
+
+std::vector<std::byte> Table::rights_of(std::string_view name, std::uint64_t generation) const {
+    const Rule* rule = find(name);
+    if (rule == nullptr) return {};
+    auto bytes = proto::encode(proto::policy::IdentityRights{
+        .generation = generation, .identity = rule->name, .grants = rule->grants, .limits = rule->limits});
+    require(bytes.has_value(), "the rights of an identity do not encode");
+    return std::move(*bytes);
 }
 
 }  // namespace virtgate::policy

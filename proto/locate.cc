@@ -43,6 +43,11 @@ public:
         return {true, static_cast<std::uint32_t>(at_), type};
     }
 
+    std::uint32_t end_of(TypeIndex type, std::uint32_t offset) noexcept {
+        at_ = offset;
+        return skip(type, k_recursion_max) ? static_cast<std::uint32_t>(at_) : k_no_end;
+    }
+
 private:
     [[nodiscard]] const std::uint32_t* type_row(TypeIndex type) const noexcept {
         return schema_.row(Section::types, type);
@@ -136,6 +141,12 @@ Found locate(const Schema& schema, TypeIndex type, std::span<const std::byte> pa
              std::span<const std::uint32_t> steps, std::span<const std::uint32_t> elements) noexcept {
     if (type >= schema.type_count() || payload.size() > 0xfffffff0) return {};
     return Finder(schema, payload).run(type, steps, elements);
+}
+
+std::uint32_t end_of(const Schema& schema, TypeIndex type, std::span<const std::byte> payload,
+                     std::uint32_t offset) noexcept {
+    if (type >= schema.type_count() || payload.size() > 0xfffffff0 || offset > payload.size()) return k_no_end;
+    return Finder(schema, payload).end_of(type, offset);
 }
 
 }  // namespace virtgate::proto

@@ -3,7 +3,7 @@
 LIBRARIES += proto
 proto_NAMES   := $(sort $(basename $(notdir $(wildcard proto/*.x))))
 proto_SOURCES := proto/schema.cc proto/schema_check.cc proto/interpreter.cc proto/locate.cc proto/program.cc \
-                 proto/programs.cc $(proto_NAMES:%=$(BUILD)/gen/proto/%.cc)
+                 proto/programs.cc proto/prune.cc $(proto_NAMES:%=$(BUILD)/gen/proto/%.cc)
 
 xdrgen_SOURCES := $(sort $(wildcard proto/xdrgen/*.cc)) libshared/base/suggest.cc
 

@@ -105,4 +105,10 @@ struct Found {
                            std::span<const std::uint32_t> steps,
                            std::span<const std::uint32_t> elements) noexcept;
 
+// Where the value of `type` that starts at `offset` of `payload` ends, or k_no_end if the payload ends first. Like
+// locate() it is for payloads that passed validate(), and never leaves one that did not.
+inline constexpr std::uint32_t k_no_end = 0xffffffff;
+[[nodiscard]] std::uint32_t end_of(const Schema& schema, TypeIndex type, std::span<const std::byte> payload,
+                                   std::uint32_t offset) noexcept;
+
 }  // namespace virtgate::proto

@@ -2,6 +2,7 @@
 // prompt - a password from whoever calls, and one that nobody guesses.
 #include "ctl/passwd/prompt.h"
 
+#include <poll.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -21,13 +22,18 @@ volatile std::sig_atomic_t g_signal = 0;
 
 void note_signal(int number) { g_signal = number; }
 
-// While it lives the terminal does not show what is typed, and signals only interrupt.
+// While it lives the terminal does not show what is typed, and signals are noted. They come only while somebody waits
+// for input with waiting_mask(): one between the question and the wait would otherwise be seen at the next key.
 class Silence {
 public:
     explicit Silence(int fd) : fd_(fd) {
         g_signal = 0;
+        sigset_t held;
+        sigemptyset(&held);
+        for (const int number : k_signals) sigaddset(&held, number);
+        sigprocmask(SIG_BLOCK, &held, &old_mask_);
         struct sigaction action {};
-        action.sa_handler = &note_signal;  // without SA_RESTART: read() returns
+        action.sa_handler = &note_signal;
         for (std::size_t i = 0; i < k_signals.size(); ++i) sigaction(k_signals[i], &action, &old_actions_[i]);
         if (tcgetattr(fd_, &old_) < 0) return;
         termios quiet = old_;
@@ -38,7 +44,9 @@ public:
     ~Silence() {
         if (changed_) tcsetattr(fd_, TCSAFLUSH, &old_);
         for (std::size_t i = 0; i < k_signals.size(); ++i) sigaction(k_signals[i], &old_actions_[i], nullptr);
+        sigprocmask(SIG_SETMASK, &old_mask_, nullptr);
     }
+    [[nodiscard]] const sigset_t* waiting_mask() const noexcept { return &old_mask_; }
     Silence(const Silence&) = delete;
     Silence& operator=(const Silence&) = delete;
     [[nodiscard]] bool works() const noexcept { return changed_; }
@@ -47,16 +55,19 @@ private:
     int fd_;
     termios old_{};
     std::array<struct sigaction, k_signals.size()> old_actions_{};
+    sigset_t old_mask_{};
     bool changed_ = false;
 };
 
 // Reads byte by byte: what is behind the line is for whoever reads next.
-Result<std::string> read_bytes(int fd) {
+// `mask`: of the signals that are held back while nothing is waited for; null: none are.
+Result<std::string> read_bytes(int fd, const sigset_t* mask) {
     std::string line;
     line.reserve(userdb::k_password_max + 2);  // never moved, so that no copy stays behind
     for (;;) {
         char c = 0;
-        const ssize_t n = read(fd, &c, 1);
+        pollfd input{.fd = fd, .events = POLLIN, .revents = 0};
+        const ssize_t n = ppoll(&input, 1, nullptr, mask) < 0 ? -1 : read(fd, &c, 1);
         if (n < 0 && errno == EINTR && g_signal == 0) continue;
         if (n < 0) return system_fault(errno, "cannot read the password");
         if (n == 0 && line.empty()) return system_fault(0, "there is no password to read");
@@ -79,7 +90,7 @@ Result<std::string> ask(int fd, const std::string& question) {
             if (silence.works()) {
                 fmt::print(stderr, "{}: ", question);
                 std::fflush(stderr);
-                line = read_bytes(fd);
+                line = read_bytes(fd, silence.waiting_mask());
             }
         }
         if (g_signal == 0) return line;
@@ -95,7 +106,7 @@ Result<std::string> ask(int fd, const std::string& question) {
 
 Result<std::string> read_line(int fd) {
     g_signal = 0;
-    return read_bytes(fd);
+    return read_bytes(fd, nullptr);
 }
 
 std::string generate() {

@@ -182,6 +182,7 @@ void Desk::on_answer(BrokerAnswer& answer) noexcept {
         const int fds[] = {admission.connection.get(), answer.session.get()};
         return send_arrival({.grant = *answer.grant,
                              .login = {},
+                             .refusal = {},
                              .listener = admission.who.listener,
                              .client = admission.client,
                              .uid = admission.who.local->uid},
@@ -198,14 +199,17 @@ void Desk::log_in(std::uint64_t ticket, Open admission) {
     const std::uint64_t id = ++last_visit_ * k_gates_max + gate_;
     VisitOwner& self = *this;
     auto visit = std::make_unique<Visit>(tools_.visit, self, id, std::move(admission.who), admission.client);
-    if (visit->mechanisms().empty())
+    if (visit->mechanisms().empty()) {
+        admission.who = visit->who();
         return refuse(ticket, admission, "there is no SASL mechanism that it could use");
+    }
     if (!sweep_->running()) sweep_->start(k_sweep);
     if (ticket >= k_first_local) {
         const int connection = admission.connection.get();
         const proto::who::Who& who = visit->who();
         send_arrival({.grant = {},
                       .login = describe(*visit),
+                      .refusal = {},
                       .listener = who.listener,
                       .client = admission.client,
                       .uid = who.local->uid},
@@ -221,7 +225,16 @@ void Desk::log_in(std::uint64_t ticket, Open admission) {
 void Desk::refuse(std::uint64_t ticket, const Open& admission, std::string_view rule) {
     const std::string why = escape(rule, 512);
     log_.info("client refused: {}, {}: {}", admission.client, admission.presented, why);
-    if (ticket >= k_first_local) return;  // its connection is closed
+    if (ticket >= k_first_local) {
+        const int connection = admission.connection.get();
+        return send_arrival({.grant = {},
+                             .login = {},
+                             .refusal = "authentication failed: the policy does not let this user in",
+                             .listener = admission.who.listener,
+                             .client = admission.client,
+                             .uid = admission.who.local->uid},
+                            std::span(&connection, 1));
+    }
     const auto procedure = admission.who.certificate || admission.presented.starts_with('"')
                                ? Procedure::admit
                                : Procedure::enter;

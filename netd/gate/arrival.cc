@@ -38,6 +38,13 @@ Front::Arrival::Arrival(Front& front, UniqueFd socket, std::string name, Sources
     begin_login(std::move(visit));
 }
 
+Front::Arrival::Arrival(Front& front, UniqueFd socket, std::string name, Sources::Place place,
+                        std::string refusal)
+    : Arrival(front, Kind::local, std::move(socket), std::move(name), {}, 0, std::move(place)) {
+    connection_ = std::make_unique<PlainConnection>(std::move(socket_), true);
+    begin_login(std::move(refusal));
+}
+
 // Every callback ends here: whoever is over is dropped, and nothing of it is touched afterwards.
 void Front::Arrival::settle() noexcept {
     if (state_ == State::over) front_.drop(*this);
@@ -164,9 +171,10 @@ void Front::Arrival::on_decision(Door::Decision& decision) noexcept {
     settle();
 }
 
-void Front::Arrival::begin_login(proto::door::Visit visit) {
+template <class What>
+void Front::Arrival::begin_login(What what) {
     state_ = State::login;
-    login_ = std::make_unique<Login>(*connection_, front_.door_, std::move(visit), front_.login_memory_,
+    login_ = std::make_unique<Login>(*connection_, front_.door_, std::move(what), front_.login_memory_,
                                      loop::to<&Arrival::on_login_changed>(*this));
     restart_deadline(front_.settings_.login);
     look_at_login();

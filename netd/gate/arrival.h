@@ -19,6 +19,8 @@ public:
             std::uint16_t port, Sources::Place place);
     // A client of a UNIX socket that has to log in.
     Arrival(Front& front, UniqueFd socket, std::string name, Sources::Place place, proto::door::Visit visit);
+    // One that is to be told that it is refused.
+    Arrival(Front& front, UniqueFd socket, std::string name, Sources::Place place, std::string refusal);
 
     // Where it is in Front's list, so that it can be taken off in constant time.
     Arrivals::iterator place_in_list;
@@ -47,7 +49,8 @@ private:
     void ask_admit();
     void ask_enter();
     void wait_for_doorman();
-    void begin_login(proto::door::Visit visit);
+    template <class What>
+    void begin_login(What what);
     void look_at_login();
     void admit(proto::who::SessionGrant grant, UniqueFd session);
     void refuse(std::string_view why) noexcept;

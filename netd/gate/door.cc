@@ -184,9 +184,12 @@ void Door::on_answer(rpc::Control::Message& message) {
 void Door::on_arrived(rpc::Control::Message& message) {
     auto arguments = proto::decode<door::ArriveArgs>(message.payload);
     Arrived arrived;
+    const bool is_refused = arguments && arguments->refusal && !arguments->grant && !arguments->login;
     if (!arguments || message.fds.count() == 0 ||
-        !take_verdict(arguments->grant, arguments->login, message.fds, 1, arrived.decision))
+        (!is_refused && (arguments->refusal || !take_verdict(arguments->grant, arguments->login, message.fds,
+                                                             1, arrived.decision))))
         return log_.error("doorman sent a client that cannot be understood");
+    if (is_refused) arrived.decision.why_not = std::move(*arguments->refusal);
     arrived.client = message.fds.take(0);
     arrived.listener = std::move(arguments->listener);
     arrived.name = std::move(arguments->client);

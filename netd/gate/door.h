@@ -45,7 +45,7 @@ public:
     };
     using OnDecision = loop::Target<Decision&>;
 
-    // A client of a UNIX socket: `kind` of the decision is granted or visit.
+    // A client of a UNIX socket: `kind` of the decision is granted, visit or refused.
     struct Arrived {
         Decision decision;
         UniqueFd client;

@@ -151,9 +151,12 @@ void Front::on_arrived(Door::Arrived& arrived) noexcept {
     const std::string name = escape(arrived.name, 128);
     auto place = sources_.take(Sources::of_user(arrived.uid));
     if (!place || live_ >= settings_.connections) {
-        if (!is_in) door_.leave(arrived.decision.visit.id);
+        if (arrived.decision.kind == Door::Decision::Kind::visit) door_.leave(arrived.decision.visit.id);
         return crowded(name);
     }
+    if (arrived.decision.kind == Door::Decision::Kind::refused)
+        return add(std::make_unique<Arrival>(*this, std::move(arrived.client), name, std::move(*place),
+                                             std::move(arrived.decision.why_not)));
     if (!is_in)
         return add(std::make_unique<Arrival>(*this, std::move(arrived.client), name, std::move(*place),
                                              std::move(arrived.decision.visit)));

@@ -34,6 +34,13 @@ Login::Login(Connection& connection, Door& door, proto::door::Visit visit, std::
              loop::Target<> changed)
     : connection_(connection), door_(door), visit_(std::move(visit)), memory_(memory), changed_(changed) {}
 
+Login::Login(Connection& connection, Door& door, std::string refusal, std::size_t& memory,
+             loop::Target<> changed)
+    : Login(connection, door, proto::door::Visit{}, memory, changed) {
+    refusal_ = std::move(refusal);
+    gone_ = true;
+}
+
 Login::~Login() {
     if (ticket_ != 0) door_.forget(ticket_);
     if (!gone_) door_.leave(visit_.id);
@@ -111,6 +118,10 @@ void Login::take_frame() {
 }
 
 void Login::take_call(const Header& call, ByteView payload) {
+    if (!refusal_.empty()) {
+        refuse(call, rpc::k_code_auth_failed, refusal_);
+        return end("it was told that it is refused");
+    }
     if (call.program == remote::k_program && call.version == remote::k_version &&
         call.status == rpc::Status::ok) {
         switch (static_cast<Procedure>(call.procedure)) {

@@ -31,6 +31,10 @@ public:
 
     enum class State : unsigned char { reading, asking, leaving, admitted, over };
 
+    // A client that is not let in at all: its first call is answered with `refusal`, and then it is over.
+    Login(Connection& connection, Door& door, std::string refusal, std::size_t& memory,
+          loop::Target<> changed);
+
     // `memory`: bytes of long frames that all logins hold together. `changed` is called when doorman's answer has
     // moved it to another state. Door and connection have to outlive it.
     Login(Connection& connection, Door& door, proto::door::Visit visit, std::size_t& memory,
@@ -87,6 +91,7 @@ private:
     rpc::Header asked_{};
     Door::Ticket ticket_ = 0;
     unsigned mistakes_ = 0;
+    std::string refusal_;
     bool gone_ = false;  // doorman has forgotten the visit
     Admission admission_;
     std::string why_;

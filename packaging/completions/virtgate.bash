@@ -93,6 +93,35 @@ _virtgate_passwd() {
     esac
 }
 
+_virtgate_policy() {
+    local current=$1 before=$2 command=${COMP_WORDS[2]-}
+    if [ "$COMP_CWORD" -eq 2 ]; then
+        _virtgate_fill -W "$(_virtgate_commands policy)" -- "$current"
+        return
+    fi
+    case $before in
+    --dir)
+        _virtgate_fill -d -- "$current"
+        compopt -o filenames
+        ;;
+    --listener) _virtgate_fill -W 'tls tcp unix unix-ro' -- "$current" ;;
+    --identity | --subject | --san-dns | --sasl | --mech | --source | --uid | --gid) ;;
+    *)
+        case $command:$current in
+        *:-*) _virtgate_fill -W "$(_virtgate_options policy "$command")" -- "$current" ;;
+        check:* | diff:* | test:*)
+            _virtgate_fill -d -- "$current"
+            compopt -o filenames
+            ;;
+        edit:*)
+            _virtgate_fill -f -- "$current"
+            compopt -o filenames
+            ;;
+        esac
+        ;;
+    esac
+}
+
 _virtgate() {
     # "=" and ":" split words for readline; what stands before them in the current word must not be repeated.
     local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]-}
@@ -105,10 +134,12 @@ _virtgate() {
         case $COMP_CWORD:$before in
         2:*) _virtgate_fill -W "$(_virtgate_commands)" -- "$current" ;;
         3:pki) _virtgate_fill -W "$(_virtgate_commands pki)" -- "$current" ;;
+        3:policy) _virtgate_fill -W "$(_virtgate_commands policy)" -- "$current" ;;
         3:passwd) _virtgate_fill -W "$(_virtgate_commands passwd)" -- "$current" ;;
         esac
         ;;
     pki) _virtgate_pki "$current" "$before" ;;
+    policy) _virtgate_policy "$current" "$before" ;;
     passwd) _virtgate_passwd "$current" "$before" ;;
     up)
         case $before in

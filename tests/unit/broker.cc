@@ -335,7 +335,7 @@ struct House {
     }
     // Pairs of an identity and the CN that it has.
     void set_table(const std::vector<std::pair<std::string, std::string>>& rows) const {
-        proto::policy::PolicyTable table{.format = 2, .identities = {}};
+        proto::policy::PolicyTable table{.format = 3, .identities = {}};
         for (const auto& [name, cn] : rows) {
             proto::policy::IdentityRule rule;
             rule.name = name;

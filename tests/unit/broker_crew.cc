@@ -25,7 +25,7 @@ struct Team {
         catch_logs();
     }
     Result<UniqueFd> serve(std::uint64_t number, const std::string& identity = "alice") {
-        return crew.serve(identity, {.session = number, .client = client(identity), .may = {}});
+        return crew.serve(rights_of(identity), {.session = number, .client = client(identity), .may = {}});
     }
     void on_stopped() noexcept { stopped = true; }
 
@@ -126,15 +126,17 @@ Test(crew, stops_a_worker_that_says_what_it_must_not) {
 
 Test(crew, has_the_sessions_of_a_revoked_certificate_ended) {
     const Directory directory;
-    // It takes the two sessions, keeps what comes then, and says that the first has ended.
+    // It takes the rights and the two sessions, keeps what comes then, and says that the first has ended.
     const std::string next =
         "next() { until dd bs=65536 count=1 <&4 2>/dev/null >$1 && test -s $1; do "
         "sleep 0.02; done; }\n";
     Team team(directory.script("worker", next + "cd " + directory.path() +
-                                             "\nnext one; next two; next end\n" + say(2, k_session_1) +
-                                             "exec sleep 100"));
-    cr_assert(team.crew.serve("a", {.session = 1, .client = client("alice"), .may = {}}).has_value());
-    cr_assert(team.crew.serve("a", {.session = 2, .client = client("bob"), .may = {}}).has_value());
+                                             "\nnext rights; next one; next two; next end\n" +
+                                             say(2, k_session_1) + "exec sleep 100"));
+    cr_assert(
+        team.crew.serve(rights_of("a"), {.session = 1, .client = client("alice"), .may = {}}).has_value());
+    cr_assert(
+        team.crew.serve(rights_of("a"), {.session = 2, .client = client("bob"), .may = {}}).has_value());
     std::vector revoked{certificate_id("carol"), certificate_id("alice")};
     cr_assert_eq(team.crew.end_revoked(revoked), 1);
     cr_assert_eq(team.crew.end_revoked(revoked), 0, "the same sessions are ended twice");
@@ -161,7 +163,8 @@ Test(crew, stops_a_worker_that_does_not_end_what_it_has_to) {
     cr_assert_eq(team.crew.end_revoked(revoked), 1);
     team.loop.advance(Crew::k_end_patience / 2);
     // The second one has its own time.
-    cr_assert(team.crew.serve("alice", {.session = 2, .client = client("bob"), .may = {}}).has_value());
+    cr_assert(
+        team.crew.serve(rights_of("alice"), {.session = 2, .client = client("bob"), .may = {}}).has_value());
     const std::vector later{certificate_id("bob")};
     cr_assert_eq(team.crew.end_revoked(later), 1);
     team.loop.advance(Crew::k_end_patience / 2 - Milliseconds{1});
@@ -191,4 +194,28 @@ Test(crew, kills_what_does_not_end) {
     cr_assert(!team.stopped);
     team.loop.advance(Crew::k_stop_patience);
     cr_assert(pump_until(team.loop, [&] { return team.stopped; }));
+}
+
+Test(crew, tells_a_worker_its_rights_before_its_sessions_and_when_they_change) {
+    const Directory directory;
+    const std::string next =
+        "next() { until dd bs=65536 count=1 <&4 2>/dev/null >$1 && test -s $1; do sleep 0.02; done; }\n";
+    Team team(directory.script("worker", next + "cd " + directory.path() +
+                                             "\nnext one; next two; next three; next four\n" +
+                                             say(2, k_session_1) + "exec sleep 100"));
+    const auto serve = [&](std::uint64_t number, std::uint64_t generation) {
+        return team.crew.serve(rights_of("a", generation),
+                               {.session = number, .client = client("a"), .may = {}});
+    };
+    cr_assert(serve(1, 1).has_value());
+    cr_assert(serve(2, 1).has_value());
+    team.crew.renew_rights([](const std::string& identity) { return rights_of(identity, 2); });
+    cr_assert(pump_until(team.loop, [] { return logged("session 1 ended"); }));
+    std::vector<std::uint32_t> procedures;
+    for (const char* name : {"one", "two", "three", "four"}) {
+        std::ifstream file(directory / name);
+        const std::string message((std::istreambuf_iterator<char>(file)), {});
+        procedures.push_back(rpc::read_header(as_bytes(message).data()).procedure);
+    }
+    cr_assert((procedures == std::vector<std::uint32_t>{5, 1, 1, 5}), "RIGHTS, SERVE, SERVE, RIGHTS");
 }

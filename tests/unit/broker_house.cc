@@ -62,6 +62,10 @@ proto::who::Who client(std::string_view name) {
     return who;
 }
 
+proto::policy::IdentityRights rights_of(std::string_view identity, std::uint64_t generation) {
+    return {.generation = generation, .identity = std::string(identity), .grants = {}, .limits = {}};
+}
+
 bool is_closed(int fd) {
     std::byte byte;
     return recv(fd, &byte, 1, 0) == 0;

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "libshared/base/bytes.h"
+#include "proto/policy.h"
 #include "proto/who.h"
 
 namespace virtgate::test {
@@ -36,6 +37,9 @@ private:
 [[nodiscard]] proto::who::CertificateId certificate_id(std::string_view name);
 // A client over TLS whose certificate says CN=`name`. It comes from "the CA".
 [[nodiscard]] proto::who::Who client(std::string_view name);
+
+// The rights of an identity that may do nothing, as the policy of `generation` has them.
+[[nodiscard]] proto::policy::IdentityRights rights_of(std::string_view identity, std::uint64_t generation = 1);
 
 // True if the other end of `fd` was closed and nothing waits to be read.
 [[nodiscard]] bool is_closed(int fd);

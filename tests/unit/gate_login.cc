@@ -350,6 +350,22 @@ Test(login, shares_the_memory_for_long_frames) {
     cr_assert_eq(stage.memory, 0);
 }
 
+Test(login, tells_a_client_that_it_is_refused) {
+    Stage stage;
+    stage.login =
+        std::make_unique<Login>(*stage.connection, *stage.desk, std::string("authentication failed: no"),
+                                stage.memory, loop::to<&Stage::on_changed>(stage));
+    static_cast<void>(stage.take_question());  // the login before it left
+    stage.say(call(remote::Procedure::auth_list, 9));
+    const auto answer = stage.hear();
+    cr_assert(answer.header == rpc::reply_to(call(remote::Procedure::auth_list, 9), rpc::Status::error));
+    cr_assert_eq(error_code(answer), rpc::k_code_auth_failed);
+    cr_assert_eq(rpc::read_error_text(answer.payload), "authentication failed: no");
+    cr_assert(stage.login->state() == Login::State::over);
+    stage.login.reset();
+    cr_assert(stage.take_question().payload.empty(), "a visit that never was is left");
+}
+
 Test(login, tells_doorman_when_the_client_has_gone) {
     Stage stage;
     static_cast<void>(stage.start());

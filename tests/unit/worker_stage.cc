@@ -103,6 +103,16 @@ UniqueFd Stage::listen_at(const std::string& path) const {
     return listener;
 }
 
+std::shared_ptr<const policy::Rights> everything() {
+    proto::policy::Grant grant;
+    grant.role = "admin";
+    grant.everything = true;
+    grant.may = all_procedures();
+    proto::policy::IdentityRights rights{.generation = 1, .identity = "alice", .grants = {}, .limits = {}};
+    rights.grants.push_back(std::move(grant));
+    return std::make_shared<const policy::Rights>(std::move(rights));
+}
+
 Stage::Stage(proto::who::Ceiling ceiling, const Client& client) {
     char name[] = "/tmp/virtgate-stage-XXXXXX";
     cr_assert(mkdtemp(name) != nullptr);
@@ -118,11 +128,13 @@ Stage::Stage(proto::who::Ceiling ceiling, const Client& client) {
                             {"test:///absent", directory_ + "/absent", directory_ + "/absent-ro"}},
         "test:///default");
     scratch_ = std::make_unique<Scratch>();
-    home_ = std::make_unique<Home>(Home{loop, *uris_, *scratch_, Milliseconds{30'000}});
+    home_ = std::make_unique<Home>(Home{loop, *uris_, *scratch_, Milliseconds{30'000}, budget});
     auto pair = make_channel_pair();
     cr_assert(pair.has_value());
     client_ = std::move(pair->first);
-    session_ = std::make_unique<Session>(*home_, k_number, client, Rights(std::move(ceiling)),
+    Client whom = client;
+    if (!whom.rights) whom.rights = everything();
+    session_ = std::make_unique<Session>(*home_, k_number, std::move(whom), Rights(std::move(ceiling)),
                                          std::move(pair->second), loop::to<&Stage::on_ended>(*this));
 }
 

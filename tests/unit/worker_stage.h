@@ -42,9 +42,13 @@ void append(ByteVector& to, ByteView from);
 // Everything is allowed; what the worker refuses itself is its own doing.
 [[nodiscard]] proto::who::Ceiling all_procedures();
 
+// The same as a policy says it.
+[[nodiscard]] std::shared_ptr<const policy::Rights> everything();
+
 class Stage {
 public:
     static constexpr std::uint64_t k_number = 7;
+    // Without rights of its own it has everything().
     using Client = workerd::worker::Session::Client;
     // "test:///default" leads to the daemon, by a socket for reading, too; "test:///absent" to nothing; the
     // default is "test:///default".
@@ -90,6 +94,8 @@ public:
     [[nodiscard]] workerd::worker::Session& session() noexcept { return *session_; }
 
     loop::FakeLoop loop;
+    // Of all sessions of the identity; without limits at first.
+    workerd::worker::Budget budget{loop.clock()};
     UniqueFd client_, daemon_;
 
 private:

@@ -64,7 +64,21 @@ void Broker::on_compiled(bool good) noexcept {
         status_ = good ? 0 : spawn::k_exit_config;
         return stop();
     }
-    if (state_ == State::compiling) open();
+    if (state_ == State::compiling) return open();
+    if (!good || state_ != State::serving) return;
+    // Those who are here are judged by it from their next call on; who is not in it any more may do nothing.
+    ++generation_;
+    crew_.renew_rights([this](const std::string& identity) {
+        const auto* rule = policy_.table().find(identity);
+        return rule != nullptr
+                   ? rights_of(*rule)
+                   : proto::policy::IdentityRights{
+                         .generation = generation_, .identity = identity, .grants = {}, .limits = {}};
+    });
+}
+
+proto::policy::IdentityRights Broker::rights_of(const policy::Table::Rule& rule) const {
+    return {.generation = generation_, .identity = rule.name, .grants = rule.grants, .limits = rule.limits};
 }
 
 void Broker::open() {
@@ -92,7 +106,11 @@ void Broker::stop() noexcept {
 void Broker::on_crew_stopped() noexcept { loop_.stop(); }
 
 // The limit that one more session of `identity` would break, in words; empty if there is none.
-std::string Broker::find_limit(const std::string& identity) const {
+std::string Broker::find_limit(const policy::Table::Rule& rule) const {
+    const std::string& identity = rule.name;
+    if (rule.limits.connections && crew_.sessions_of(identity) >= *rule.limits.connections)
+        return fmt::format("too many connections of {}: virtgate: limit (connections={})", identity,
+                           *rule.limits.connections);
     if (crew_.sessions_of(identity) >= settings_.sessions_per_identity_max)
         return fmt::format("too many sessions of {}: the limit sessions_per_identity is {}", identity,
                            settings_.sessions_per_identity_max);
@@ -115,12 +133,13 @@ tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(
         return tl::unexpected(Refused{rpc::k_code_access_denied,
                                       "access denied: more than one identity of the policy matches"});
     }
-    if (std::string limit = find_limit(match.rule->name); !limit.empty()) {
+    if (std::string limit = find_limit(*match.rule); !limit.empty()) {
         k_log.warning("refused {}, who is {}: {}", describe(who), match.rule->name, limit);
         return tl::unexpected(Refused{rpc::k_code_resource_busy, std::move(limit)});
     }
     const std::uint64_t number = ++last_session_;
-    auto session = crew_.serve(match.rule->name, {.session = number, .client = who, .may = match.rule->may});
+    auto session =
+        crew_.serve(rights_of(*match.rule), {.session = number, .client = who, .may = match.rule->may});
     if (!session) {
         k_log.error("no session for {} as {}: {}", describe(who), match.rule->name, session.error().text);
         return tl::unexpected(Refused{rpc::k_code_internal, "no worker can take the session"});

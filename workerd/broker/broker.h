@@ -45,14 +45,17 @@ private:
     void on_compiled(bool good) noexcept;
     void on_crew_stopped() noexcept;
     void open();
-    [[nodiscard]] std::string find_limit(const std::string& identity) const;
+    [[nodiscard]] std::string find_limit(const policy::Table::Rule& rule) const;
 
     loop::Loop& loop_;
     const Settings settings_;
     const bool check_only_;
     State state_ = State::compiling;
     int status_ = 0;
+    [[nodiscard]] proto::policy::IdentityRights rights_of(const policy::Table::Rule& rule) const;
+
     std::uint64_t last_session_ = 0;
+    std::uint64_t generation_ = 1;  // of the policy in force
     PolicySource policy_;
     Crew crew_;
     std::unique_ptr<Entrance> entrance_;

@@ -42,8 +42,10 @@ public:
           end_(crew.loop_.timer(loop::to<&Hand::on_end_late>(*this))),
           ward_(crew.loop_, *this, fmt::format("worker-{}", identity_), spawn::Ward::Restart::never) {}
 
-    Result<UniqueFd> serve(const proto::work::ServeArgs& session) {
+    Result<UniqueFd> serve(const proto::policy::IdentityRights& rights,
+                           const proto::work::ServeArgs& session) {
         if (auto running = make_running(); !running) return tl::unexpected(std::move(running.error()));
+        if (auto told = tell_rights(rights); !told) return tl::unexpected(std::move(told.error()));
         auto payload = proto::encode(session, rpc::Control::k_payload_max);
         if (!payload) return system_fault(0, "the client's names do not fit a message");
         auto pair = make_channel_pair();
@@ -58,6 +60,11 @@ public:
         sessions_.emplace(session.session, std::move(note));
         idle_->stop();
         return std::move(pair->first);
+    }
+
+    void renew_rights(const proto::policy::IdentityRights& rights) {
+        if (control_ == nullptr) return;
+        if (const auto told = tell_rights(rights); !told) fail(told.error().text);
     }
 
     std::size_t end_revoked(const Revoked& revoked) {
@@ -109,6 +116,7 @@ public:
         idle_->stop();
         end_->stop();
         control_.reset();
+        generation_.reset();
         const std::size_t lost = sessions_.size();
         sessions_.clear();
         if (!leaving_) {
@@ -134,6 +142,20 @@ private:
         ward_.start();
         starting_ = false;
         if (!ward_.is_running()) return system_fault(0, "the worker of this identity cannot be started");
+        return {};
+    }
+
+    Done tell_rights(const proto::policy::IdentityRights& rights) {
+        if (generation_ == rights.generation) return {};
+        const auto bytes = proto::encode(rights);
+        if (!bytes) return system_fault(0, "the rights of the identity do not encode");
+        auto file = make_sealed_memfd("rights", bytes->data(), bytes->size());
+        if (!file) return tl::unexpected(std::move(file.error()));
+        const int end = file->get();
+        if (auto sent = control_->send(header_of(Procedure::rights, control_->next_serial()), {}, {&end, 1});
+            !sent)
+            return sent;
+        generation_ = rights.generation;
         return {};
     }
 
@@ -209,6 +231,7 @@ private:
         std::optional<Instant> told{};  // when the worker was told to end it
     };
     std::map<std::uint64_t, SessionNote> sessions_;
+    std::optional<std::uint64_t> generation_{};  // of the rights that the worker was told
     bool leaving_ = false;
     bool starting_ = false;
     Instant started_{};
@@ -245,15 +268,22 @@ std::size_t Crew::end_revoked(std::span<const CertificateId> certificates) {
     return sum;
 }
 
-Result<UniqueFd> Crew::serve(const std::string& identity, const proto::work::ServeArgs& session) {
+void Crew::renew_rights(const RightsOf& rights_of) {
+    for (auto& [identity, hand] : hands_) hand->renew_rights(rights_of(identity));
+    for (auto& hand : leaving_) hand->renew_rights(rights_of(hand->identity()));
+}
+
+Result<UniqueFd> Crew::serve(const proto::policy::IdentityRights& rights,
+                             const proto::work::ServeArgs& session) {
     if (stopping_) return system_fault(0, "the broker is stopping");
+    const std::string& identity = rights.identity;
     auto hand = hands_.find(identity);
     if (hand == hands_.end()) {
         std::erase_if(hands_, [](const auto& each) { return each.second->may_be_forgotten(); });
         if (hands_.size() >= k_workers_max) return system_fault(0, "too many identities have sessions");
         hand = hands_.emplace(identity, std::make_unique<Hand>(*this, identity)).first;
     }
-    return hand->second->serve(session);
+    return hand->second->serve(rights, session);
 }
 
 // The process of `hand` has ended. A hand that left is freed from the loop, because this is called from

@@ -12,6 +12,7 @@
 // Owns:   the processes and their control channels; of each session the ids of its certificates.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -23,6 +24,7 @@
 #include "libshared/spawn/user.h"
 #include "libshared/spawn/ward.h"
 #include "proto/config.h"
+#include "proto/policy.h"
 #include "proto/work.h"
 
 namespace virtgate::workerd::broker {
@@ -50,9 +52,15 @@ public:
     Crew(const Crew&) = delete;
     Crew& operator=(const Crew&) = delete;
 
-    // Gives a session to the worker of `identity`, which is started if it does not run. Returns the gate's
-    // end. Error: system's fault, with a reason that the client may see.
-    [[nodiscard]] Result<UniqueFd> serve(const std::string& identity, const proto::work::ServeArgs& session);
+    // Gives a session to the worker of `rights.identity`, which is started if it does not run, and is told these
+    // rights if it has others. Returns the gate's end. Error: system's fault, with a reason that the client may see.
+    [[nodiscard]] Result<UniqueFd> serve(const proto::policy::IdentityRights& rights,
+                                         const proto::work::ServeArgs& session);
+
+    // Tells each worker the rights of its identity, which `rights_of` gives. A worker that cannot be told is
+    // stopped: rather no sessions than with rights of yesterday.
+    using RightsOf = std::function<proto::policy::IdentityRights(const std::string& identity)>;
+    void renew_rights(const RightsOf& rights_of);
 
     // Tells the workers to end the sessions that came with one of `certificates`, one line in the log for
     // each. Returns how many these are; those that were told to end before are not counted again.

@@ -72,7 +72,8 @@ void PolicySource::on_ended(spawn::Ward&, const spawn::Exit& exit) noexcept {
     result_.reset();
     if (table) {
         table_ = std::move(*table);
-        log_.info("{} identities in force", table_.identities());
+        ++generation_;
+        log_.info("{} identities in force (generation {})", table_.identities(), generation_);
     } else {
         log_.error("the policy was not changed: {}", table.error().text);
     }

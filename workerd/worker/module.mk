@@ -1,18 +1,34 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-LIBRARIES += worker
-worker_SOURCES := workerd/worker/lane.cc workerd/worker/open_calls.cc workerd/worker/opening.cc \
+LIBRARIES += worker filter scrutiny
+# filter: replies and events without what a client may not see. Pure, so that it is tested on its own.
+filter_SOURCES := workerd/worker/filter.cc workerd/worker/filter_errors.cc workerd/worker/filter_objects.cc \
+                  workerd/worker/filter_redact.cc workerd/worker/filter_rules.cc
+filter_PACKAGES := XML
+# scrutiny: the judgement of calls, replies and events. Pure, too.
+scrutiny_SOURCES := workerd/worker/claims.cc workerd/worker/scrutiny.cc
+
+worker_SOURCES := workerd/worker/budget.cc workerd/worker/lane.cc workerd/worker/open_calls.cc workerd/worker/opening.cc \
                   workerd/worker/prologue.cc workerd/worker/rights.cc workerd/worker/session.cc \
-                  workerd/worker/session_down.cc workerd/worker/session_fds.cc workerd/worker/session_up.cc \
+                  workerd/worker/session_down.cc workerd/worker/session_fds.cc workerd/worker/session_scrutiny.cc \
+                  workerd/worker/session_up.cc \
                   workerd/worker/uri_table.cc workerd/worker/vet.cc workerd/worker/worker.cc
 
 PROGRAMS += virtgate-worker
 virtgate-worker_SOURCES   := workerd/worker/main.cc
-virtgate-worker_LIBRARIES := worker spawn rpc channel loop proto xdr base
+virtgate-worker_LIBRARIES := worker scrutiny filter policy spawn rpc channel loop proto xdr base
 virtgate-worker_PACKAGES  := EVENT
 
 UNIT_TESTS += test-worker
 test-worker_SOURCES   := tests/unit/worker_fds.cc tests/unit/worker_parts.cc tests/unit/worker_reading.cc \
                          tests/unit/worker_relay.cc tests/unit/worker_session.cc tests/unit/worker_stage.cc \
                          tests/unit/pump.cc
-test-worker_LIBRARIES := worker rpc channel loop proto xdr base
+test-worker_LIBRARIES := worker scrutiny filter policy spawn rpc channel loop proto xdr base
 test-worker_PACKAGES  := EVENT
+
+UNIT_TESTS += test-filter
+test-filter_SOURCES   := tests/unit/filter.cc tests/unit/filter_redact.cc tests/unit/filter_rules.cc
+test-filter_LIBRARIES := filter prototest proto xdr base
+
+UNIT_TESTS += test-scrutiny
+test-scrutiny_SOURCES   := tests/unit/scrutiny.cc
+test-scrutiny_LIBRARIES := scrutiny filter policy prototest rpc proto xdr base

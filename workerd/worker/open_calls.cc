@@ -13,10 +13,27 @@ rpc::Header OpenCalls::Entry::header() const noexcept {
     return {.program = program, .version = version, .procedure = procedure, .serial = serial};
 }
 
-void OpenCalls::add(const rpc::Header& call, bool opens_stream, Fds fds) {
+void OpenCalls::add(const rpc::Header& call, bool opens_stream, Fds fds, std::optional<std::uint32_t> asked) {
     require(!full(), "more open calls than there is room for");
-    calls_.push_back({call.program, call.version, call.procedure, call.serial, opens_stream, fds});
+    calls_.push_back({call.program, call.version, call.procedure, call.serial, opens_stream, fds,
+                      asked.value_or(call.procedure)});
     opening_ += opens_stream ? 1 : 0;
+    count();
+}
+
+OpenCalls::~OpenCalls() {
+    calls_.clear();
+    streams_.clear();
+    opening_ = 0;
+    count();
+}
+
+void OpenCalls::count() noexcept {
+    if (usage_ == nullptr) return;
+    const Usage now{calls_.size(), opening_ + streams_.size()};
+    usage_->calls += now.calls - counted_.calls;
+    usage_->streams += now.streams - counted_.streams;
+    counted_ = now;
 }
 
 // The one that end_call() would end.
@@ -33,6 +50,7 @@ bool OpenCalls::end_call(const rpc::Header& reply) {
         const auto stream = std::find_if(streams_.begin(), streams_.end(), named);
         if (reply.status != rpc::Status::error || stream == streams_.end()) return false;
         streams_.erase(stream);
+        count();
         return true;
     }
     if (call->opens_stream) {
@@ -40,6 +58,7 @@ bool OpenCalls::end_call(const rpc::Header& reply) {
         if (reply.status == rpc::Status::ok) streams_.push_back(*call);
     }
     calls_.erase(call);
+    count();
     return true;
 }
 
@@ -54,7 +73,9 @@ bool OpenCalls::has_stream(const rpc::Header& packet) const noexcept {
 void OpenCalls::end_stream(const rpc::Header& packet) noexcept {
     const auto stream =
         std::find_if(streams_.begin(), streams_.end(), [&](const Entry& entry) { return entry.is(packet); });
-    if (stream != streams_.end()) streams_.erase(stream);
+    if (stream == streams_.end()) return;
+    streams_.erase(stream);
+    count();
 }
 
 }  // namespace virtgate::workerd::worker

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "libshared/rpc/header.h"
@@ -24,6 +25,16 @@ public:
     static constexpr std::size_t k_calls_max = 1024;
     static constexpr std::size_t k_streams_max = 256;
 
+    // How much is open, over several OpenCalls.
+    struct Usage {
+        std::size_t calls = 0, streams = 0;
+    };
+    // `usage`, if it is there, counts what is open here as well, and has to outlive it.
+    explicit OpenCalls(Usage* usage = nullptr) noexcept : usage_(usage) {}
+    ~OpenCalls();
+    OpenCalls(const OpenCalls&) = delete;
+    OpenCalls& operator=(const OpenCalls&) = delete;
+
     [[nodiscard]] bool full() const noexcept { return calls_.size() >= k_calls_max; }
     [[nodiscard]] std::size_t calls() const noexcept { return calls_.size(); }
     [[nodiscard]] bool empty() const noexcept { return calls_.empty() && streams_.empty(); }
@@ -34,7 +45,9 @@ public:
         std::uint8_t min = 0, max = 0;
     };
     // Notes a call that goes upstream. Not when full().
-    void add(const rpc::Header& call, bool opens_stream, Fds fds = {0, 0});
+    // `asked`: the client's procedure, if the daemon is asked something else in its place.
+    void add(const rpc::Header& call, bool opens_stream, Fds fds = {0, 0},
+             std::optional<std::uint32_t> asked = std::nullopt);
 
     // True if an open call has the name of `reply`; and if so many descriptors may come with that reply.
     [[nodiscard]] bool has_call(const rpc::Header& reply) const noexcept { return find(reply) != nullptr; }
@@ -58,11 +71,16 @@ public:
     // Calls answer(header) for each open call and end(header) for each open stream, and forgets them all.
     template <class Answer, class End>
     void drain(Answer&& answer, End&& end) {
-        for (const Entry& call : calls_) answer(call.header());
+        for (const Entry& call : calls_) {
+            rpc::Header header = call.header();
+            header.procedure = call.asked;
+            answer(header);
+        }
         for (const Entry& stream : streams_) end(stream.header());
         calls_.clear();
         streams_.clear();
         opening_ = 0;
+        count();
     }
 
 private:
@@ -70,12 +88,16 @@ private:
         std::uint32_t program, version, procedure, serial;
         bool opens_stream;
         Fds fds;
+        std::uint32_t asked;
         [[nodiscard]] bool is(const rpc::Header& other) const noexcept {
             return serial == other.serial && procedure == other.procedure && program == other.program;
         }
         [[nodiscard]] rpc::Header header() const noexcept;
     };
+    void count() noexcept;
     [[nodiscard]] const Entry* find(const rpc::Header& reply) const noexcept;
+    Usage* usage_;
+    Usage counted_{};  // what of ours is in *usage_
     std::vector<Entry> calls_;
     std::vector<Entry> streams_;
     std::size_t opening_ = 0;  // open calls that open a stream

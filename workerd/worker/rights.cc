@@ -63,9 +63,11 @@ bool Rights::reaches(const rpc::Header& header) const noexcept {
 
 Verdict Rights::judge(const rpc::Header& header, ByteView) const {
     if (is_forbidden(header)) return deny("access denied: a client cannot set its identity");
-    if (!reaches(header)) return deny("access denied: the policy does not allow this call");
+    if (!reaches(header)) return refuse();
     return {};
 }
+
+Verdict Rights::refuse() { return deny("access denied: the policy does not allow this call"); }
 
 Verdict Rights::judge_reading(const proto::ProgramInfo& program, const proto::ProcedureInfo& procedure,
                               ByteView payload) {

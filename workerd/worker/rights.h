@@ -38,6 +38,9 @@ public:
     // Judges the call with `header` and the valid arguments `payload`.
     [[nodiscard]] Verdict judge(const rpc::Header& header, ByteView payload) const;
 
+    // The refusal of a call that the policy does not allow at all.
+    [[nodiscard]] static Verdict refuse();
+
     // Judges a call of `procedure` of `program` with the valid arguments `payload` on a connection for
     // reading. libvirt does it too; here it holds whatever the daemon is.
     [[nodiscard]] static Verdict judge_reading(const proto::ProgramInfo& program,

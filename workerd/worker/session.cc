@@ -20,6 +20,7 @@ Session::Session(Home& home, std::uint64_t number, Client client, Rights rights,
     : home_(home),
       number_(number),
       log_(fmt::format("session {} {}", number, client.identity)),
+      listener_(std::move(client.listener)),
       is_local_(client.is_local),
       must_read_only_(client.read_only),
       identity_(std::move(client.upstream)),
@@ -27,7 +28,11 @@ Session::Session(Home& home, std::uint64_t number, Client client, Rights rights,
       on_ended_(on_ended),
       gate_(std::move(gate)),
       up_(rpc::k_request_max),
-      down_(rpc::k_frame_max) {
+      down_(rpc::k_frame_max),
+      open_(&home.budget.usage()),
+      active_(home.loop.clock().now()),
+      paced_(home.loop.timer(loop::to<&Session::on_paced>(*this))),
+      scrutiny_(std::move(client.rights)) {
     gate_watch_ = home_.loop.watch(gate_.get(), Want::read, loop::to<&Session::on_gate>(*this));
     timer_ = home_.loop.timer(loop::to<&Session::on_timer>(*this));
 }
@@ -40,6 +45,7 @@ void Session::enter(State state) {
     if (state == State::draining) timer_->start(k_leave);
     if (state != State::ended) return;
     timer_->stop();
+    paced_->stop();
     gate_watch_.reset();
     upstream_watch_.reset();
     opening_.reset();
@@ -51,7 +57,11 @@ void Session::enter(State state) {
 // The end of every callback: goes on with what had to wait, says what to wait for next, or ends.
 // The session may be gone when it returns.
 void Session::settle() noexcept {
-    while (up_.has_unread() && may_go_up()) go_up(up_.take_unread());
+    send_own_up();
+    while (up_.has_unread() && may_go_up()) {
+        go_up(up_.take_unread());
+        send_own_up();
+    }
     if (state_ == State::draining && notices_.empty() && !down_.blocked()) enter(State::ended);
     if (state_ == State::ended) return on_ended_(number_);
     up_.tidy();
@@ -65,8 +75,9 @@ void Session::settle() noexcept {
     else if (read_gate && timer_->running() && state_ != State::draining)
         timer_->stop();  // an idle session wakes nobody
     if (upstream_watch_)
-        upstream_watch_->set((may_come_down() ? Want::read : Want::nothing) |
-                             (up_.blocked() || !up_fds_.empty() ? Want::write : Want::nothing));
+        upstream_watch_->set(
+            (may_come_down() ? Want::read : Want::nothing) |
+            (up_.blocked() || !up_fds_.empty() || !own_up_.empty() ? Want::write : Want::nothing));
 }
 
 void Session::dismiss(std::string_view reason) noexcept {
@@ -100,9 +111,21 @@ void Session::answer(const rpc::Header& call, int code, std::string_view text, i
 // Sends a frame of our own, now or when the frame that is under way has ended.
 void Session::notify(ByteVector frame, Fds fds) {
     if (state_ == State::ended) return;
+    if (frame.size() > channel::k_packet_max) return notify_long(frame);
     if (!down_in_frame_ && !down_.blocked() && notices_.empty() && send_packet(frame, fds)) return;
-    fds_wait_ |= !fds.empty();
+    notices_first_ |= !fds.empty();
     notices_.push_back({std::move(frame), std::move(fds)});
+}
+
+// In pieces; until they have gone nothing of the daemon may come between them.
+void Session::notify_long(ByteView frame) {
+    while (!frame.empty()) {
+        const ByteView piece = frame.first(std::min(frame.size(), channel::k_packet_max));
+        frame = frame.subspan(piece.size());
+        notices_.push_back({.frame = {piece.begin(), piece.end()}, .fds = {}});
+    }
+    notices_first_ = true;
+    if (!down_.blocked()) write_notices();
 }
 
 // True if the gate took the packet. If it is gone the session ends.
@@ -127,13 +150,19 @@ void Session::write_gate() {
         if (!send_packet(down_.unsent())) return;
         down_.sent(down_.unsent().size());
     }
+    if (!write_notices()) return;
+    if (state_ == State::open && down_.has_unread()) go_down(down_.take_unread());
+}
+
+// True if nothing of the daemon has to wait for them any more.
+bool Session::write_notices() {
     while (state_ != State::ended && !notices_.empty() && !down_in_frame_) {
-        if (!send_packet(notices_.front().frame, notices_.front().fds)) return;
-        if (state_ == State::ended) return;
-        if (!notices_.front().fds.empty()) fds_wait_ = false;  // there is never more than one
+        if (!send_packet(notices_.front().frame, notices_.front().fds)) return false;
+        if (state_ == State::ended) return false;
         notices_.pop_front();
     }
-    if (state_ == State::open && down_.has_unread()) go_down(down_.take_unread());
+    if (notices_.empty()) notices_first_ = false;
+    return state_ != State::ended && !notices_first_;
 }
 
 }  // namespace virtgate::workerd::worker

@@ -27,10 +27,12 @@
 
 #include "libshared/base/log.h"
 #include "libshared/loop/loop.h"
+#include "workerd/worker/budget.h"
 #include "workerd/worker/lane.h"
 #include "workerd/worker/open_calls.h"
 #include "workerd/worker/opening.h"
 #include "workerd/worker/rights.h"
+#include "workerd/worker/scrutiny.h"
 #include "workerd/worker/uri_table.h"
 #include "workerd/worker/vet.h"
 
@@ -42,6 +44,7 @@ struct Home {
     const UriTable& uris;
     Scratch& scratch;
     Milliseconds upstream_timeout;
+    Budget& budget;
 };
 
 class Session {
@@ -55,9 +58,11 @@ public:
     // Whom it is for.
     struct Client {
         std::string identity{};
-        bool is_local = false;          // of a UNIX socket: descriptors can be passed
-        bool read_only = false;         // whatever it asks for
-        Prologue::Identity upstream{};  // whom the daemon is told that it serves
+        bool is_local = false;   // of a UNIX socket: descriptors can be passed
+        bool read_only = false;  // whatever it asks for
+        std::string listener{};
+        Prologue::Identity upstream{};                   // whom the daemon is told that it serves
+        std::shared_ptr<const policy::Rights> rights{};  // never null
     };
     // Serves `gate`. `on_ended` gets the session's number when it is over, from the loop, and destroys the
     // session.
@@ -68,7 +73,15 @@ public:
     // returns.
     void dismiss(std::string_view reason) noexcept;
 
+    // What the next call is judged by.
+    void set_rights(std::shared_ptr<const policy::Rights> rights) noexcept {
+        scrutiny_.set_rights(std::move(rights));
+    }
+
     [[nodiscard]] State state() const noexcept { return state_; }
+    [[nodiscard]] const std::string& listener() const noexcept { return listener_; }
+    // When the client or the daemon said something for the last time.
+    [[nodiscard]] Instant active() const noexcept { return active_; }
     [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
 
 private:
@@ -87,6 +100,16 @@ private:
     [[nodiscard]] Verdict judge_call(const rpc::Header& call, ByteView payload, std::size_t fds) const;
     [[nodiscard]] bool answer_feature(const rpc::Header& call, ByteView payload);
     void on_open_call(const rpc::Header& header, ByteView payload);
+
+    // Calls, replies and events of an identity that may not do everything (session_scrutiny.cc).
+    [[nodiscard]] bool scrutinise(const rpc::Header& call, MutableBytes payload, std::size_t fds);
+    [[nodiscard]] bool follow(Scrutiny::Ruling ruling, const rpc::Header& call,
+                              const proto::ProcedureInfo& procedure, ByteView frame);
+    void send_own_up() noexcept;
+    void pace(std::size_t stream_bytes) noexcept;
+    void on_paced() noexcept { settle(); }
+    void on_scrutinised(const rpc::Cut& frame);
+
     [[nodiscard]] bool pass_up(MutableBytes bytes, Run& run, MutableBytes in);
     [[nodiscard]] bool send_up(Run& run, MutableBytes in);
     [[nodiscard]] std::size_t write_up(ByteView bytes) noexcept;
@@ -130,12 +153,15 @@ private:
     };
     void answer(const rpc::Header& call, int code, std::string_view text, int domain);
     void notify(ByteVector frame, Fds fds = {});
+    void notify_long(ByteView frame);
     void write_gate();
+    bool write_notices();
     [[nodiscard]] bool send_packet(ByteView packet, const Fds& fds = {});
 
     Home& home_;
     const std::uint64_t number_;
     const Log log_;
+    const std::string listener_;
     const bool is_local_;
     const bool must_read_only_;
     const Prologue::Identity identity_;  // whom the daemon is told that it serves
@@ -154,15 +180,21 @@ private:
     Lane up_;
     Lane down_;
     OpenCalls open_;
-    FromGate now_{};                  // the call that is being taken whole
-    bool up_is_dead_ = false;         // the daemon takes nothing any more; what it sent is still read
-    bool down_in_frame_ = false;      // the gate has got a part of a frame
-    bool is_closing_ = false;         // the client said goodbye: the daemon will close the connection
-    bool read_only_ = false;          // the connection was opened for reading
-    bool fds_wait_ = false;           // one of the notices has descriptors: the daemon is not read
-    rpc::Header open_call_{};         // the CONNECT_OPEN that is being served
-    Fds up_fds_;                      // for the daemon, behind what is unsent; the last one first
-    Fds came_;                        // of the daemon; their bytes have not been looked at
+    Instant active_;
+    std::unique_ptr<loop::Timer> paced_;  // while it runs, streams have been too fast and nothing is read
+    Scrutiny scrutiny_;
+    rpc::Header held_{};          // the client's call that waits for an answer to a question of ours
+    ByteVector own_up_;           // for the daemon: a question of ours, or a call that was held or changed
+    bool scrutinising_ = false;   // the frame that is coming from the daemon has to be whole
+    FromGate now_{};              // the call that is being taken whole
+    bool up_is_dead_ = false;     // the daemon takes nothing any more; what it sent is still read
+    bool down_in_frame_ = false;  // the gate has got a part of a frame
+    bool is_closing_ = false;     // the client said goodbye: the daemon will close the connection
+    bool read_only_ = false;      // the connection was opened for reading
+    bool notices_first_ = false;  // nothing may overtake the notices: the daemon is not read
+    rpc::Header open_call_{};     // the CONNECT_OPEN that is being served
+    Fds up_fds_;                  // for the daemon, behind what is unsent; the last one first
+    Fds came_;                    // of the daemon; their bytes have not been looked at
     std::unique_ptr<Bundle> bundle_;  // what is there of such a reply
     std::deque<Notice> notices_;      // own frames, and those with descriptors, that wait for the gate
 };

@@ -38,6 +38,7 @@ void Session::on_opened() noexcept {
 void Session::on_upstream(Want ready) noexcept {
     if (ready == Want::write) {
         if (up_.blocked()) up_.sent(write_up(up_.unsent()));
+        send_own_up();
         send_up_fds();
     } else {
         read_upstream();
@@ -46,11 +47,15 @@ void Session::on_upstream(Want ready) noexcept {
 }
 
 // Whether more of the daemon may be read.
-bool Session::may_come_down() const noexcept { return !down_.blocked() && !down_.has_unread() && !fds_wait_; }
+bool Session::may_come_down() const noexcept {
+    return !paced_->running() && !down_.blocked() && !down_.has_unread() && !notices_first_;
+}
 
 void Session::read_upstream() {
+    active_ = home_.loop.clock().now();
     // Together with the frame that has begun it has to fit one packet.
-    const std::size_t held = down_.cutter.held().size();
+    // But one that is scrutinised is kept until it is whole.
+    const std::size_t held = scrutinising_ ? 0 : down_.cutter.held().size();
     const MutableBytes area = home_.scratch.area().first(channel::k_packet_max - held);
     const ssize_t n =
         is_local_ ? read_local_upstream(area) : recv(upstream_.get(), area.data(), area.size(), 0);
@@ -73,7 +78,7 @@ void Session::go_down(MutableBytes in) {
             if (!trouble.empty()) break;
             if (bundle_) return;
             // The rest waits behind a reply that the gate cannot take now.
-            if (fds_wait_) return in.empty() ? void() : down_.park({}, false, in);
+            if (notices_first_) return in.empty() ? void() : down_.park({}, false, in);
             continue;
         }
         const rpc::Cut cut = down_.cutter.next(in);
@@ -89,12 +94,18 @@ void Session::go_down(MutableBytes in) {
                 if (trouble.empty() && alone && !run.empty() && !send_down(run, in)) return;
                 break;
             case rpc::Cut::Kind::frame:
-                if (cut.header.type == rpc::Type::reply_with_fds)
+                if (scrutinising_) {
+                    on_scrutinised(cut);
+                    if (notices_first_) return in.empty() ? void() : down_.park({}, false, in);
+                } else if (cut.header.type == rpc::Type::reply_with_fds) {
                     trouble = on_reply_with_fds(cut);
-                else
+                } else {
+                    if (cut.header.type == rpc::Type::stream) pace(cut.bytes.size());
                     run.add(place(cut.bytes, in));
+                }
                 break;
             case rpc::Cut::Kind::piece:
+                if (cut.header.type == rpc::Type::stream) pace(cut.bytes.size());
                 run.add(place(cut.bytes, in));
                 down_in_frame_ = !cut.last;
                 if (!send_down(run, in)) return;
@@ -113,8 +124,12 @@ void Session::go_down(MutableBytes in) {
 std::string_view Session::take_down(const rpc::Cut& header, std::size_t at_hand, bool& alone) {
     bool wanted = true;
     const std::string_view trouble = judge_down(header, wanted);
+    scrutinising_ = wanted && trouble.empty() && !scrutiny_.is_idle() && scrutiny_.wants(header.header);
     if (!wanted) {
         down_.cutter.skip();
+    } else if (scrutinising_) {
+        down_.cutter.take_whole();
+        alone = true;
     } else if (header.header.type == rpc::Type::reply_with_fds || header.frame_size <= at_hand ||
                header.frame_size <= k_small_frame) {
         down_.cutter.take_whole();
@@ -133,7 +148,8 @@ std::string_view Session::judge_down(const rpc::Cut& cut, bool& wanted) {
     if (header.status > rpc::Status::proceed) return "it sent a frame of an unknown status";
     switch (header.type) {
         case rpc::Type::reply:
-            if (header.status == rpc::Status::proceed || !open_.end_call(header))
+            if (header.status == rpc::Status::proceed ||
+                (!open_.end_call(header) && !scrutiny_.wants(header)))
                 return "it sent a reply that nobody asked for";
             is_closing_ |= is(header, proto::remote::Procedure::connect_close);
             return {};
@@ -155,6 +171,12 @@ std::string_view Session::judge_down(const rpc::Cut& cut, bool& wanted) {
         case rpc::Type::call_with_fds: break;
     }
     return "it sent a frame of a type that no server sends";
+}
+
+// Streams that are faster than their identity may be wait, and with them what comes behind them.
+void Session::pace(std::size_t stream_bytes) noexcept {
+    const Milliseconds wait = home_.budget.take_stream(stream_bytes);
+    if (wait > Milliseconds{0}) paced_->start(wait);
 }
 
 // Where `bytes` lie as a neighbour of `in`: a frame or header that came in parts is copied in front of it.
@@ -194,8 +216,12 @@ void Session::leave_upstream(int code, int domain, std::string_view text) {
     up_fds_.clear();
     came_.clear();
     bundle_.reset();
+    own_up_.clear();
+    const bool was_asking = scrutiny_.is_asking();
+    scrutiny_.forget_all();
     if (down_in_frame_) return enter(State::ended);
     enter(State::draining);
+    if (was_asking) answer(held_, code, text, domain);
     open_.drain(
         [&](const rpc::Header& call) { answer(call, code, text, domain); },
         [&](const rpc::Header& stream) { notify(rpc::make_stream_error(stream, code, text, domain)); });

@@ -23,6 +23,7 @@ void Session::on_gate(Want ready) noexcept {
 }
 
 void Session::read_gate() {
+    active_ = home_.loop.clock().now();
     if (is_local_) return read_local_gate();
     std::size_t size = 0;
     const MutableBytes area = home_.scratch.area();
@@ -36,8 +37,9 @@ void Session::read_gate() {
 
 // Whether the next frame of the gate may be looked at.
 bool Session::may_go_up() const noexcept {
-    return (state_ == State::waiting || state_ == State::open) && !up_is_dead_ && !up_.blocked() &&
-           up_fds_.empty() && !open_.full() && notices_.size() < k_notices_max;
+    return (state_ == State::waiting || state_ == State::open) && !paced_->running() && !up_is_dead_ &&
+           !up_.blocked() && up_fds_.empty() && own_up_.empty() && !scrutiny_.is_asking() && !open_.full() &&
+           notices_.size() < k_notices_max;
 }
 
 // Looks at `in` frame by frame. What may pass is sent in as few system calls as possible; what cannot be sent
@@ -64,7 +66,7 @@ bool Session::on_up_cut(const rpc::Cut& cut, Run& run, MutableBytes in) {
         case rpc::Cut::Kind::skipped: return true;
         case rpc::Cut::Kind::flaw: lie("a frame of a wrong length"); return false;
         case rpc::Cut::Kind::header: take_up(cut); return state_ != State::ended;
-        case rpc::Cut::Kind::piece: return pass_up(cut.bytes, run, in);
+        case rpc::Cut::Kind::piece: pace(cut.bytes.size()); return pass_up(cut.bytes, run, in);
         case rpc::Cut::Kind::frame: break;
     }
     if (cut.header.type == rpc::Type::stream_hole) {
@@ -111,7 +113,13 @@ bool Session::on_call(const rpc::Header& call, MutableBytes payload, std::size_t
         answer(call, rpc::k_code_internal, "connection already open", rpc::k_domain_rpc);
     } else if (opens_stream && open_.streams_full()) {
         answer(call, rpc::k_code_operation_failed, "too many open streams", rpc::k_domain_rpc);
+    } else if (const std::string limit = home_.budget.take_call(payload.size(), opens_stream);
+               !limit.empty()) {
+        log_.info("call {} refused: limit {}", now_.procedure->name, limit);
+        answer(call, rpc::k_code_resource_busy, fmt::format("virtgate: limit ({})", limit),
+               rpc::k_domain_access);
     } else if (!answer_feature(call, payload)) {
+        if (!scrutiny_.is_idle()) return scrutinise(call, payload, fds);
         open_.add(call, opens_stream, {now_.procedure->fds_reply_min, now_.procedure->fds_reply_max});
         return true;
     }
@@ -121,6 +129,8 @@ bool Session::on_call(const rpc::Header& call, MutableBytes payload, std::size_t
 // Everything that speaks against a valid call of this session.
 Verdict Session::judge_call(const rpc::Header& call, ByteView payload, std::size_t fds) const {
     if (Verdict verdict = rights_.judge(call, payload); !verdict.allowed) return verdict;
+    // The policy may have changed since the session began.
+    if (!scrutiny_.reaches(*now_.program, *now_.procedure)) return Rights::refuse();
     if (state_ == State::open && read_only_)
         if (Verdict verdict = Rights::judge_reading(*now_.program, *now_.procedure, payload);
             !verdict.allowed)
@@ -159,6 +169,7 @@ void Session::on_open_call(const rpc::Header& header, ByteView payload) {
                              .identity = identity_,
                              .timeout = home_.upstream_timeout};
     log_.info("opens {}{}", *uri, read_only_ ? " read-only" : "");
+    scrutiny_.set_driver(driver_of(uri->substr(0, uri->find(':'))));
     open_call_ = header;
     opening_ = std::make_unique<Opening>(home_.loop, home_.scratch, log_, std::move(request),
                                          loop::to<&Session::on_opened>(*this));

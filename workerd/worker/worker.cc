@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <span>
 
+#include "libshared/spawn/self.h"
 #include "proto/codec.h"
 #include "proto/work.h"
 
@@ -13,6 +14,9 @@ namespace virtgate::workerd::worker {
 namespace {
 
 using proto::work::Procedure;
+
+// The compiler makes no table larger than that, and this is a part of it.
+constexpr std::size_t k_rights_max = std::size_t{64} << 20;
 
 rpc::Header header_of(Procedure procedure, std::uint32_t serial) noexcept {
     return rpc::make_message(proto::work::k_program, proto::work::k_version, procedure, serial);
@@ -23,10 +27,12 @@ rpc::Header header_of(Procedure procedure, std::uint32_t serial) noexcept {
 Worker::Worker(loop::Loop& loop, Settings settings, UniqueFd control)
     : loop_(loop),
       settings_(std::move(settings)),
-      home_{loop, settings_.uris, scratch_, settings_.upstream_timeout},
+      budget_(loop.clock()),
+      home_{loop, settings_.uris, scratch_, settings_.upstream_timeout, budget_},
       control_(loop, std::move(control), 1, loop::to<&Worker::on_message>(*this),
                loop::to<&Worker::on_closed>(*this)),
-      tell_(loop.timer(loop::to<&Worker::say_ended>(*this))) {
+      tell_(loop.timer(loop::to<&Worker::say_ended>(*this))),
+      idle_look_(loop.timer(loop::to<&Worker::on_idle_look>(*this))) {
     if (const auto sent = control_.send(header_of(Procedure::ready, control_.next_serial()), {}); !sent)
         log_.error("the broker cannot be told that the worker serves: {}", sent.error().text);
 }
@@ -38,6 +44,8 @@ void Worker::on_message(rpc::Control::Message& message) noexcept {
         flaw = serve(message);
     else if (message.header == header_of(Procedure::end, serial))
         flaw = end(message);
+    else if (message.header == header_of(Procedure::rights, serial))
+        flaw = take_rights(message);
     if (!flaw.empty()) {
         // Broker and worker are of one build: this is a bug, and sessions without a broker are not wanted.
         log_.error("the broker sent {}", flaw);
@@ -61,11 +69,60 @@ std::string_view Worker::serve(rpc::Control::Message& message) {
     Session::Client client{.identity = settings_.identity,
                            .is_local = args->client.local.has_value(),
                            .read_only = args->client.read_only,
-                           .upstream = describe_identity(args->client)};
+                           .listener = args->client.listener,
+                           .upstream = describe_identity(args->client),
+                           .rights = rights_for(args->client.listener)};
     sessions_.emplace(
         number, std::make_unique<Session>(home_, number, std::move(client), Rights(std::move(args->may)),
                                           std::move(gate), loop::to<&Worker::on_session_ended>(*this)));
     return {};
+}
+
+// The same for rights. Each call is judged by what is in force when it comes.
+std::string_view Worker::take_rights(rpc::Control::Message& message) {
+    if (message.fds.count() != 1) return "rights without their file";
+    auto bytes = spawn::read_file(message.fds.take(0).get(), k_rights_max);
+    if (!bytes) return "rights that cannot be read";
+    auto rights = proto::decode<proto::policy::IdentityRights>(*bytes);
+    if (!rights) return "rights that do not decode";
+    rights_ = std::move(*rights);
+    in_force_.clear();
+    budget_.set_limits(rights_.limits);
+    on_idle_look();
+    log_.info("policy {} is in force, with {} grants", rights_.generation, rights_.grants.size());
+    std::vector<std::uint64_t> numbers;
+    for (const auto& [number, session] : sessions_) {
+        session->set_rights(rights_for(session->listener()));
+        numbers.push_back(number);
+    }
+    if (!rights_.grants.empty()) return {};
+    for (const std::uint64_t number : numbers)
+        if (const auto session = sessions_.find(number); session != sessions_.end())
+            session->second->dismiss("the policy does not allow this identity anything any more");
+    return {};
+}
+
+// Ends the sessions that have been silent for too long. It looks a few times in that span.
+void Worker::on_idle_look() noexcept {
+    const Milliseconds limit = budget_.idle_timeout();
+    if (limit == Milliseconds{0}) return idle_look_->stop();
+    constexpr int k_looks = 4;
+    idle_look_->start(std::clamp(limit / k_looks, Milliseconds{100}, Milliseconds{60'000}));
+    const Instant now = loop_.clock().now();
+    std::vector<std::uint64_t> silent;
+    for (const auto& [number, session] : sessions_)
+        if (now - session->active() >= limit) silent.push_back(number);
+    for (const std::uint64_t number : silent)
+        if (const auto session = sessions_.find(number); session != sessions_.end())
+            session->second->dismiss(
+                fmt::format("it was idle for longer than its limit (idle_timeout={})", limit.count() / 1000));
+}
+
+std::shared_ptr<const policy::Rights> Worker::rights_for(const std::string& listener) {
+    auto& [name, rights] = *in_force_.try_emplace(listener).first;
+    if (!rights)
+        rights = std::make_shared<const policy::Rights>(rights_, policy::Circumstances{.listener = name});
+    return rights;
 }
 
 // The same for sessions that have to end.

@@ -7,7 +7,9 @@
 // Owns:   the sessions. When the broker is gone, so are they.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <string>
 #include <unordered_map>
 
 #include "libshared/rpc/control.h"
@@ -35,18 +37,26 @@ private:
     void on_session_ended(std::uint64_t number) noexcept;
     [[nodiscard]] std::string_view serve(rpc::Control::Message& message);
     [[nodiscard]] std::string_view end(const rpc::Control::Message& message);
+    [[nodiscard]] std::string_view take_rights(rpc::Control::Message& message);
+    [[nodiscard]] std::shared_ptr<const policy::Rights> rights_for(const std::string& listener);
     void note_ended(std::uint64_t number);
     void say_ended() noexcept;
+    void on_idle_look() noexcept;
 
     loop::Loop& loop_;
     const Settings settings_;
     Scratch scratch_;
+    Budget budget_;
     Home home_;
     Log log_;
     rpc::Control control_;
+    proto::policy::IdentityRights rights_;
+    // What is in force; by listener, since grants may be for certain listeners only.
+    std::map<std::string, std::shared_ptr<const policy::Rights>> in_force_;
     std::unordered_map<std::uint64_t, std::unique_ptr<Session>> sessions_;
     std::vector<std::uint64_t> ended_;  // the broker is told in the next turn, of all of them at once
     std::unique_ptr<loop::Timer> tell_;
+    std::unique_ptr<loop::Timer> idle_look_;  // runs where the policy limits how long a session may be silent
 };
 
 }  // namespace virtgate::workerd::worker

@@ -80,12 +80,15 @@ class Session:
 
 
 def distinct_calls(skip=(wire.CONNECT_OPEN, wire.CONNECT_CLOSE, wire.SET_IDENTITY, 66, 67, 68, 69, 70)):
-    """One call procedure for each shape of arguments, without those that the gate answers itself and those
-    with descriptors.
+    """One call procedure for each shape of arguments, without those that the gate answers itself, those with
+    descriptors, and those that go to QEMU's monitor or an agent, which a policy has to allow apart.
     """
     with_descriptors = {(wire.REMOTE, n) for n in (249, 309, 310, 343, 443)} | {(wire.QEMU, 7), (wire.LXC, 1)}
+    passthrough = {(wire.QEMU, n) for n in (1, 3, 4, 5)}
     found = {}
     for entry in table.load().values():
+        if (entry.prog, entry.number) in passthrough:
+            continue
         if entry.kind != "call" or (entry.prog, entry.number) in with_descriptors or entry.number in skip:
             continue
         found.setdefault(entry.arguments.describe(), entry)

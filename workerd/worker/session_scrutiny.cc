@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// session_scrutiny - calls, replies and events of an identity that may not do everything.
+//
+// What may pass is decided in scrutiny.h; here its rulings are carried out: questions of ours go to the daemon between
+// the client's calls, and while one is open nothing more of the client is looked at.
+#include "libshared/rpc/error.h"
+#include "proto/codec.h"
+#include "proto/programs.h"
+#include "workerd/worker/session.h"
+
+namespace virtgate::workerd::worker {
+
+using Ruling = Scrutiny::Ruling;
+using Outcome = Scrutiny::Outcome;
+
+// True if the client's own bytes go to the daemon.
+bool Session::scrutinise(const rpc::Header& call, MutableBytes payload, std::size_t fds) {
+    if (fds != 0) {
+        // They would have to be kept while the call is held, and nobody can say what a descriptor leads to.
+        answer(call, rpc::k_code_access_denied,
+               "access denied: descriptors are for identities that may do everything", rpc::k_domain_access);
+        return false;
+    }
+    Ruling ruling = scrutiny_.on_call(call, *now_.program, *now_.procedure, payload,
+                                      [this](const rpc::Header& header) { return open_.has_call(header); });
+    return follow(std::move(ruling), call, *now_.procedure, {});
+}
+
+// Carries out what was decided about the client's call; `frame` is the call if it was held. True if the client's own
+// bytes go to the daemon, which only those can that were not held.
+bool Session::follow(Ruling ruling, const rpc::Header& call, const proto::ProcedureInfo& procedure,
+                     ByteView frame) {
+    switch (ruling.kind) {
+        case Ruling::Kind::refuse: {
+            log_.info("call {} refused: {}", procedure.name, ruling.log);
+            const auto payload = proto::encode(ruling.error);
+            require(payload.has_value(), "an error that does not encode");
+            notify(rpc::make_frame(rpc::reply_to(call, rpc::Status::error), *payload));
+            return false;
+        }
+        case Ruling::Kind::ask:
+            held_ = call;
+            own_up_ = std::move(ruling.frame);
+            return false;
+        case Ruling::Kind::pass: break;
+    }
+    rpc::Header sent = call;
+    if (!ruling.frame.empty())
+        own_up_ = std::move(ruling.frame);
+    else if (!frame.empty())
+        own_up_.assign(frame.begin(), frame.end());
+    if (!own_up_.empty()) sent = rpc::read_header(own_up_.data());
+    open_.add(sent, procedure.stream != proto::Stream::none,
+              {procedure.fds_reply_min, procedure.fds_reply_max}, call.procedure);
+    return own_up_.empty();
+}
+
+// What is our own goes up when the client's bytes before it have gone.
+void Session::send_own_up() noexcept {
+    if (own_up_.empty() || up_.blocked() || !upstream_ || up_is_dead_) return;
+    const std::size_t sent = write_up(own_up_);
+    if (sent == own_up_.size() || up_is_dead_)
+        own_up_ = ByteVector{};
+    else
+        own_up_.erase(own_up_.begin(), own_up_.begin() + static_cast<std::ptrdiff_t>(sent));
+}
+
+void Session::on_scrutinised(const rpc::Cut& frame) {
+    scrutinising_ = false;
+    Outcome outcome =
+        scrutiny_.on_frame(frame.header, frame.bytes.subspan(rpc::k_frame_min),
+                           [this](const rpc::Header& header) { return open_.has_call(header); });
+    switch (outcome.kind) {
+        case Outcome::Kind::forward: return notify(std::move(outcome.frame));
+        case Outcome::Kind::drop: return;
+        case Outcome::Kind::resume: break;
+    }
+    const proto::ProgramInfo* program = proto::find_program(outcome.held.program, outcome.held.version);
+    const proto::ProcedureInfo* procedure =
+        program != nullptr ? program->find(outcome.held.procedure) : nullptr;
+    require(procedure != nullptr, "a call was held that is none");
+    static_cast<void>(follow(std::move(outcome.ruling), outcome.held, *procedure, outcome.held_frame));
+}
+
+}  // namespace virtgate::workerd::worker

@@ -228,3 +228,48 @@ def test_what_may_be_used_is_what_the_unrestricted_see(listed, node):
     """The identity of `virtgate up` may do everything, as before."""
     done = attempt("virsh", "-q", "-c", listed.uri(path=str(node)), "list", "--all", "--name")
     assert set(done.stdout.split()) == set(DOMAINS)
+
+
+def test_limits_are_named_when_they_refuse(listed, client, authority, scratch, node):
+    """Calls in a second, calls at once and idle sessions, for one identity; the others go on."""
+    limited = wire.tls_context(authority.pkipath(scratch / "pki-limited", "/CN=limited"))
+    listed.add_policy(
+        "30-limited.toml",
+        """
+[role.slow]
+allow = ["@read-only"]
+limits = { calls_per_second = 5, burst = 8, connections = 2, idle_timeout = "1s" }
+[identity.limited]
+x509 = { CN = "limited" }
+[[binding]]
+identity = "limited"
+role = "slow"
+objects = { domain = ["glob:*"] }
+""",
+    )
+    marks = listed.log().count("identities in force")
+    os.kill(listed.pids("virtgate-workerd")[0], signal.SIGHUP)
+    upstream.poll(lambda: listed.log().count("identities in force") > marks, what="the new policy")
+    with listed.connect(context=limited) as one, client("operator") as other:
+        one.open(f"test://{node}")
+        answers = [one.ask(NUM_OF_DOMAINS) for _ in range(20)]
+        refused = [answer.error() for answer in answers if answer.status == wire.ERROR]
+        assert refused and all(error[0] == 87 and "calls_per_second=5" in error[2] for error in refused)
+        assert one.alive(), "its keepalive is answered all the same"
+        assert all(other.ask(NUM_OF_DOMAINS).status == wire.OK for _ in range(20))
+        with listed.connect(context=limited):
+            with pytest.raises(wire.Closed):
+                listed.connect(context=limited)
+        assert "connections=2" in listed.log()
+        frames = one.rest(5)
+        assert not frames and "idle_timeout=1" in listed.log()
+
+
+def test_explain_says_why(listed, tmp_path):
+    directory = listed.directory / "etc/policy.d"
+    done = attempt(
+        suite.BUILD / "virtgate", "policy", "explain", "--identity", "operator", "--dir", directory,
+        "DOMAIN_DESTROY", "domain=db-1",
+    )  # fmt: skip
+    assert "DENY" in done.stdout and "20-roles.toml" in done.stdout, done
+

@@ -9,6 +9,7 @@
 #include "libshared/rpc/error.h"
 #include "proto/codec.h"
 #include "tests/unit/worker_stage.h"
+#include "workerd/worker/budget.h"
 #include "workerd/worker/prologue.h"
 #include "workerd/worker/rights.h"
 
@@ -227,4 +228,77 @@ Test(prologue, passes_on_a_refusal_to_open) {
     step = answer(prologue, ByteVector(step.frame), rpc::make_error_payload(38, "no"), rpc::Status::error);
     cr_assert(step.kind == Prologue::Step::Kind::refused);
     cr_assert_eq(rpc::read_error_text(ByteView(step.frame).subspan(rpc::k_frame_min)), "no");
+}
+
+Test(budget, without_limits_refuses_nothing) {
+    FakeClock clock;
+    Budget budget(clock);
+    for (int i = 0; i < 10000; ++i) cr_assert_eq(budget.take_call(1 << 20, true), "");
+    cr_assert_eq(budget.take_stream(1 << 30).count(), 0);
+    cr_assert_eq(budget.idle_timeout().count(), 0);
+}
+
+Test(budget, fills_calls_with_time_up_to_the_burst) {
+    FakeClock clock;
+    clock.advance(Milliseconds{1});
+    Budget budget(clock);
+    proto::policy::LimitSet limits;
+    limits.calls_per_second = 10;
+    limits.burst = 3;
+    budget.set_limits(limits);
+    const auto take = [&] {
+        int taken = 0;
+        while (budget.take_call(0, false).empty()) ++taken;
+        return taken;
+    };
+    cr_assert_eq(take(), 3);
+    cr_assert_eq(budget.take_call(0, false), "calls_per_second=10");
+    clock.advance(Milliseconds{100});
+    cr_assert_eq(take(), 1);
+    clock.advance(Milliseconds{60000});
+    cr_assert_eq(take(), 3, "more than the burst");
+    // A burst of its own accord is what a second brings.
+    limits.burst.reset();
+    budget.set_limits(limits);
+    clock.advance(Milliseconds{60000});
+    cr_assert_eq(take(), 10);
+}
+
+Test(budget, counts_what_is_open_over_all_sessions) {
+    FakeClock clock;
+    Budget budget(clock);
+    proto::policy::LimitSet limits;
+    limits.concurrent_calls = 2;
+    limits.concurrent_streams = 1;
+    limits.max_payload = 100;
+    budget.set_limits(limits);
+    cr_assert_eq(budget.take_call(101, false), "max_payload=100");
+    auto one = std::make_unique<OpenCalls>(&budget.usage());
+    OpenCalls two(&budget.usage());
+    one->add(lookup(1), false);
+    cr_assert_eq(budget.take_call(0, false), "");
+    two.add(console(2), true);
+    cr_assert_eq(budget.take_call(0, false), "concurrent_calls=2");
+    cr_assert(two.end_call(with(console(2), Type::reply)));
+    cr_assert_eq(budget.take_call(0, false), "");
+    cr_assert_eq(budget.take_call(0, true), "concurrent_streams=1", "the stream is open now");
+    two.end_stream(console(2));
+    cr_assert_eq(budget.take_call(0, true), "");
+    // A session that ends gives back what it had.
+    one.reset();
+    cr_assert_eq(budget.usage().calls, 0);
+    cr_assert_eq(budget.usage().streams, 0);
+}
+
+Test(budget, makes_fast_streams_wait) {
+    FakeClock clock;
+    clock.advance(Milliseconds{1});
+    Budget budget(clock);
+    proto::policy::LimitSet limits;
+    limits.stream_bytes_per_second = 1000;
+    budget.set_limits(limits);
+    cr_assert_eq(budget.take_stream(1000).count(), 0, "what one second brings is there");
+    cr_assert_eq(budget.take_stream(500).count(), 500);
+    clock.advance(Milliseconds{250});
+    cr_assert_eq(budget.take_stream(0).count(), 250);
 }

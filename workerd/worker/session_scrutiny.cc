@@ -71,7 +71,11 @@ void Session::on_scrutinised(const rpc::Cut& frame) {
         scrutiny_.on_frame(frame.header, frame.bytes.subspan(rpc::k_frame_min),
                            [this](const rpc::Header& header) { return open_.has_call(header); });
     switch (outcome.kind) {
-        case Outcome::Kind::forward: return notify(std::move(outcome.frame));
+        case Outcome::Kind::forward:
+            if (!outcome.ruling.log.empty())
+                log_.info("the reply of procedure {} was refused: {}", frame.header.procedure,
+                          outcome.ruling.log);
+            return notify(std::move(outcome.frame));
         case Outcome::Kind::drop: return;
         case Outcome::Kind::resume: break;
     }

@@ -90,19 +90,12 @@ public:
             }
     }
 
-    void read_xml(const config::Table& table, RoleSource& role) {
-        const config::Table* found = sub_table(table, "xml");
-        if (found == nullptr) return;
-        reader_.refuse_others(*found, {"forbid", "paths"}, " of xml");
-        role.xml.emplace();
-        for (const Text& element : texts(*found, "forbid")) role.xml->forbid.push_back(element.text);
-        for (const Text& path : texts(*found, "paths")) {
-            if (!path.text.starts_with('/'))
-                reader_.complain({path.at.line, path.at.column}, "a path begins with a slash");
-            role.xml->paths.push_back(path.text);
-        }
-        if (role.xml->forbid.empty() && role.xml->paths.empty())
-            reader_.complain(TreeReader::find(table, "xml")->node.place, "this constrains nothing");
+    // A constraint that nobody checks would be worse than none.
+    void refuse_xml(const config::Table& table) {
+        if (const config::Entry* xml = TreeReader::find(table, "xml"))
+            reader_.complain(xml->key,
+                             "\"xml\" is not known to this version: XML that defines something cannot be "
+                             "constrained, only allowed or not");
     }
 
     void read_objects(const config::Table& table, BindingSource& binding) {
@@ -307,8 +300,11 @@ RoleSource parse_role(const Text& name, const config::Table& table, TreeReader& 
                                             did_you_mean(word->text, k_audit)));
             else
                 role.audit = static_cast<AuditLevel>(found - k_audit.begin());
+            if (found != k_audit.end() && role.audit != AuditLevel::audit_none)
+                reader.warn(audit->node.place,
+                            "decisions are not recorded by this version; refusals are in the log");
         }
-    parser.read_xml(table, role);
+    parser.refuse_xml(table);
     return role;
 }
 

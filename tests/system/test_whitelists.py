@@ -238,7 +238,7 @@ def test_limits_are_named_when_they_refuse(listed, client, authority, scratch, n
         """
 [role.slow]
 allow = ["@read-only"]
-limits = { calls_per_second = 5, burst = 8, connections = 2, idle_timeout = "1s" }
+limits = { calls_per_second = 5, burst = 8, connections = 2, idle_timeout = "4s" }
 [identity.limited]
 x509 = { CN = "limited" }
 [[binding]]
@@ -261,8 +261,8 @@ objects = { domain = ["glob:*"] }
             with pytest.raises(wire.Closed):
                 listed.connect(context=limited)
         assert "connections=2" in listed.log()
-        frames = one.rest(5)
-        assert not frames and "idle_timeout=1" in listed.log()
+        frames = one.rest(12)
+        assert not frames and "idle_timeout=4" in listed.log()
 
 
 def test_explain_says_why(listed, tmp_path):

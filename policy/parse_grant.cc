@@ -322,6 +322,8 @@ BindingSource parse_binding(const config::Place& place, const config::Table& tab
     parser.read_limits(table, binding.limits);
     parser.read_when(table, binding);
     binding.shadow = parser.read_bool(table, "shadow");
+    if (binding.shadow)
+        reader.warn(place, "this binding neither allows nor denies; what it would do is not told by this version");
     return binding;
 }
 

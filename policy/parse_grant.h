@@ -12,7 +12,6 @@
 //     redact  = ["domain:read_secure"]
 //     limits  = { calls_per_second = 20, max_payload = "256KiB", idle_timeout = "30m" }
 //     audit   = "writes"                              # "none", "denied", "writes", "all"
-//     xml     = { forbid = ["qemu:commandline"], paths = ["/srv/vm"] }
 //
 //     [[binding]]
 //     identity = ["alice", "bob"]

@@ -89,12 +89,6 @@ void RoleSet::collect(const RoleSource& role, Words& words, Parts& parts,
         parts.redact.merge(included.redact);
         widen(parts.limits, included.limits);
         if (included.audit) audit = audit ? std::max(*audit, *included.audit) : included.audit;
-        if (included.xml) {
-            if (!parts.xml) parts.xml.emplace();
-            for (auto list : {&proto::policy::XmlRuleSet::forbid, &proto::policy::XmlRuleSet::paths})
-                for (std::string& text : (*included.xml).*list)
-                    ((*parts.xml).*list).push_back(std::move(text));
-        }
     }
     words.be_silent(within.size() != 1);
     for (const Text& word : role.allow) words.allow(word, parts.rules);
@@ -104,11 +98,6 @@ void RoleSet::collect(const RoleSource& role, Words& words, Parts& parts,
     for (const Text& word : role.redact) parts.redact.insert(word.text);
     override_with(parts.limits, role.limits);
     parts.audit = role.audit ? role.audit : audit;
-    if (role.xml) {
-        if (!parts.xml) parts.xml.emplace();
-        parts.xml->forbid.insert(parts.xml->forbid.end(), role.xml->forbid.begin(), role.xml->forbid.end());
-        parts.xml->paths.insert(parts.xml->paths.end(), role.xml->paths.begin(), role.xml->paths.end());
-    }
 }
 
 CompiledRole RoleSet::finish(const RoleSource& role, Parts parts) {
@@ -132,7 +121,6 @@ CompiledRole RoleSet::finish(const RoleSource& role, Parts parts) {
     grant.audit = parts.audit.value_or(AuditLevel::audit_denied);
     grant.redact.assign(parts.redact.begin(), parts.redact.end());
     if (&role != &built_in()) warn_of_power(role, parts);
-    grant.xml = std::move(parts.xml);
     made.limits = parts.limits;
     made.is_built_in = &role == &built_in();
     return made;
@@ -140,7 +128,7 @@ CompiledRole RoleSet::finish(const RoleSource& role, Parts parts) {
 
 // Who may define a machine can give it the host's disk: that has to be said in words.
 void RoleSet::warn_of_power(const RoleSource& role, const Parts& parts) {
-    if (parts.rules.is_frank || (parts.xml && !parts.xml->paths.empty())) return;
+    if (parts.rules.is_frank) return;
     std::vector<std::string_view> permissions;
     for (const auto& [key, ignored] : parts.rules.may) {
         if (key.program != &proto::remote_program() || parts.rules.deny.contains(key)) continue;

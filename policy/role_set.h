@@ -39,7 +39,6 @@ private:
         proto::policy::LimitSet limits{};
         std::optional<proto::policy::AuditLevel> audit{};
         std::set<std::string> redact{};
-        std::optional<proto::policy::XmlRuleSet> xml{};
     };
     void collect(const RoleSource& role, Words& words, Parts& parts, std::vector<std::string_view>& within);
     CompiledRole finish(const RoleSource& role, Parts parts);

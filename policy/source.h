@@ -43,7 +43,6 @@ struct RoleSource {
     std::vector<Text> redact{};
     proto::policy::LimitSet limits{};
     std::optional<proto::policy::AuditLevel> audit{};
-    std::optional<proto::policy::XmlRuleSet> xml{};
 };
 
 // [[binding]]

@@ -87,9 +87,9 @@ bool passes(const std::optional<Facts>& facts, const std::optional<Test>& test) 
 
 bool passes(const Who& who, const ClientTest& test) noexcept {
     return passes(who.certificate, test.certificate) && passes(who.login, test.login) &&
-           (!test.local || who.local_counts) && passes(who.local, test.local) && (!test.tls || who.listener == k_tls_listener) &&
-           (!test.certificate_shown || who.certificate) && who.strength >= test.strength &&
-           (test.sources.empty() || lies_in_one(who.source, test.sources));
+           (!test.local || who.local_counts) && passes(who.local, test.local) &&
+           (!test.tls || who.listener == k_tls_listener) && (!test.certificate_shown || who.certificate) &&
+           who.strength >= test.strength && (test.sources.empty() || lies_in_one(who.source, test.sources));
 }
 
 }  // namespace
@@ -112,12 +112,6 @@ Result<Table> Table::decode(ByteView bytes) {
     return Table(std::move(*rules));
 }
 
-const Table::Rule* Table::find(std::string_view identity) const noexcept {
-    const auto rule = std::find_if(rules_.identities.begin(), rules_.identities.end(),
-                                   [&](const Rule& each) { return each.name == identity; });
-    return rule == rules_.identities.end() ? nullptr : &*rule;
-}
-
 Table::Match Table::match(const Who& who) const noexcept {
     Match match;
     for (const Rule& rule : rules_.identities) {
@@ -131,13 +125,20 @@ Table::Match Table::match(const Who& who) const noexcept {
     return match;
 }
 
-std::vector<std::byte> Table::rights_of(std::string_view name, std::uint64_t generation) const {
+const Table::Rule* Table::find(std::string_view identity) const noexcept {
+    const auto rule = std::find_if(rules_.identities.begin(), rules_.identities.end(),
+                                   [&](const Rule& each) { return each.name == identity; });
+    return rule == rules_.identities.end() ? nullptr : &*rule;
+}
+
+proto::policy::IdentityRights Table::rights_of(std::string_view name, std::uint64_t generation) const {
+    proto::policy::IdentityRights rights{
+        .generation = generation, .identity = std::string(name), .grants = {}, .limits = {}};
     const Rule* rule = find(name);
-    if (rule == nullptr) return {};
-    auto bytes = proto::encode(proto::policy::IdentityRights{
-        .generation = generation, .identity = rule->name, .grants = rule->grants, .limits = rule->limits});
-    require(bytes.has_value(), "the rights of an identity do not encode");
-    return std::move(*bytes);
+    if (rule == nullptr) return rights;
+    rights.grants = rule->grants;
+    rights.limits = rule->limits;
+    return rights;
 }
 
 }  // namespace virtgate::policy

@@ -40,9 +40,10 @@ public:
     // The rule of that name, or null.
     [[nodiscard]] const Rule* find(std::string_view identity) const noexcept;
 
-    // What a worker has to know of the identity `name`, as the bytes of identity_rights (proto/policy.x), with the
-    // generation of the policy; Rights::decode() reads them. Empty if there is no such identity.
-    [[nodiscard]] std::vector<std::byte> rights_of(std::string_view name, std::uint64_t generation) const;
+    // What a worker has to know of the identity `name`, in the policy of that generation. No grants if there is no such
+    // identity.
+    [[nodiscard]] proto::policy::IdentityRights rights_of(std::string_view name,
+                                                          std::uint64_t generation) const;
 
     [[nodiscard]] const std::vector<Rule>& rules() const noexcept { return rules_.identities; }
     [[nodiscard]] std::size_t identities() const noexcept { return rules_.identities.size(); }

@@ -29,20 +29,6 @@ std::array<const ProgramInfo*, 3> programs() {
     return {&proto::remote_program(), &proto::qemu_program(), &proto::lxc_program()};
 }
 
-std::string lower(std::string_view text) {
-    std::string result(text);
-    for (char& c : result)
-        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    return result;
-}
-
-std::string upper(std::string_view text) {
-    std::string result(text);
-    for (char& c : result)
-        if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
-    return result;
-}
-
 bool is_pattern(std::string_view name) noexcept { return name.ends_with('*'); }
 
 bool fits(std::string_view pattern, std::string_view name) noexcept {
@@ -52,10 +38,10 @@ bool fits(std::string_view pattern, std::string_view name) noexcept {
 // "remote.DOMAIN_CREATE" as program and lower-case name; the program remote where none is named.
 std::pair<const ProgramInfo*, std::string> split(std::string_view name) {
     const auto dot = name.find('.');
-    if (dot == name.npos) return {&proto::remote_program(), lower(name)};
+    if (dot == name.npos) return {&proto::remote_program(), to_lower(name)};
     for (const ProgramInfo* program : programs())
-        if (program->name == lower(name.substr(0, dot))) return {program, lower(name.substr(dot + 1))};
-    return {nullptr, lower(name.substr(dot + 1))};
+        if (program->name == to_lower(name.substr(0, dot))) return {program, to_lower(name.substr(dot + 1))};
+    return {nullptr, to_lower(name.substr(dot + 1))};
 }
 
 // libvirt lets readers change the scheduler's parameters if they are no readers by their connection.
@@ -175,7 +161,7 @@ void Words::find(const Text& word, Meaning& meaning, std::vector<std::string_vie
     const bool is_name = program != nullptr && program->find(name) != nullptr;
     error(word.at,
           fmt::format("\"{}\" is no permission{}", escape(word.text, 64),
-                      is_name ? fmt::format(" (did you mean \"proc:{}.{}\"?)", program->name, upper(name))
+                      is_name ? fmt::format(" (did you mean \"proc:{}.{}\"?)", program->name, to_upper(name))
                               : ": write @GROUP, proc:PROGRAM.NAME, perm:OBJECT:PERMISSION, "
                                 "event:NAME or flag:PROCEDURE:FLAG"));
 }
@@ -219,12 +205,13 @@ void Words::find_procedure(const Text& word, Meaning& meaning, bool events) {
         found = true;
         const bool is_exact = !is_pattern(name);
         if (is_denied_for_good(*program, procedure)) {
-            if (is_exact) error(word.at, fmt::format("{} can be allowed to nobody", upper(procedure.name)));
+            if (is_exact)
+                error(word.at, fmt::format("{} can be allowed to nobody", to_upper(procedure.name)));
         } else if (is_passthrough(*program, procedure) && !passthrough_) {
             if (is_exact)
                 error(word.at, fmt::format("{} passes on anything: it needs \"allow_monitor_commands = "
                                            "true\" under [global]",
-                                           upper(procedure.name)));
+                                           to_upper(procedure.name)));
         } else {
             add(meaning.procedures[{program, procedure.number}], {});
         }
@@ -232,9 +219,9 @@ void Words::find_procedure(const Text& word, Meaning& meaning, bool events) {
     if (found) return;
     std::vector<std::string> known;
     for (const ProcedureInfo& procedure : program->procedures())
-        if (procedure.kind == kind) known.push_back(upper(procedure.name));
+        if (procedure.kind == kind) known.push_back(to_upper(procedure.name));
     error(word.at, fmt::format("{} has no {} \"{}\"{}", program->name, events ? "event" : "call",
-                               escape(upper(name), 64), did_you_mean(upper(name), known)));
+                               escape(to_upper(name), 64), did_you_mean(to_upper(name), known)));
 }
 
 void Words::find_permission(const Text& word, Meaning& meaning) {
@@ -258,8 +245,8 @@ void Words::find_flags(const Text& word, std::map<ProcedureKey, std::uint64_t>& 
     if (colon == spelt.npos)
         return error(word.at, fmt::format("\"{}\" has to be flag:PROCEDURE:FLAG", escape(word.text, 64)));
     const auto [program, name] = split(spelt.substr(0, colon));
-    const std::string flag = upper(spelt.substr(colon + 1));
-    const std::string shown = flag.starts_with("0X") ? lower(flag) : flag;
+    const std::string flag = to_upper(spelt.substr(colon + 1));
+    const std::string shown = flag.starts_with("0X") ? to_lower(flag) : flag;
     bool is_procedure = false, has_flags = false, found = false;
     std::set<std::string_view> known;
     for (const ProgramInfo* each : programs()) {
@@ -277,9 +264,9 @@ void Words::find_flags(const Text& word, std::map<ProcedureKey, std::uint64_t>& 
         }
     }
     if (program == nullptr || !is_procedure)
-        error(word.at, fmt::format("there is no call \"{}\"", escape(upper(name), 64)));
+        error(word.at, fmt::format("there is no call \"{}\"", escape(to_upper(name), 64)));
     else if (!has_flags)
-        warning(word.at, fmt::format("{} has no flags: this changes nothing", upper(name)));
+        warning(word.at, fmt::format("{} has no flags: this changes nothing", to_upper(name)));
     else if (!found)
         error(word.at, fmt::format("unknown flag \"{}\"{}", escape(shown, 64), did_you_mean(shown, known)));
 }

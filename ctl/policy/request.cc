@@ -18,20 +18,6 @@ using virtgate::policy::Uuid;
 
 namespace {
 
-std::string lower(std::string_view text) {
-    std::string result(text);
-    for (char& c : result)
-        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    return result;
-}
-
-std::string upper(std::string_view text) {
-    std::string result(text);
-    for (char& c : result)
-        if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
-    return result;
-}
-
 Result<std::uint32_t> parse_id(std::string_view text) {
     std::uint32_t id = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
@@ -59,27 +45,27 @@ std::optional<Uuid> parse_uuid(std::string_view text) {
 Result<const proto::ProcedureInfo*> find_procedure(std::string_view word,
                                                    const proto::ProgramInfo*& program) {
     const auto dot = word.find('.');
-    const std::string name = lower(dot == word.npos ? word : word.substr(dot + 1));
+    const std::string name = to_lower(dot == word.npos ? word : word.substr(dot + 1));
     program = &proto::remote_program();
     for (const auto* each : {&proto::qemu_program(), &proto::lxc_program()})
-        if (dot != word.npos && lower(word.substr(0, dot)) == each->name) program = each;
+        if (dot != word.npos && to_lower(word.substr(0, dot)) == each->name) program = each;
     if (const auto* found = program->find(name)) return found;
     std::vector<std::string> known;
-    for (const auto& procedure : program->procedures()) known.push_back(upper(procedure.name));
+    for (const auto& procedure : program->procedures()) known.push_back(to_upper(procedure.name));
     return peer_fault(
-        fmt::format("there is no procedure \"{}\"{}", escape(word, 64), did_you_mean(upper(name), known)));
+        fmt::format("there is no procedure \"{}\"{}", escape(word, 64), did_you_mean(to_upper(name), known)));
 }
 
 Done add_flags(std::string_view list, Request& request) {
     while (!list.empty()) {
         const auto comma = list.find(',');
-        const std::string flag = upper(list.substr(0, comma));
+        const std::string flag = to_upper(list.substr(0, comma));
         list = comma == list.npos ? std::string_view{} : list.substr(comma + 1);
-        const auto bits =
-            virtgate::policy::find_flag(request.procedure->name, flag.starts_with("0X") ? lower(flag) : flag);
+        const auto bits = virtgate::policy::find_flag(request.procedure->name,
+                                                      flag.starts_with("0X") ? to_lower(flag) : flag);
         if (!bits)
             return peer_fault(
-                fmt::format("{} has no flag \"{}\"{}", upper(request.procedure->name), escape(flag, 64),
+                fmt::format("{} has no flag \"{}\"{}", to_upper(request.procedure->name), escape(flag, 64),
                             did_you_mean(flag, virtgate::policy::flags_of(request.procedure->name))));
         request.flags |= *bits;
     }
@@ -132,7 +118,7 @@ std::vector<Object> Request::objects() const {
 }
 
 std::string Request::describe() const {
-    std::string text = upper(procedure->name);
+    std::string text = to_upper(procedure->name);
     for (const auto& [kind, name] : names)
         text += fmt::format(" {}={}", virtgate::policy::to_text(kind), escape(name, 256));
     std::string flag_words;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
+#include <sstream>
 
 #include "ctl/policy/explanation.h"
 #include "libshared/base/fd.h"
@@ -18,6 +19,14 @@
 namespace virtgate::ctl::policy {
 
 namespace {
+
+// As one would type it. A name with a blank in it needs the other form, a list.
+std::vector<std::string> split(const std::string& text) {
+    std::vector<std::string> words;
+    std::istringstream stream(text);
+    for (std::string word; stream >> word;) words.push_back(word);
+    return words;
+}
 
 constexpr std::string_view k_suffix = ".policytest.toml";
 
@@ -38,7 +47,7 @@ Result<bool> run_case(const config::Table& table, const virtgate::policy::Table&
     if (const auto* list = std::get_if<config::Array>(&call->value))
         for (const config::Node& node : *list) words.push_back(text_of(&node));
     else
-        words.push_back(text_of(call));
+        words = split(text_of(call));
     const Result<Request> request = parse_request(words);
     if (!request) return tl::unexpected(request.error());
     const auto* rule = policy.find(text_of(find(table, "identity")));

@@ -58,4 +58,8 @@ inline void store_be32(std::byte* at, std::uint32_t word) noexcept {
 // The bytes in lower-case hexadecimal digits.
 [[nodiscard]] std::string to_hex(ByteView bytes);
 
+// The same text with the letters a to z, and no others, in the other case.
+[[nodiscard]] std::string to_lower(std::string_view text);
+[[nodiscard]] std::string to_upper(std::string_view text);
+
 }  // namespace virtgate

@@ -17,6 +17,8 @@
 
 #include <fmt/format.h>
 
+#include <bit>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -73,6 +75,22 @@ private:
     }
 
     std::string subject_;
+};
+
+// Which of many events of one kind are told: what a peer can cause again and again must not fill the log. The first
+// sixteen, and then each that is a power of two.
+class Sparse {
+public:
+    // Counts one more event; true if it is to be told.
+    [[nodiscard]] bool next() noexcept {
+        constexpr std::uint64_t k_told_always = 16;
+        ++count_;
+        return count_ <= k_told_always || std::has_single_bit(count_);
+    }
+    [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
+
+private:
+    std::uint64_t count_ = 0;
 };
 
 }  // namespace virtgate

@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 
 #include "netd/gate/arrival.h"
@@ -120,12 +119,9 @@ void Front::take_in(int listener, UniqueFd socket, const sockaddr_storage& from)
 
 // Its connection is closed without a word: there is nothing that a client could understand at this point.
 void Front::crowded(std::string_view name) noexcept {
-    // A source that goes on like this must not fill the log: after some, every power of two is told.
-    constexpr std::uint64_t k_told_always = 16;
-    ++crowded_out_;
-    if (crowded_out_ <= k_told_always || std::has_single_bit(crowded_out_))
+    if (crowded_out_.next())
         log_.warning("refused {}: its source has as many connections as it may ({} refused so far)", name,
-                     crowded_out_);
+                     crowded_out_.count());
 }
 
 void Front::add(std::unique_ptr<Arrival> arrival) {

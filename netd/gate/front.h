@@ -79,7 +79,7 @@ private:
     Door door_;
     Arrivals arrivals_;
     std::size_t login_memory_ = 0;  // see login.h
-    std::uint64_t crowded_out_ = 0;
+    Sparse crowded_out_;
     std::size_t crowd_ = 0;  // the most arrivals at a time since memory was given back
     std::unique_ptr<loop::Watch> tls_watch_, tcp_watch_;
     std::unique_ptr<loop::Timer> accept_again_;

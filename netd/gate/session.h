@@ -136,7 +136,7 @@ private:
     MutableBytes worker_run_{};             // adjacent vetted bytes of this turn, to leave as one packet
     MutableBytes client_run_{};             // the same in the other direction
     std::size_t client_frame_left_ = 0;     // bytes of the frame that was begun towards the client
-    std::uint64_t refused_ = 0;
+    Sparse refused_;
     bool paused_ = false;
     bool frame_open_ = false;  // the client has got a part of a frame
     Instant partial_since_{};  // when the client's partial frame began or last moved; epoch if there is none

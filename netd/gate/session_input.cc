@@ -3,7 +3,6 @@
 //
 // Trust:  the client is hostile. Whatever is handed to pass_to_worker() has been vetted and is canonical.
 #include <algorithm>
-#include <bit>
 
 #include "libshared/rpc/error.h"
 #include "netd/gate/session.h"
@@ -178,11 +177,8 @@ bool Session::answer_here(const Header& call, ByteView payload) {
 }
 
 void Session::refuse(const Header& call, const Ruling& ruling) {
-    // A client that does nothing but wrong must not fill the log: after some, only every power of two is told.
-    constexpr std::uint64_t k_told_always = 16;
-    ++refused_;
-    if (refused_ <= k_told_always || std::has_single_bit(refused_))
-        log_.info("call refused ({} so far): procedure {} of program {:#x}, serial {}: {}", refused_,
+    if (refused_.next())
+        log_.info("call refused ({} so far): procedure {} of program {:#x}, serial {}: {}", refused_.count(),
                   call.procedure, call.program, call.serial, ruling.text);
     insert(rpc::make_error_reply(call, ruling.code, ruling.text, ruling.domain));
 }

@@ -273,3 +273,62 @@ def test_explain_says_why(listed, tmp_path):
     )  # fmt: skip
     assert "DENY" in done.stdout and "20-roles.toml" in done.stdout, done
 
+
+@pytest.fixture
+def directory(tmp_path):
+    """A policy of its own, for the tools."""
+    path = tmp_path / "policy.d"
+    path.mkdir(mode=0o755)
+    (path / "20-roles.toml").write_text("version = 1\n" + POLICY)
+    return path
+
+
+def policy(command, *words, environment=None):
+    return attempt(suite.BUILD / "virtgate", "policy", command, *words, environment=environment)
+
+
+def test_cases_beside_a_policy_are_run(directory):
+    cases = directory / "roles.policytest.toml"
+    cases.write_text(
+        'version = 1\n[[case]]\nidentity = "operator"\ncall = "DOMAIN_DESTROY domain=web-1"\nexpect = "allow"\n'
+        '[[case]]\nidentity = "operator"\ncall = "DOMAIN_DESTROY domain=db-1"\nexpect = "deny"\n'
+    )
+    done = policy("test", directory)
+    assert done.returncode == 0, done
+    cases.write_text(cases.read_text().replace('"deny"', '"allow"'))
+    done = policy("test", directory)
+    assert done.returncode == 1 and "roles.policytest.toml" in done.stdout + done.stderr, done
+
+
+def test_edit_replaces_a_policy_only_by_a_good_one(directory, tmp_path):
+    path = directory / "20-roles.toml"
+    before = path.read_text()
+    editor = tmp_path / "editor"
+
+    def edit(script):
+        editor.write_text(f"#!/bin/sh\n{script}\n")
+        editor.chmod(0o755)
+        return policy("edit", path, environment={"VISUAL": str(editor), "EDITOR": str(editor)})
+
+    done = edit('echo "[role.broken" >>"$1"')
+    assert done.returncode != 0 and path.read_text() == before, done
+    done = edit("sed -i s/web-/www-/ \"$1\"")
+    assert done.returncode == 0 and 'glob:www-*' in path.read_text(), done
+    assert [p.name for p in directory.iterdir()] == ["20-roles.toml"], "something was left behind"
+
+
+def test_tools_agree_with_the_daemon(directory):
+    """check, show, who-can and diff on the policy that the tests above run with."""
+    assert policy("check", directory).returncode == 0
+    shown = policy("show", "--dir", directory, "--identity", "operator").stdout
+    assert "DOMAIN_DESTROY" in shown.upper() and "web-*" in shown
+    who = policy("who-can", "--dir", directory, "DOMAIN_DESTROY", "domain=web-1").stdout
+    assert "operator" in who and "watcher" not in who
+    other = directory.parent / "other.d"
+    other.mkdir(mode=0o755)
+    (other / "20-roles.toml").write_text("version = 1\n" + POLICY.replace("glob:web-*", "glob:www-*"))
+    assert "operator" in policy("diff", directory, other).stdout
+    (other / "20-roles.toml").write_text('version = 1\n[role.r]\nallow = ["@read-onyl"]\n')
+    wrong = policy("check", other)
+    assert wrong.returncode == 1 and 'did you mean "@read-only"' in wrong.stdout + wrong.stderr, wrong
+

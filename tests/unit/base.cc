@@ -102,3 +102,19 @@ Test(process, start_time_is_that_of_the_process) {
     cr_assert_eq(read_start_time(getpid()), ours);
     cr_assert_eq(read_start_time(0x7fffffff), 0);
 }
+
+Test(sparse, tells_the_first_and_then_powers_of_two) {
+    Sparse sparse;
+    std::vector<std::uint64_t> told;
+    for (int i = 0; i < 1000; ++i)
+        if (sparse.next()) told.push_back(sparse.count());
+    cr_assert_eq(told.size(), 16 + 5);
+    cr_assert_eq(told[15], 16);
+    cr_assert_eq(told[16], 32);
+    cr_assert_eq(told.back(), 512);
+}
+
+Test(letters, change_their_case_and_nothing_else_does) {
+    cr_assert_eq(to_lower("ABZ-az_09\xc4"), "abz-az_09\xc4");
+    cr_assert_eq(to_upper("abz-AZ_09\xe4"), "ABZ-AZ_09\xe4");
+}

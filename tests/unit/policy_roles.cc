@@ -10,6 +10,7 @@
 #include "policy/resolve.h"
 #include "policy/rights.h"
 #include "policy/table.h"
+#include "proto/codec.h"
 #include "proto/programs.h"
 
 using namespace virtgate;
@@ -44,7 +45,7 @@ Rights rights_of(const std::vector<std::string>& texts, Circumstances circumstan
     Table table;
     const std::string said = complaints_of(texts, &table);
     cr_assert(said.find("error") == said.npos, "%s", said.c_str());
-    auto rights = Rights::decode(table.rights_of("a", 5), circumstances);
+    auto rights = Rights::decode(*proto::encode(table.rights_of("a", 5)), circumstances);
     cr_assert(rights.has_value());
     cr_assert_eq(rights->generation(), 5);
     return std::move(*rights);

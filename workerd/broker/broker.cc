@@ -67,18 +67,7 @@ void Broker::on_compiled(bool good) noexcept {
     if (state_ == State::compiling) return open();
     if (!good || state_ != State::serving) return;
     // Those who are here are judged by it from their next call on; who is not in it any more may do nothing.
-    ++generation_;
-    crew_.renew_rights([this](const std::string& identity) {
-        const auto* rule = policy_.table().find(identity);
-        return rule != nullptr
-                   ? rights_of(*rule)
-                   : proto::policy::IdentityRights{
-                         .generation = generation_, .identity = identity, .grants = {}, .limits = {}};
-    });
-}
-
-proto::policy::IdentityRights Broker::rights_of(const policy::Table::Rule& rule) const {
-    return {.generation = generation_, .identity = rule.name, .grants = rule.grants, .limits = rule.limits};
+    crew_.renew_rights([this](const std::string& identity) { return policy_.rights_of(identity); });
 }
 
 void Broker::open() {
@@ -138,8 +127,8 @@ tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(
         return tl::unexpected(Refused{rpc::k_code_resource_busy, std::move(limit)});
     }
     const std::uint64_t number = ++last_session_;
-    auto session =
-        crew_.serve(rights_of(*match.rule), {.session = number, .client = who, .may = match.rule->may});
+    auto session = crew_.serve(policy_.rights_of(match.rule->name),
+                               {.session = number, .client = who, .may = match.rule->may});
     if (!session) {
         k_log.error("no session for {} as {}: {}", describe(who), match.rule->name, session.error().text);
         return tl::unexpected(Refused{rpc::k_code_internal, "no worker can take the session"});

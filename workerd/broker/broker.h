@@ -52,10 +52,8 @@ private:
     const bool check_only_;
     State state_ = State::compiling;
     int status_ = 0;
-    [[nodiscard]] proto::policy::IdentityRights rights_of(const policy::Table::Rule& rule) const;
 
     std::uint64_t last_session_ = 0;
-    std::uint64_t generation_ = 1;  // of the policy in force
     PolicySource policy_;
     Crew crew_;
     std::unique_ptr<Entrance> entrance_;

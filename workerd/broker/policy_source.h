@@ -32,11 +32,8 @@ public:
     // The table in force; lets nobody in before the first compilation.
     [[nodiscard]] const policy::Table& table() const noexcept { return table_; }
 
-    // Its number: 0 before the first, and one more with each that comes into force.
-    [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
-
-    // What the worker of `identity` needs (Table::rights_of), of the table in force.
-    [[nodiscard]] std::vector<std::byte> rights_of(std::string_view identity) const {
+    // What the worker of `identity` has to know, of the table in force.
+    [[nodiscard]] proto::policy::IdentityRights rights_of(std::string_view identity) const {
         return table_.rights_of(identity, generation_);
     }
 
@@ -53,7 +50,7 @@ private:
     const loop::Target<bool> on_compiled_;
     const Log log_{"policy"};
     policy::Table table_;
-    std::uint64_t generation_ = 0;
+    std::uint64_t generation_ = 0;  // 0 before the first, and one more with each that comes into force
     UniqueFd result_;
     bool again_ = false;
     std::unique_ptr<loop::Timer> late_;

@@ -151,6 +151,7 @@ private:
         ByteVector frame{};
         Fds fds{};
     };
+    void log_refusal(std::string_view call, std::string_view why);
     void answer(const rpc::Header& call, int code, std::string_view text, int domain);
     void notify(ByteVector frame, Fds fds = {});
     void notify_long(ByteView frame);
@@ -182,6 +183,7 @@ private:
     OpenCalls open_;
     Instant active_;
     std::unique_ptr<loop::Timer> paced_;  // while it runs, streams have been too fast and nothing is read
+    Sparse refused_;
     Scrutiny scrutiny_;
     rpc::Header held_{};          // the client's call that waits for an answer to a question of ours
     ByteVector own_up_;           // for the daemon: a question of ours, or a call that was held or changed

@@ -32,7 +32,7 @@ bool Session::follow(Ruling ruling, const rpc::Header& call, const proto::Proced
                      ByteView frame) {
     switch (ruling.kind) {
         case Ruling::Kind::refuse: {
-            log_.info("call {} refused: {}", procedure.name, ruling.log);
+            log_refusal(procedure.name, ruling.log);
             const auto payload = proto::encode(ruling.error);
             require(payload.has_value(), "an error that does not encode");
             notify(rpc::make_frame(rpc::reply_to(call, rpc::Status::error), *payload));
@@ -72,9 +72,7 @@ void Session::on_scrutinised(const rpc::Cut& frame) {
                            [this](const rpc::Header& header) { return open_.has_call(header); });
     switch (outcome.kind) {
         case Outcome::Kind::forward:
-            if (!outcome.ruling.log.empty())
-                log_.info("the reply of procedure {} was refused: {}", frame.header.procedure,
-                          outcome.ruling.log);
+            if (!outcome.ruling.log.empty()) log_refusal("answered by the daemon", outcome.ruling.log);
             return notify(std::move(outcome.frame));
         case Outcome::Kind::drop: return;
         case Outcome::Kind::resume: break;

@@ -103,7 +103,7 @@ bool Session::on_call(const rpc::Header& call, MutableBytes payload, std::size_t
     const bool opens_stream = now_.procedure->stream != proto::Stream::none;
     const bool is_open_call = is(call, proto::remote::Procedure::connect_open);
     if (const Verdict verdict = judge_call(call, payload, fds); !verdict.allowed) {
-        log_.info("call {:#x}:{} refused: {}", call.program, call.procedure, verdict.reason);
+        log_refusal(now_.procedure->name, verdict.reason);
         answer(call, verdict.code, verdict.reason, verdict.domain);
     } else if (state_ == State::waiting && is_open_call) {
         on_open_call(call, payload);
@@ -115,7 +115,7 @@ bool Session::on_call(const rpc::Header& call, MutableBytes payload, std::size_t
         answer(call, rpc::k_code_operation_failed, "too many open streams", rpc::k_domain_rpc);
     } else if (const std::string limit = home_.budget.take_call(payload.size(), opens_stream);
                !limit.empty()) {
-        log_.info("call {} refused: limit {}", now_.procedure->name, limit);
+        log_refusal(now_.procedure->name, limit);
         answer(call, rpc::k_code_resource_busy, fmt::format("virtgate: limit ({})", limit),
                rpc::k_domain_access);
     } else if (!answer_feature(call, payload)) {
@@ -136,6 +136,10 @@ Verdict Session::judge_call(const rpc::Header& call, ByteView payload, std::size
             !verdict.allowed)
             return verdict;
     return judge_fds(*now_.procedure, fds, is_local_);
+}
+
+void Session::log_refusal(std::string_view call, std::string_view why) {
+    if (refused_.next()) log_.info("call {} refused ({} so far): {}", call, refused_.count(), why);
 }
 
 // Passing descriptors is a feature of the way to the client, of which the daemon knows nothing.

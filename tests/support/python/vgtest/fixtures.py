@@ -30,8 +30,12 @@ def no_process_left_behind():
 
 
 @pytest.fixture(scope="session")
-def scratch():
-    """A directory for all files of this run, open to the unprivileged libvirtd, removed at the end."""
+def scratch(no_process_left_behind):
+    """A directory for all files of this run, open to the unprivileged libvirtd, removed at the end.
+
+    All that starts processes for the whole run needs it, and so ends before no_process_left_behind looks: pytest ends
+    what is not needed by another in the order of its last use, not of its start.
+    """
     directory = pathlib.Path(tempfile.mkdtemp(prefix="vgt-"))
     directory.chmod(0o755)
     yield directory

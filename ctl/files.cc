@@ -48,11 +48,10 @@ Done write_new_file(const std::string& path, std::string_view text, mode_t mode)
     return done;
 }
 
+namespace {
+
 // By rename(): a daemon that reads the file just then gets the whole old one.
-Done replace_file(const std::string& path, std::string_view text, mode_t mode) {
-    const std::string fresh = fmt::format("{}.{}.new", path, getpid());
-    unlink(fresh.c_str());  // left by a process that had our pid and was killed
-    if (Done done = write_new_file(fresh, text, mode); !done) return done;
+Done rename_over(const std::string& fresh, const std::string& path) {
     if (rename(fresh.c_str(), path.c_str()) == 0) {
         const std::size_t slash = path.rfind('/');
         return sync_directory(slash == std::string::npos ? "." : path.substr(0, slash + 1));
@@ -60,6 +59,32 @@ Done replace_file(const std::string& path, std::string_view text, mode_t mode) {
     const int number = errno;
     unlink(fresh.c_str());
     return system_fault(number, fmt::format("cannot replace {}", path));
+}
+
+std::string fresh_name(const std::string& path) {
+    std::string fresh = fmt::format("{}.{}.new", path, getpid());
+    unlink(fresh.c_str());  // left by a process that had our pid and was killed
+    return fresh;
+}
+
+}  // namespace
+
+Done replace_file(const std::string& path, std::string_view text, mode_t mode) {
+    const std::string fresh = fresh_name(path);
+    if (Done done = write_new_file(fresh, text, mode); !done) return done;
+    return rename_over(fresh, path);
+}
+
+Done replace_file(const std::string& path, std::string_view text, const struct stat& like) {
+    const std::string fresh = fresh_name(path);
+    // Nobody reads it before it has its owner.
+    if (Done done = write_new_file(fresh, text, 0600); !done) return done;
+    if (lchown(fresh.c_str(), like.st_uid, like.st_gid) == 0 &&
+        chmod(fresh.c_str(), like.st_mode & 07777) == 0)
+        return rename_over(fresh, path);
+    const int number = errno;
+    unlink(fresh.c_str());
+    return system_fault(number, fmt::format("cannot give {} its owner and mode", path));
 }
 
 Done sync_directory(const std::string& path) {

@@ -5,6 +5,7 @@
 // Owns:   nothing; a path is always absolute or relative to the working directory of the process.
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <string>
@@ -27,6 +28,9 @@ Done write_new_file(const std::string& path, std::string_view text, mode_t mode)
 
 // Gives `path` the content `text` and `mode`, in one step: a reader sees the old file or the new one.
 Done replace_file(const std::string& path, std::string_view text, mode_t mode);
+
+// The same for a file whose owner, group and mode shall stay those of `like`, which it had before.
+Done replace_file(const std::string& path, std::string_view text, const struct stat& like);
 
 // Waits until the names in the directory `path` are on the disk.
 Done sync_directory(const std::string& path);

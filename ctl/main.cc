@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "config.h"
+#include "ctl/audit/command.h"
 #include "ctl/files.h"
 #include "ctl/passwd/command.h"
 #include "ctl/pki/command.h"
@@ -182,6 +183,7 @@ int main(int argc, char** argv) {
     const ctl::pki::Command pki{app};
     const ctl::passwd::Command passwd{app};
     const ctl::policy::Command policy{app};
+    const ctl::audit::Command audit{app};
     CLI::App* help = app.add_subcommand("help", "show the commands, or the options of one");
     help->add_option("COMMAND", words.help_topic, "the command to tell about, and a command of it");
     if (argc < 2) {
@@ -200,5 +202,6 @@ int main(int argc, char** argv) {
     if (pki.parsed()) return pki.run();
     if (passwd.parsed()) return passwd.run();
     if (policy.parsed()) return policy.run();
+    if (audit.parsed()) return audit.run();
     return spawn::k_exit_usage;
 }

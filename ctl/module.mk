@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 PROGRAMS += virtgate
 virtgate_SOURCES   := ctl/main.cc
-virtgate_LIBRARIES := ctl-up ctl-pki ctl-passwd ctl-policy policy_compiler policy config userdb ctl spawn loop \
+virtgate_LIBRARIES := ctl-up ctl-passwd ctl-policy ctl-audit ctl-pki policy_compiler policy config userdb ctl spawn loop \
                       proto xdr base
 virtgate_PACKAGES  := EVENT
 

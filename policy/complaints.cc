@@ -5,44 +5,71 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
+#include <charconv>
 #include <tuple>
 #include <utility>
 
 #include "libshared/base/bytes.h"
+#include "policy/complaint_codes.h"
 
 namespace virtgate::policy {
 
-void Complaints::add(const Place& at, std::string_view kind, std::string_view text, std::size_t& count) {
-    ++count;
+namespace {
+
+constexpr std::string_view k_error_mark = ": error: ";
+
+// Takes ":NUMBER" from the front of `text`; 0 if there is none.
+std::uint32_t take_number(std::string_view& text) noexcept {
+    std::uint32_t number = 0;
+    if (!text.starts_with(':')) return 0;
+    const auto [end, error] = std::from_chars(text.data() + 1, text.data() + text.size(), number);
+    if (error != std::errc{}) return 0;
+    text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+    return number;
+}
+
+}  // namespace
+
+void Complaints::add(const Place& at, bool is_error, std::string_view text) {
+    ++(is_error ? errors_ : warnings_);
     std::string place = escape(at.file);
     if (at.line != 0) place += fmt::format(":{}:{}", at.line, at.column);
-    keep(at, &count == &errors_, fmt::format("{}: {}: {}", place, kind, text));
+    keep({is_error, fmt::format("{}: {}: {}", place, is_error ? "error" : "warning", text), at,
+          std::string(text), code_of(text)});
 }
 
 void Complaints::ready_error(const std::string& file, std::string line) {
     ++errors_;
-    keep({.file = file}, true, std::move(line));
+    Place at{.file = file};
+    std::string_view rest = line;
+    if (rest.starts_with(file)) {
+        rest.remove_prefix(file.size());
+        at.line = take_number(rest);
+        at.column = take_number(rest);
+    }
+    const auto mark = rest.find(k_error_mark);
+    std::string message(mark == rest.npos ? rest : rest.substr(mark + k_error_mark.size()));
+    const std::string_view code = code_of(message);
+    keep({true, std::move(line), std::move(at), std::move(message), code.empty() ? k_syntax_code : code});
 }
 
-void Complaints::keep(const Place& at, bool is_error, std::string line) {
-    if (entries_.size() >= k_lines_max) return;
-    auto file = std::find(files_.begin(), files_.end(), at.file);
-    if (file == files_.end()) file = files_.insert(files_.end(), at.file);
-    entries_.push_back({at, static_cast<std::size_t>(file - files_.begin()), is_error, std::move(line)});
+void Complaints::keep(Line line) {
+    // Warnings never take the place of an error.
+    std::size_t& kept = line.is_error ? kept_errors_ : kept_warnings_;
+    if (kept == k_lines_max) return;
+    ++kept;
+    kept_.push_back(std::move(line));
 }
 
 std::vector<Complaints::Line> Complaints::lines() const {
-    std::vector<const Entry*> sorted;
-    for (const Entry& entry : entries_) sorted.push_back(&entry);
-    std::stable_sort(sorted.begin(), sorted.end(), [](const Entry* a, const Entry* b) {
-        return std::tie(a->file_order, a->at.line, a->at.column) <
-               std::tie(b->file_order, b->at.line, b->at.column);
+    std::vector<Line> lines = kept_;
+    std::stable_sort(lines.begin(), lines.end(), [](const Line& a, const Line& b) {
+        return std::tie(a.at.file, a.at.line, a.at.column) < std::tie(b.at.file, b.at.line, b.at.column);
     });
-    std::vector<Line> lines;
-    for (const Entry* entry : sorted) lines.push_back({entry->is_error, entry->text});
-    if (const std::size_t more = errors_ + warnings_ - entries_.size(); more != 0)
-        lines.push_back({true, fmt::format("and {} more", more)});
+    if (const std::size_t more = errors_ + warnings_ - kept_.size(); more != 0) {
+        const std::string text = fmt::format("and {} more", more);
+        lines.push_back({errors_ > kept_errors_, text, {}, text, {}});
+    }
     return lines;
 }
 

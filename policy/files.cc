@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "libshared/base/bytes.h"
 #include "libshared/base/fd.h"
@@ -55,8 +56,10 @@ public:
         }
         if (fstat(dirfd(directory.get()), &status) != 0 || !flaw_of_owner(status).empty())
             return complaints_.error({.file = path}, fmt::format("not used: {}", flaw_of_owner(status)));
-        while (const dirent* entry = readdir(directory.get()))
-            add(dirfd(directory.get()), path, entry->d_name);
+        // In one order, so that the same directory always gets the same messages.
+        std::set<std::string> names;
+        while (const dirent* entry = readdir(directory.get())) names.insert(entry->d_name);
+        for (const std::string& name : names) add(dirfd(directory.get()), path, name);
     }
 
     std::vector<PolicyFile> take() {

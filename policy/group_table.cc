@@ -497,29 +497,39 @@ constexpr std::array k_names{
     GroupName{"@migrate-destination", k_migrate_destination},
 };
 
-struct Danger {
-    std::string_view procedure;  // or what it begins with, before a "*"
-    std::string_view permission;
-};
+constexpr std::string_view k_files = "name any host file";
+constexpr std::string_view k_programs = "run any program of the host";
 
-// In the order of how plain it is. Networks are among them for the options that reach dnsmasq.
+// In the order of how plain it is. Networks are among them for the options that reach dnsmasq. Not in here are
+// descriptions of secrets, filters, interfaces and host devices, which name no files.
 constexpr std::array k_dangers{
-    Danger{"domain_define_xml*", "domain:write"},
-    Danger{"domain_create_xml*", "domain:write"},
-    Danger{"domain_attach_device*", "domain:write"},
-    Danger{"domain_update_device_flags", "domain:write"},
-    Danger{"domain_managed_save_define_xml", "domain:write"},
-    Danger{"domain_save_image_define_xml", "domain:write"},
-    Danger{"domain_restore*", "domain:write"},
-    Danger{"domain_migrate_prepare*", "domain:migrate"},
-    Danger{"domain_snapshot_create_xml", "domain:snapshot"},
-    Danger{"domain_block_copy", "domain:block_write"},
-    Danger{"domain_backup_begin", "domain:block_write"},
-    Danger{"storage_pool_define_xml", "storage_pool:write"},
-    Danger{"storage_pool_create_xml", "storage_pool:write"},
-    Danger{"storage_vol_create_xml*", "storage_vol:create"},
-    Danger{"network_define_xml*", "network:write"},
-    Danger{"network_create_xml*", "network:write"},
+    Danger{"domain_define_xml*", "domain:write", k_files},
+    Danger{"domain_create_xml*", "domain:write", k_files},
+    Danger{"domain_attach_device*", "domain:write", k_files},
+    Danger{"domain_update_device_flags", "domain:write", k_files},
+    Danger{"domain_managed_save_define_xml", "domain:write", k_files},
+    Danger{"domain_save_image_define_xml", "domain:write", k_files},
+    Danger{"domain_restore*", "domain:write", k_files},
+    Danger{"qemu.domain_monitor_command*", "domain:write", k_files},
+    Danger{"domain_migrate_prepare*", "domain:migrate", k_files},
+    Danger{"domain_migrate_finish3*", "domain:migrate", k_files},
+    Danger{"domain_snapshot_create_xml", "domain:snapshot", k_files},
+    Danger{"domain_block_copy", "domain:block_write", k_files},
+    Danger{"domain_backup_begin", "domain:block_write", k_files},
+    // The description that is put into the file is that of the machine's next start.
+    Danger{"domain_save_flags", "domain:hibernate", k_files},
+    Danger{"domain_save_params", "domain:hibernate", k_files},
+    Danger{"storage_pool_define_xml", "storage_pool:write", k_files},
+    Danger{"storage_pool_create_xml", "storage_pool:write", k_files},
+    Danger{"storage_vol_create_xml*", "storage_vol:create", k_files},
+    Danger{"network_define_xml*", "network:write", k_files},
+    Danger{"network_create_xml*", "network:write", k_files},
+    // To know what a machine can have libvirt asks its emulator.
+    Danger{"connect_domain_xml_to_native", "connect:write", k_programs},
+    Danger{"connect_get_domain_capabilities", "connect:write", k_programs},
+    Danger{"connect_compare_hypervisor_cpu", "connect:write", k_programs},
+    Danger{"connect_baseline_hypervisor_cpu", "connect:write", k_programs},
+    Danger{"connect_domain_xml_from_native", "connect:write", k_files},
 };
 
 }  // namespace
@@ -527,14 +537,17 @@ constexpr std::array k_dangers{
 std::span<const GroupRow> group_table() noexcept { return k_rows; }
 std::span<const GroupName> group_names() noexcept { return k_names; }
 
-std::string_view danger_of(std::string_view procedure) noexcept {
+const Danger* danger_of(const proto::ProgramInfo& program, const proto::ProcedureInfo& procedure) noexcept {
     for (const Danger& danger : k_dangers) {
-        const bool open_end = danger.procedure.ends_with('*');
-        const std::string_view name =
-            danger.procedure.substr(0, danger.procedure.size() - (open_end ? 1 : 0));
-        if (open_end ? procedure.starts_with(name) : procedure == name) return danger.permission;
+        std::string_view name = danger.procedure;
+        const auto dot = name.find('.');
+        if ((dot == name.npos ? "remote" : name.substr(0, dot)) != program.name) continue;
+        if (dot != name.npos) name.remove_prefix(dot + 1);
+        if (name.ends_with('*') ? procedure.name.starts_with(name.substr(0, name.size() - 1))
+                                : procedure.name == name)
+            return &danger;
     }
-    return {};
+    return nullptr;
 }
 
 }  // namespace virtgate::policy

@@ -11,6 +11,8 @@
 #include <span>
 #include <string_view>
 
+#include "proto/program.h"
+
 namespace virtgate::policy {
 
 // Groups, one bit each.
@@ -48,8 +50,14 @@ struct GroupName {
 };
 [[nodiscard]] std::span<const GroupName> group_names() noexcept;
 
-// The permission (libvirt's word) that makes who may call the procedure as good as root: it takes XML in which any
-// file or program of the host can be named. Empty for all others.
-[[nodiscard]] std::string_view danger_of(std::string_view procedure) noexcept;
+// Why who may call a procedure is as good as root.
+struct Danger {
+    std::string_view procedure;   // as in GroupRow, or what it begins with, before a "*"
+    std::string_view permission;  // libvirt's word for what allows it: "domain:write"
+    std::string_view power;       // what that lets somebody do: "name any host file"
+};
+// The row of the procedure in a list that begins with the plainest; null if it is not dangerous.
+[[nodiscard]] const Danger* danger_of(const proto::ProgramInfo& program,
+                                      const proto::ProcedureInfo& procedure) noexcept;
 
 }  // namespace virtgate::policy

@@ -14,6 +14,7 @@
 #include "policy/limits.h"
 #include "policy/migrate_uri.h"
 #include "policy/touch.h"
+#include "policy/xml_rule.h"
 
 namespace virtgate::policy {
 
@@ -28,6 +29,7 @@ constexpr std::string_view k_glob_prefix = "glob:";
 constexpr std::string_view k_uuid_prefix = "uuid:";
 constexpr std::string_view k_except = "except";
 
+const std::vector<std::string_view> k_modes{"enforce", "shadow"};
 const std::vector<std::string_view> k_audit{"none", "denied", "writes", "all"};
 const std::vector<std::string_view> k_listeners{"tls", "tcp", "unix", "unix-ro", "local"};
 const std::vector<std::string_view> k_redactions{"domain:read_secure"};
@@ -90,12 +92,27 @@ public:
             }
     }
 
-    // A constraint that nobody checks would be worse than none.
-    void refuse_xml(const config::Table& table) {
-        if (const config::Entry* xml = TreeReader::find(table, "xml"))
-            reader_.complain(xml->key,
-                             "\"xml\" is not known to this version: XML that defines something cannot be "
-                             "constrained, only allowed or not");
+    std::optional<XmlSource> read_xml(const config::Table& table) {
+        const config::Table* xml = sub_table(table, "xml");
+        if (xml == nullptr) return std::nullopt;
+        const config::Place& place = TreeReader::find(table, "xml")->node.place;
+        reader_.refuse_others(*xml, {"forbid", "paths"}, " of xml");
+        XmlSource made{
+            .forbid = texts(*xml, "forbid"), .paths = texts(*xml, "paths"), .at = reader_.at(place)};
+        if (TreeReader::find(*xml, "forbid") == nullptr && TreeReader::find(*xml, "paths") == nullptr)
+            reader_.complain(place, "\"xml\" forbids nothing: write \"forbid\", \"paths\" or both");
+        if (made.forbid.size() > proto::policy::k_xml_elements_max ||
+            made.paths.size() > proto::policy::k_xml_paths_max)
+            reader_.complain(place, "too many elements or paths");
+        for (const Text& element : made.forbid) check_element(element);
+        for (const Text& path : made.paths) {
+            std::string_view flaw = flaw_of_xml_path(path.text);
+            if (path.text.size() > proto::who::k_text_max) flaw = "it is too long";
+            if (!flaw.empty())
+                reader_.complain({path.at.line, path.at.column},
+                                 fmt::format("\"{}\" is no path: {}", escape(path.text, 64), flaw));
+        }
+        return made;
     }
 
     void read_objects(const config::Table& table, BindingSource& binding) {
@@ -137,6 +154,27 @@ public:
     TreeReader& reader() noexcept { return reader_; }
 
 private:
+    // An element that libvirt does not know is not in any XML, and a misspelt one would forbid nothing.
+    void check_element(const Text& element) {
+        const config::Place place{element.at.line, element.at.column};
+        const std::string_view text = element.text;
+        const auto colon = text.find(':');
+        const std::string_view flaw = flaw_of_xml_element(text);
+        const auto& prefixes = usual_prefixes();
+        if (!flaw.empty() || text.size() > proto::who::k_text_max)
+            reader_.complain(place, fmt::format("\"{}\" is no element: {}", escape(text, 64),
+                                                flaw.empty() ? "it is too long" : flaw));
+        else if (colon != text.npos &&
+                 std::find(prefixes.begin(), prefixes.end(), text.substr(0, colon)) == prefixes.end())
+            reader_.complain(place, fmt::format("libvirt has no prefix \"{}\"{}", text.substr(0, colon),
+                                                did_you_mean(text.substr(0, colon), prefixes)));
+        const auto& known = known_elements();
+        const std::string_view name = colon == text.npos ? text : text.substr(colon + 1);
+        const std::string meant = did_you_mean(name, known);
+        if (flaw.empty() && std::find(known.begin(), known.end(), name) == known.end() && !meant.empty())
+            reader_.warn(place, fmt::format("\"{}\" is an uncommon name for an element{}", name, meant));
+    }
+
     // "2026-12-31", its first or its last second, or "2026-12-31T18:00:00Z".
     std::optional<std::int64_t> read_time(const config::Table& table, std::string_view key, bool is_end) {
         const config::Entry* entry = TreeReader::find(table, key);
@@ -300,11 +338,8 @@ RoleSource parse_role(const Text& name, const config::Table& table, TreeReader& 
                                             did_you_mean(word->text, k_audit)));
             else
                 role.audit = static_cast<AuditLevel>(found - k_audit.begin());
-            if (found != k_audit.end() && role.audit != AuditLevel::audit_none)
-                reader.warn(audit->node.place,
-                            "decisions are not recorded by this version; refusals are in the log");
         }
-    parser.refuse_xml(table);
+    role.xml = parser.read_xml(table);
     return role;
 }
 
@@ -322,15 +357,24 @@ BindingSource parse_binding(const config::Place& place, const config::Table& tab
     parser.read_limits(table, binding.limits);
     parser.read_when(table, binding);
     binding.shadow = parser.read_bool(table, "shadow");
-    if (binding.shadow)
-        reader.warn(place, "this binding neither allows nor denies; what it would do is not told by this version");
     return binding;
 }
 
 void parse_global(const config::Table& table, TreeReader& reader, GlobalSource& global) {
-    reader.refuse_others(table, {"allow_monitor_commands", "limits"}, " of global");
+    reader.refuse_others(table, {"allow_monitor_commands", "i_know_this_is_open", "limits", "mode"},
+                         " of global");
     GrantParser parser(reader);
     if (parser.read_bool(table, "allow_monitor_commands")) global.allow_monitor_commands = true;
+    if (parser.read_bool(table, "i_know_this_is_open")) global.is_open = true;
+    if (const config::Entry* mode = TreeReader::find(table, "mode"))
+        if (const auto word = reader.read_text(*mode, "mode")) {
+            const auto found = std::find(k_modes.begin(), k_modes.end(), word->text);
+            if (found == k_modes.end())
+                reader.complain(mode->node.place, fmt::format("\"mode\" has to be enforce or shadow{}",
+                                                              did_you_mean(word->text, k_modes)));
+            else if (found != k_modes.begin())
+                global.shadow = word->at;
+        }
     LimitSet limits;
     parser.read_limits(table, limits);
     tighten(global.limits, limits);

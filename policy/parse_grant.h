@@ -12,6 +12,7 @@
 //     redact  = ["domain:read_secure"]
 //     limits  = { calls_per_second = 20, max_payload = "256KiB", idle_timeout = "30m" }
 //     audit   = "writes"                              # "none", "denied", "writes", "all"
+//     xml     = { forbid = ["qemu:commandline"], paths = ["/srv/vm"] }
 //
 //     [[binding]]
 //     identity = ["alice", "bob"]
@@ -23,6 +24,8 @@
 //
 //     [global]
 //     allow_monitor_commands = true
+//     mode = "shadow"                                 # refuse nothing to local clients, and record what would be
+//     i_know_this_is_open = true                      # nor to any other
 //     limits = { calls_per_second = 200 }
 //
 // Trust:  files belong to the administrator.

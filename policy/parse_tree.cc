@@ -19,7 +19,7 @@ const config::Entry* TreeReader::find(const config::Table& table, std::string_vi
 void TreeReader::refuse_others(const config::Table& table, const std::vector<std::string_view>& known,
                                std::string_view where) {
     for (const auto& [key, entry] : table)
-        if (std::find(known.begin(), known.end(), key) == known.end())
+        if (!complaints_.is_full() && std::find(known.begin(), known.end(), key) == known.end())
             complain(entry.key,
                      fmt::format("unknown key \"{}\"{}{}", escape(key), where, did_you_mean(key, known)));
 }

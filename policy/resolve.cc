@@ -12,6 +12,7 @@
 #include "libshared/base/bytes.h"
 #include "libshared/base/suggest.h"
 #include "policy/accounts.h"
+#include "policy/bounds.h"
 #include "policy/groups.h"
 #include "policy/limits.h"
 #include "policy/parse.h"
@@ -26,38 +27,12 @@ using proto::policy::Grant;
 using proto::policy::IdentityRule;
 using proto::policy::PolicyTable;
 
-constexpr std::uint32_t k_format = 3;
+constexpr std::uint32_t k_format = 4;
 
 constexpr std::size_t k_role_text_max = 1000;
+// Bytes that a policy may take, and so many more for each binding that is written.
+constexpr std::size_t k_room = std::size_t{16} << 20, k_room_each = 4096;
 constexpr std::string_view k_and_so_on = ", ...";
-
-// Puts into `all` what is in `more`, events left out: a session's ceiling is about calls.
-void unite(proto::who::Ceiling& all, const proto::who::Ceiling& more) {
-    for (const auto& program : more.programs) {
-        auto entry = std::find_if(all.programs.begin(), all.programs.end(),
-                                  [&](const auto& each) { return each.program == program.program; });
-        if (entry == all.programs.end()) {
-            all.programs.push_back(program);
-            continue;
-        }
-        entry->procedures.resize(std::max(entry->procedures.size(), program.procedures.size()));
-        for (std::size_t i = 0; i < program.procedures.size(); ++i)
-            entry->procedures[i] |= program.procedures[i];
-    }
-}
-
-void drop_events(proto::who::Ceiling& ceiling) {
-    for (auto& entry : ceiling.programs) {
-        const auto* program = proto::find_program(entry.program, entry.version);
-        for (const auto& procedure : program->procedures())
-            if (procedure.kind == proto::ProcedureInfo::Kind::event &&
-                procedure.number / 8 < entry.procedures.size())
-                entry.procedures[procedure.number / 8] &= ~(std::byte{1} << (procedure.number % 8));
-        while (!entry.procedures.empty() && entry.procedures.back() == std::byte{0})
-            entry.procedures.pop_back();
-    }
-    std::erase_if(ceiling.programs, [](const auto& entry) { return entry.procedures.empty(); });
-}
 
 class Resolver {
 public:
@@ -67,7 +42,7 @@ public:
     PolicyTable run() {
         for (const IdentitySource& identity : source_.identities) add_identity(identity);
         for (const BindingSource& binding : source_.bindings) bind(binding);
-        PolicyTable table{.format = k_format, .identities = {}};
+        PolicyTable table{.format = k_format, .identities = {}, .shadowed = read_probation()};
         if (identities_.size() > proto::policy::k_identities_max)
             complaints_.error(source_.identities.back().name.at, "too many identities");
         else
@@ -87,6 +62,18 @@ private:
         bool is_named = false;  // by a binding, whatever is wrong with that
     };
 
+    // Said at every compilation, so that nobody forgets it.
+    proto::policy::Probation read_probation() {
+        using proto::policy::Probation;
+        const auto& global = source_.global;
+        if (!global.shadow) return Probation::probation_nobody;
+        complaints_.warning(*global.shadow,
+                            global.is_open
+                                ? "the policy is on probation: it refuses nothing to anybody that it knows"
+                                : "the policy is on probation: it refuses nothing to local clients");
+        return global.is_open ? Probation::probation_all : Probation::probation_local;
+    }
+
     void add_identity(const IdentitySource& identity) {
         const auto [old, is_new] = identities_.emplace(identity.name.text, Identity{&identity});
         if (!is_new)
@@ -100,6 +87,7 @@ private:
     }
 
     void bind(const BindingSource& binding) {
+        if (complaints_.is_full()) return;
         std::set<std::string_view> roles;
         for (const Text& role : binding.roles) {
             const CompiledRole* found = roles_.find(role.text);
@@ -118,10 +106,30 @@ private:
                                                        did_you_mean(name.text, names_of(identities_))));
             else if (names.insert(name.text).second) {
                 identity->second.is_named = true;
-                for (const std::string_view role : roles)
-                    identity->second.bound.push_back({&binding, roles_.find(role)});
+                for (const std::string_view role : roles) {
+                    const CompiledRole* found = roles_.find(role);
+                    if (!has_room(binding, *found)) break;
+                    identity->second.bound.push_back({&binding, found});
+                }
             }
         }
+    }
+
+    // A binding of a thousand identities and a thousand roles is short, and becomes a million grants, each with copies of
+    // its role and of the objects.
+    bool has_room(const BindingSource& binding, const CompiledRole& role) {
+        const std::size_t most = k_room + k_room_each * source_.bindings.size();
+        const bool was_full = room_ > most;
+        room_ += sizeof(Grant) +
+                 sizeof(proto::policy::FlagRule) *
+                     (role.grant.conditions.size() + role.grant.denied_flags.size()) +
+                 sizeof(proto::policy::ObjectPattern) * (binding.objects.size() + binding.except.size());
+        if (room_ > most && !was_full)
+            complaints_.error(
+                binding.at, fmt::format("more than {} MiB for what all bindings come to: every identity has "
+                                        "a copy of each of its roles, with the objects",
+                                        most >> 20));
+        return room_ <= most;
     }
 
     // The commonest mistake, and the hardest to see: the role is right, and there is nothing to use it on.
@@ -172,7 +180,6 @@ private:
         }
         const std::string* last = nullptr;
         for (const Grant& grant : rule.grants) {
-            unite(rule.may, grant.may);
             if (last != nullptr && *last == grant.role) continue;
             last = &grant.role;
             if (rule.role.size() < k_role_text_max - k_name_max)
@@ -180,7 +187,6 @@ private:
             else if (!rule.role.ends_with(k_and_so_on))
                 rule.role += k_and_so_on;
         }
-        drop_events(rule.may);
         for (const Bound& bound : identity.bound)
             if (!bound.binding->shadow) widen(rule.limits, bound.role->limits);
         for (const Bound& bound : identity.bound)
@@ -240,13 +246,15 @@ private:
     Complaints& complaints_;
     const RoleSet roles_;
     std::set<std::string_view> used_roles_;
+    std::size_t room_ = 0;
     std::map<std::string_view, Identity> identities_;
 };
 
 }  // namespace
 
 PolicyTable resolve(const Source& source, Complaints& complaints) {
-    return Resolver(source, complaints).run();
+    const std::optional<Source> rest = cut_to_bounds(source, complaints);
+    return Resolver(rest ? *rest : source, complaints).run();
 }
 
 }  // namespace virtgate::policy

@@ -25,6 +25,8 @@ struct Call {
     std::span<const Object> objects;
     KindMask touched;
     KindMask unknown;
+    bool takes_xml;
+    const XmlFacts* xml;
 };
 
 KindMask kinds_of(std::span<const Object> objects) noexcept {
@@ -35,8 +37,8 @@ KindMask kinds_of(std::span<const Object> objects) noexcept {
 
 // True if the grant is about everything that the call names. What is not named has to be covered as a whole.
 bool covers_call(const Facts& fact, const Call& call) noexcept {
-    const auto unnamed = static_cast<KindMask>(call.objects.empty() ? call.touched
-                                                                    : call.touched & bit(ObjectKind::path));
+    const auto unnamed =
+        static_cast<KindMask>(call.objects.empty() ? call.touched : call.touched & bit(ObjectKind::path));
     const auto still = static_cast<KindMask>((unnamed & ~kinds_of(call.objects)) | call.unknown);
     if ((still & ~fact.open) != 0) return false;
     return std::all_of(call.objects.begin(), call.objects.end(), [&](const Object& object) {
@@ -47,9 +49,8 @@ bool covers_call(const Facts& fact, const Call& call) noexcept {
 // True if a deny of the grant is about the call.
 bool hits_call(const Facts& fact, const Call& call) noexcept {
     if ((kinds_of(call.objects) & fact.mentioned) == 0 || (call.unknown & fact.mentioned) != 0) return true;
-    return std::any_of(call.objects.begin(), call.objects.end(), [&](const Object& object) {
-        return covers(*fact.grant, object, Doubt::holds);
-    });
+    return std::any_of(call.objects.begin(), call.objects.end(),
+                       [&](const Object& object) { return covers(*fact.grant, object, Doubt::holds); });
 }
 
 bool denies(const Grant& grant, const Call& call) noexcept {
@@ -57,10 +58,20 @@ bool denies(const Grant& grant, const Call& call) noexcept {
            (call.flags & denied_flags(grant, call.program, call.procedure.number)) != 0;
 }
 
+// Why the call's XML does not fit the grant.
+XmlMisfit find_misfit(const Facts& fact, const Call& call) noexcept {
+    if (!call.takes_xml || !fact.has_xml) return {};
+    for (const auto& rule : fact.grant->xml)
+        if (const XmlMisfit misfit = find_misfit(rule, call.xml)) return misfit;
+    return {};
+}
+
 // Why a grant that has the procedure does not allow the call, the nearest miss first.
 struct Misses {
+    std::uint32_t xml = k_nobody;
     std::uint32_t flag = k_nobody;
     std::uint32_t time = k_nobody;
+    XmlMisfit misfit{};
 };
 
 }  // namespace
@@ -88,7 +99,8 @@ Rights& Rights::operator=(Rights&&) noexcept = default;
 Result<Rights> Rights::decode(ByteView bytes, Circumstances circumstances) {
     auto rights = proto::decode<proto::policy::IdentityRights>(bytes);
     if (!rights)
-        return system_fault(0, fmt::format("the rights of an identity have a flaw: {}", to_text(rights.error())));
+        return system_fault(
+            0, fmt::format("the rights of an identity have a flaw: {}", to_text(rights.error())));
     return Rights(std::move(*rights), circumstances);
 }
 
@@ -98,17 +110,19 @@ Rights::Need Rights::need(const ProgramInfo& program, const ProcedureInfo& proce
 }
 
 Decision Rights::judge(const ProgramInfo& program, const ProcedureInfo& procedure, std::uint64_t flags,
-                       std::span<const Object> objects, KindMask unknown) const noexcept {
+                       std::span<const Object> objects, KindMask unknown,
+                       const XmlFacts* xml) const noexcept {
     const Index& index = *index_;
     const Cell* cell = index.find(program, procedure.number);
     if (cell == nullptr) return {};
     if (cell->is_hard) return {.allowed = false, .reason = Reason::hard_denied};
-    const Call call{program, procedure, flags, objects, cell->touched, unknown};
+    const Call call{program, procedure, flags, objects, cell->touched, unknown, cell->takes_xml, xml};
 
     // The tables by object only know grants that name a kind which the procedure touches.
     bool is_plain = (kinds_of(objects) & ~cell->touched) == 0;
     for (const Object& object : objects)
-        if (!object.uuid && index.objects[static_cast<std::size_t>(object.kind)].has_uuids()) is_plain = false;
+        if (!object.uuid && index.objects[static_cast<std::size_t>(object.kind)].has_uuids())
+            is_plain = false;
     const auto each_candidate = [&](const auto& visit) {
         if (!is_plain) {
             for (std::uint32_t i = 0; i < index.facts.size(); ++i) visit(i);
@@ -148,8 +162,10 @@ Decision Rights::judge(const ProgramInfo& program, const ProcedureInfo& procedur
             misses.flag = std::min(misses.flag, i);
         else if (fact.is_timed && !is_in_time(*fact.grant, index.now()))
             misses.time = std::min(misses.time, i);
-        else
+        else if (const XmlMisfit misfit = find_misfit(fact, call); !misfit)
             allower = i;
+        else if (i < misses.xml)
+            misses.xml = i, misses.misfit = misfit;
     };
     for (const std::uint32_t i : cell->wide_may) try_allow(i);
     if (cell->has_narrow_may || !is_plain) each_candidate(try_allow);
@@ -160,6 +176,8 @@ Decision Rights::judge(const ProgramInfo& program, const ProcedureInfo& procedur
         decision = {false, Reason::denied_by_rule, grant_at(denier)};
     else if (allower != k_nobody)
         decision = {true, Reason::allowed, grant_at(allower)};
+    else if (misses.xml != k_nobody)
+        decision = {.reason = Reason::constraint, .grant = grant_at(misses.xml), .misfit = misses.misfit};
     else if (misses.flag != k_nobody)
         decision = {false, Reason::flag, grant_at(misses.flag)};
     else if (misses.time != k_nobody)
@@ -173,11 +191,17 @@ Decision Rights::judge(const ProgramInfo& program, const ProcedureInfo& procedur
         const bool would_deny = denies(*fact.grant, call) && hits_call(fact, call);
         const bool would_allow = denier == k_nobody && has(fact.grant->may, program, procedure.number) &&
                                  covers_call(fact, call) &&
-                                 flags_fit(*fact.grant, program, procedure.number, flags);
+                                 flags_fit(*fact.grant, program, procedure.number, flags) &&
+                                 !find_misfit(fact, call);
         if (decision.shadow == nullptr && (decision.allowed ? would_deny : would_allow && !would_deny))
             decision.shadow = fact.grant;
     }
     return decision;
+}
+
+bool Rights::looks_at_xml(const ProgramInfo& program, const ProcedureInfo& procedure) const noexcept {
+    const Cell* cell = index_->find(program, procedure.number);
+    return cell != nullptr && cell->takes_xml;
 }
 
 bool Rights::sees(const Object& object) const noexcept {
@@ -197,7 +221,9 @@ bool Rights::sees(const Object& object) const noexcept {
     return seen;
 }
 
-bool Rights::sees_all(ObjectKind kind) const noexcept { return index_->sees_all[static_cast<std::size_t>(kind)]; }
+bool Rights::sees_all(ObjectKind kind) const noexcept {
+    return index_->sees_all[static_cast<std::size_t>(kind)];
+}
 
 bool Rights::may_event(const ProgramInfo& program, const ProcedureInfo& event) const noexcept {
     const Index& index = *index_;

@@ -26,6 +26,7 @@
 #include "libshared/base/bytes.h"
 #include "libshared/base/result.h"
 #include "policy/grant.h"
+#include "policy/xml_rule.h"
 #include "proto/policy.h"
 #include "proto/program.h"
 
@@ -40,7 +41,7 @@ enum class Reason : std::uint8_t {
     flag,            // a grant would allow it with other flags
     hard_denied,     // nobody can be allowed this
     limit,           // said by those who count; never by judge()
-    constraint,      // a grant would allow it at another time; and of XML, by those who read it
+    constraint,      // a grant would allow it at another time, or with other XML
 };
 [[nodiscard]] std::string_view to_text(Reason reason) noexcept;  // "no-binding"
 
@@ -50,13 +51,15 @@ struct Decision {
     const proto::policy::Grant* grant = nullptr;  // the one that decided, or would have allowed more; or null
     // A grant on probation (shadow = true) that would have decided otherwise, or null. For the log.
     const proto::policy::Grant* shadow = nullptr;
+    // What is wrong with the XML, of a constraint; nothing if it is the time. It points into the facts and the grant.
+    XmlMisfit misfit{};
 };
 
 // Whose grants hold, besides the identity's name.
 struct Circumstances {
     using Clock = std::int64_t (*)() noexcept;  // seconds since 1970
-    std::string_view listener{};                // of the session; empty: grants for certain listeners do not allow
-    Clock clock = nullptr;                      // null: the system's
+    std::string_view listener{};  // of the session; empty: grants for certain listeners do not allow
+    Clock clock = nullptr;        // null: the system's
 };
 
 class Rights {
@@ -76,7 +79,7 @@ public:
         refused,  // nothing: it is never allowed
         allowed,  // nothing: it is always allowed
         flags,    // the flags; judge() needs no objects
-        objects,  // the objects, and perhaps the flags
+        objects,  // the objects or the XML, and perhaps the flags
     };
     [[nodiscard]] Need need(const proto::ProgramInfo& program,
                             const proto::ProcedureInfo& procedure) const noexcept;
@@ -85,10 +88,15 @@ public:
     // objects is only allowed without any by a grant that is about all of them; one that reads or writes a file of the
     // host, only by a grant that is about all paths, if no object is a path. `unknown` are kinds, all of them such that the
     // procedure acts on, of which the call is also about an object that nobody knows: it needs a grant about all of
-    // that kind, and a deny that mentions the kind holds.
+    // that kind, and a deny that mentions the kind holds. `xml` is what is in the call's XML: without it no grant allows
+    // a call that takes XML (xml_calls.h) and has rules about it. It has to outlive the decision.
     [[nodiscard]] Decision judge(const proto::ProgramInfo& program, const proto::ProcedureInfo& procedure,
-                                 std::uint64_t flags, std::span<const Object> objects,
-                                 KindMask unknown = 0) const noexcept;
+                                 std::uint64_t flags, std::span<const Object> objects, KindMask unknown = 0,
+                                 const XmlFacts* xml = nullptr) const noexcept;
+
+    // True if a decision about the procedure may depend on what is in its XML. O(1).
+    [[nodiscard]] bool looks_at_xml(const proto::ProgramInfo& program,
+                                    const proto::ProcedureInfo& procedure) const noexcept;
 
     // True if the identity may know that the object exists: a grant is about it, and allows a call that shows or
     // changes objects of that kind.

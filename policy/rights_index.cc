@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <ctime>
 
+#include "policy/xml_calls.h"
 #include "proto/programs.h"
 
 namespace virtgate::policy {
@@ -27,13 +28,15 @@ ByteView bitmap_of(const proto::who::Ceiling& ceiling, const ProgramInfo& progra
 }
 
 bool is_set(ByteView bitmap, std::uint32_t number) noexcept {
-    return number / 8 < bitmap.size() && (std::to_integer<unsigned>(bitmap[number / 8]) >> (number % 8) & 1) != 0;
+    return number / 8 < bitmap.size() &&
+           (std::to_integer<unsigned>(bitmap[number / 8]) >> (number % 8) & 1) != 0;
 }
 
 template <class Rules>
 bool has_rule(const Rules& rules, const ProgramInfo& program, std::uint32_t procedure) noexcept {
     return std::any_of(rules.begin(), rules.end(), [&](const proto::policy::FlagRule& rule) {
-        return rule.program == program.number && rule.version == program.version && rule.procedure == procedure;
+        return rule.program == program.number && rule.version == program.version &&
+               rule.procedure == procedure;
     });
 }
 
@@ -110,6 +113,7 @@ void Rights::Index::read_grant(std::uint32_t number) {
     fact.may_live = !grant.shadow && is_for_listener(grant, listener, Doubt::does_not_hold);
     fact.deny_live = !grant.shadow && is_for_listener(grant, listener, Doubt::holds);
     fact.is_timed = grant.not_before.has_value() || grant.not_after.has_value();
+    fact.has_xml = !grant.xml.empty();
     if (grant.shadow && is_for_listener(grant, listener, Doubt::does_not_hold)) shadows.push_back(number);
     if (!fact.may_live && !fact.deny_live) return;
     audit = std::max(audit, grant.audit);
@@ -137,7 +141,11 @@ void Rights::Index::fill(const ProgramInfo& program, const ProcedureInfo& proced
         if (fact.may_live && is_set(bitmap_of(grant.may, program), procedure.number)) {
             cell.is_allowed_somewhere = true;
             fact.shown |= shows;
-            const bool is_free = !fact.is_timed && !has_rule(grant.conditions, program, procedure.number);
+            const bool is_judged = fact.has_xml && takes_xml(program, procedure);
+            const bool is_free =
+                !is_judged && !fact.is_timed && !has_rule(grant.conditions, program, procedure.number);
+            cell.takes_xml = cell.takes_xml || is_judged;
+            needs_objects = needs_objects || is_judged;
             if ((cell.touched & ~fact.open) == 0) {
                 if (!is_certain) cell.wide_may.push_back(i);
                 is_certain = is_certain || is_free;
@@ -165,6 +173,10 @@ void Rights::Index::fill(const ProgramInfo& program, const ProcedureInfo& proced
                is_set(bitmap_of(grant.deny, program), procedure.number) ||
                has_rule(grant.denied_flags, program, procedure.number);
     });
+    if (is_watched)
+        cell.takes_xml = cell.takes_xml || std::any_of(shadows.begin(), shadows.end(), [&](std::uint32_t i) {
+                             return facts[i].has_xml && takes_xml(program, procedure);
+                         });
     if (is_watched && !cell.is_hard)
         cell.need = Need::objects;
     else if (cell.is_hard || !cell.is_allowed_somewhere || deny_is_certain)

@@ -21,10 +21,11 @@ struct Facts {
     const proto::policy::Grant* grant = nullptr;
     KindMask mentioned = 0;
     KindMask open = 0;
-    KindMask shown = 0;    // kinds that one of its procedures shows or changes
+    KindMask shown = 0;      // kinds that one of its procedures shows or changes
     bool may_live = false;   // it can allow: not on probation, and for this listener
     bool deny_live = false;  // it can deny: likewise, or the listener is not known
     bool is_timed = false;
+    bool has_xml = false;  // it has rules about XML
 };
 
 // The grants whose patterns of one kind an object may fit.
@@ -74,6 +75,7 @@ struct Cell {
     bool is_allowed_somewhere = false;
     bool has_narrow_may = false;   // a grant allows it that is not about all objects
     bool has_narrow_deny = false;  // likewise
+    bool takes_xml = false;        // and a grant that allows it, or would, has rules about that
     KindMask touched = 0;
     // Grants that allow it on all objects, or deny it on all; in order, up to the first that does so without further
     // conditions.

@@ -11,12 +11,15 @@
 #include "policy/group_table.h"
 #include "policy/groups.h"
 #include "policy/limits.h"
+#include "policy/xml_calls.h"
+#include "policy/xml_rule.h"
 #include "proto/programs.h"
 
 namespace virtgate::policy {
 
 using proto::policy::AuditLevel;
 using proto::policy::FlagRule;
+using proto::policy::XmlRule;
 
 namespace {
 
@@ -30,6 +33,16 @@ const RoleSource& built_in() {
 
 FlagRule rule_of(const ProcedureKey& key, const FlagBits& bits) {
     return {key.program->number, key.program->version, key.number, bits.forbidden, bits.needed};
+}
+
+void add_once(std::vector<XmlRule>& rules, XmlRule rule) {
+    if (std::find(rules.begin(), rules.end(), rule) == rules.end()) rules.push_back(std::move(rule));
+}
+
+// True if no XML that fits can name whatever file of the host it likes.
+bool confines(const std::vector<XmlRule>& rules) {
+    return std::any_of(rules.begin(), rules.end(),
+                       [](const XmlRule& rule) { return !rule.paths.empty() && !lies_in("/", rule.paths); });
 }
 
 }  // namespace
@@ -88,6 +101,7 @@ void RoleSet::collect(const RoleSource& role, Words& words, Parts& parts,
         parts.rules.is_frank = parts.rules.is_frank || included.rules.is_frank;
         parts.redact.merge(included.redact);
         widen(parts.limits, included.limits);
+        for (XmlRule& rule : included.xml) add_once(parts.xml, std::move(rule));
         if (included.audit) audit = audit ? std::max(*audit, *included.audit) : included.audit;
     }
     words.be_silent(within.size() != 1);
@@ -98,6 +112,24 @@ void RoleSet::collect(const RoleSource& role, Words& words, Parts& parts,
     for (const Text& word : role.redact) parts.redact.insert(word.text);
     override_with(parts.limits, role.limits);
     parts.audit = role.audit ? role.audit : audit;
+    if (role.xml) add_xml(role, parts, within.size() == 1);
+}
+
+// Rules about XML add up: including a role never gives more than it allows, whatever the own rule says.
+void RoleSet::add_xml(const RoleSource& role, Parts& parts, bool is_own) {
+    XmlRule rule;
+    for (const Text& element : role.xml->forbid) rule.forbid.push_back(element.text);
+    for (const Text& path : role.xml->paths) {
+        rule.paths.push_back(path.text);
+        for (const XmlRule& included : parts.xml)
+            if (is_own && !included.paths.empty() && !lies_in(path.text, included.paths)) {
+                complaints_.warning(path.at, fmt::format("\"{}\" lies outside of what an included role is "
+                                                         "restricted to: this allows nothing more",
+                                                         escape(path.text, 64)));
+                break;
+            }
+    }
+    add_once(parts.xml, std::move(rule));
 }
 
 CompiledRole RoleSet::finish(const RoleSource& role, Parts parts) {
@@ -121,6 +153,18 @@ CompiledRole RoleSet::finish(const RoleSource& role, Parts parts) {
     grant.audit = parts.audit.value_or(AuditLevel::audit_denied);
     grant.redact.assign(parts.redact.begin(), parts.redact.end());
     if (&role != &built_in()) warn_of_power(role, parts);
+    if (parts.xml.size() > proto::policy::k_xml_rules_max)
+        complaints_.error(role.name.at,
+                          fmt::format("the role \"{}\" has too many rules about XML", role.name.text));
+    const auto takes = [](const auto& each) {
+        return takes_xml(*each.first.program, *each.first.program->find(each.first.number));
+    };
+    if (role.xml && std::none_of(parts.rules.may.begin(), parts.rules.may.end(), takes))
+        complaints_.warning(role.xml->at,
+                            fmt::format("this changes nothing: the role \"{}\" allows no call that "
+                                        "takes XML",
+                                        role.name.text));
+    grant.xml = std::move(parts.xml);
     made.limits = parts.limits;
     made.is_built_in = &role == &built_in();
     return made;
@@ -129,20 +173,18 @@ CompiledRole RoleSet::finish(const RoleSource& role, Parts parts) {
 // Who may define a machine can give it the host's disk: that has to be said in words.
 void RoleSet::warn_of_power(const RoleSource& role, const Parts& parts) {
     if (parts.rules.is_frank) return;
-    std::vector<std::string_view> permissions;
+    const bool is_confined = confines(parts.xml);
+    const Danger* plainest = nullptr;
     for (const auto& [key, ignored] : parts.rules.may) {
-        if (key.program != &proto::remote_program() || parts.rules.deny.contains(key)) continue;
-        const std::string_view permission = danger_of(key.program->find(key.number)->name);
-        if (!permission.empty() &&
-            std::find(permissions.begin(), permissions.end(), permission) == permissions.end())
-            permissions.push_back(permission);
+        const proto::ProcedureInfo& procedure = *key.program->find(key.number);
+        if (parts.rules.deny.contains(key) || (is_confined && takes_xml(*key.program, procedure))) continue;
+        const Danger* danger = danger_of(*key.program, procedure);
+        // They come from one table, in its order.
+        if (danger != nullptr && (plainest == nullptr || danger < plainest)) plainest = danger;
     }
-    if (permissions.empty()) return;
-    // The plainest of them is enough.
-    const auto plain = std::find(permissions.begin(), permissions.end(), "domain:write");
-    complaints_.warning(
-        role.name.at, fmt::format("role \"{}\" is root-equivalent: {} lets it name any host file",
-                                  role.name.text, plain != permissions.end() ? *plain : permissions.front()));
+    if (plainest != nullptr)
+        complaints_.warning(role.name.at, fmt::format("role \"{}\" is root-equivalent: {} lets it {}",
+                                                      role.name.text, plainest->permission, plainest->power));
 }
 
 const CompiledRole* RoleSet::find(std::string_view name) const {

@@ -39,9 +39,11 @@ private:
         proto::policy::LimitSet limits{};
         std::optional<proto::policy::AuditLevel> audit{};
         std::set<std::string> redact{};
+        std::vector<proto::policy::XmlRule> xml{};  // each once
     };
     void collect(const RoleSource& role, Words& words, Parts& parts, std::vector<std::string_view>& within);
     CompiledRole finish(const RoleSource& role, Parts parts);
+    void add_xml(const RoleSource& role, Parts& parts, bool is_own);
     void warn_of_power(const RoleSource& role, const Parts& parts);
 
     std::map<std::string_view, const RoleSource*> sources_;

@@ -33,6 +33,13 @@ struct GroupSource {
     std::vector<Text> procedures{};
 };
 
+// xml = { ... } of a role
+struct XmlSource {
+    std::vector<Text> forbid{};
+    std::vector<Text> paths{};
+    Place at{};
+};
+
 // [role.NAME]
 struct RoleSource {
     Text name{};
@@ -43,6 +50,7 @@ struct RoleSource {
     std::vector<Text> redact{};
     proto::policy::LimitSet limits{};
     std::optional<proto::policy::AuditLevel> audit{};
+    std::optional<XmlSource> xml{};
 };
 
 // [[binding]]
@@ -63,6 +71,8 @@ struct BindingSource {
 // [global], in whatever files
 struct GlobalSource {
     bool allow_monitor_commands = false;
+    std::optional<Place> shadow{};  // where mode = "shadow" is written
+    bool is_open = false;           // i_know_this_is_open
     proto::policy::LimitSet limits{};
 };
 

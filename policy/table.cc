@@ -133,11 +133,12 @@ const Table::Rule* Table::find(std::string_view identity) const noexcept {
 
 proto::policy::IdentityRights Table::rights_of(std::string_view name, std::uint64_t generation) const {
     proto::policy::IdentityRights rights{
-        .generation = generation, .identity = std::string(name), .grants = {}, .limits = {}};
+        .generation = generation, .identity = std::string(name), .grants = {}, .limits = {}, .shadowed = {}};
     const Rule* rule = find(name);
     if (rule == nullptr) return rights;
     rights.grants = rule->grants;
     rights.limits = rule->limits;
+    rights.shadowed = rules_.shadowed;
     return rights;
 }
 

@@ -66,6 +66,16 @@ std::optional<FlagBits> flags_within(const ProcedureInfo& procedure,
     return bits;
 }
 
+// The flags of all procedures that fit; of every program if `program` is null.
+std::set<std::string_view> known_flags(const ProgramInfo* program, std::string_view name) {
+    std::set<std::string_view> known;
+    for (const ProgramInfo* each : programs())
+        for (const ProcedureInfo& procedure : each->procedures())
+            if ((program == nullptr || each == program) && fits(name, procedure.name))
+                for (const std::string_view one : flags_of(procedure.name)) known.insert(one);
+    return known;
+}
+
 void add(std::vector<FlagBits>& all, FlagBits bits) {
     if (std::find(all.begin(), all.end(), bits) == all.end()) all.push_back(bits);
 }
@@ -91,21 +101,18 @@ void Words::allow(const Text& word, RoleRules& rules) {
         return error(word.at,
                      "flags are allowed with their procedure: write this under \"deny\" or "
                      "\"require\"");
-    Meaning meaning;
-    std::vector<std::string_view> within;
-    find(word, meaning, within);
+    const Meaning& meaning = meaning_of(word);
     for (const auto& [key, conditions] : meaning.procedures)
         for (const FlagBits& bits : conditions) add(rules.may[key], bits);
-    rules.permissions.merge(meaning.permissions);
+    rules.permissions.insert(meaning.permissions.begin(), meaning.permissions.end());
     rules.is_frank = rules.is_frank || meaning.is_frank;
 }
 
 void Words::deny(const Text& word, RoleRules& rules) {
     if (word.text.starts_with(k_flag)) return find_flags(word, rules.denied_flags);
-    Meaning meaning;
-    std::vector<std::string_view> within;
-    find(word, meaning, within);
+    const Meaning& meaning = meaning_of(word);
     for (const auto& [key, conditions] : meaning.procedures) rules.deny.insert(key);
+    if (meaning.permissions.empty()) return;
     // Whatever may need the permission; where it depends on flags, only with those.
     for (const ProgramInfo* program : programs())
         for (const ProcedureInfo& procedure : program->procedures())
@@ -150,6 +157,19 @@ void Words::report_unused() {
     for (const auto& [name, group] : groups_)
         if (!used_.contains(name))
             warning(group->name.at, fmt::format("no role uses the group \"{}\"", name));
+}
+
+// Roles repeat themselves and each other, and looking a word up may mean to look at every procedure. What is wrong is not
+// kept: it is told wherever it is written.
+const Words::Meaning& Words::meaning_of(const Text& word) {
+    if (const auto known = meanings_.find(word.text); known != meanings_.end()) return known->second;
+    Meaning meaning;
+    std::vector<std::string_view> within;
+    is_wrong_ = false;
+    if (!complaints_.is_full()) find(word, meaning, within);
+    if (!is_wrong_) return meanings_.emplace(word.text, std::move(meaning)).first->second;
+    wrong_ = std::move(meaning);
+    return wrong_;
 }
 
 void Words::find(const Text& word, Meaning& meaning, std::vector<std::string_view>& within) {
@@ -225,12 +245,15 @@ void Words::find_procedure(const Text& word, Meaning& meaning, bool events) {
 }
 
 void Words::find_permission(const Text& word, Meaning& meaning) {
-    std::set<std::string> known;
-    for (const ProgramInfo* program : programs())
-        for (const ProcedureInfo& procedure : program->procedures())
-            for (const auto& rules : {procedure.rules, procedure.filters})
-                for (const Rule& rule : rules)
-                    known.insert(fmt::format("{}:{}", rule.object, rule.permission));
+    static const std::set<std::string> known = [] {
+        std::set<std::string> all;
+        for (const ProgramInfo* program : programs())
+            for (const ProcedureInfo& procedure : program->procedures())
+                for (const auto& rules : {procedure.rules, procedure.filters})
+                    for (const Rule& rule : rules)
+                        all.insert(fmt::format("{}:{}", rule.object, rule.permission));
+        return all;
+    }();
     const std::string name = word.text.substr(k_perm.size());
     if (!known.contains(name))
         return error(word.at, fmt::format("libvirt has no permission \"{}\"{}", escape(name, 64),
@@ -248,7 +271,7 @@ void Words::find_flags(const Text& word, std::map<ProcedureKey, std::uint64_t>& 
     const std::string flag = to_upper(spelt.substr(colon + 1));
     const std::string shown = flag.starts_with("0X") ? to_lower(flag) : flag;
     bool is_procedure = false, has_flags = false, found = false;
-    std::set<std::string_view> known;
+    if (complaints_.is_full()) return;
     for (const ProgramInfo* each : programs()) {
         if (program != nullptr && each != program) continue;
         for (const ProcedureInfo& procedure : each->procedures()) {
@@ -256,7 +279,6 @@ void Words::find_flags(const Text& word, std::map<ProcedureKey, std::uint64_t>& 
             is_procedure = true;
             if (!has_flags_argument(*each, procedure)) continue;
             has_flags = true;
-            for (const std::string_view one : flags_of(procedure.name)) known.insert(one);
             if (const auto bits = find_flag(procedure.name, shown)) {
                 flags[{each, procedure.number}] |= *bits;
                 found = true;
@@ -268,7 +290,8 @@ void Words::find_flags(const Text& word, std::map<ProcedureKey, std::uint64_t>& 
     else if (!has_flags)
         warning(word.at, fmt::format("{} has no flags: this changes nothing", to_upper(name)));
     else if (!found)
-        error(word.at, fmt::format("unknown flag \"{}\"{}", escape(shown, 64), did_you_mean(shown, known)));
+        error(word.at, fmt::format("unknown flag \"{}\"{}", escape(shown, 64),
+                                   did_you_mean(shown, known_flags(program, name))));
 }
 
 }  // namespace virtgate::policy

@@ -77,11 +77,14 @@ private:
         bool is_frank = false;
     };
     void error(const Place& at, std::string_view text) {
+        is_wrong_ = true;
         if (!silent_) complaints_.error(at, text);
     }
     void warning(const Place& at, std::string_view text) {
         if (!silent_) complaints_.warning(at, text);
     }
+    // What the word means; good until the next call.
+    [[nodiscard]] const Meaning& meaning_of(const Text& word);
     void find(const Text& word, Meaning& meaning, std::vector<std::string_view>& within);
     void find_group(const Text& word, Meaning& meaning, std::vector<std::string_view>& within);
     void find_procedure(const Text& word, Meaning& meaning, bool events);
@@ -93,6 +96,9 @@ private:
     const bool passthrough_;
     Complaints& complaints_;
     bool silent_ = false;
+    bool is_wrong_ = false;  // something was wrong with the word that is looked up
+    std::map<std::string, Meaning, std::less<>> meanings_;
+    Meaning wrong_;
 };
 
 }  // namespace virtgate::policy

@@ -29,10 +29,25 @@ std::span<const ProgramInfo* const> all_programs() {
     return k_programs;
 }
 
-const ProgramInfo* find_program(std::uint32_t number, std::uint32_t version) noexcept {
-    for (const ProgramInfo* program : all_programs())
+std::span<const ProgramInfo* const> hypervisor_programs() { return all_programs().first(3); }
+
+namespace {
+
+const ProgramInfo* find(std::span<const ProgramInfo* const> programs, std::uint32_t number,
+                        std::uint32_t version) noexcept {
+    for (const ProgramInfo* program : programs)
         if (program->number == number && program->version == version) return program;
     return nullptr;
+}
+
+}  // namespace
+
+const ProgramInfo* find_program(std::uint32_t number, std::uint32_t version) noexcept {
+    return find(all_programs(), number, version);
+}
+
+const ProgramInfo* find_hypervisor_program(std::uint32_t number, std::uint32_t version) noexcept {
+    return find(hypervisor_programs(), number, version);
 }
 
 }  // namespace virtgate::proto

@@ -21,6 +21,11 @@ namespace virtgate::proto {
 // All of the above, in this order.
 [[nodiscard]] std::span<const ProgramInfo* const> all_programs();
 
+// Those that a libvirt daemon serves on the connections of its ordinary clients: remote, qemu, lxc.
+[[nodiscard]] std::span<const ProgramInfo* const> hypervisor_programs();
+[[nodiscard]] const ProgramInfo* find_hypervisor_program(std::uint32_t number,
+                                                         std::uint32_t version) noexcept;
+
 // The one with this number and version among all_programs(), or null.
 [[nodiscard]] const ProgramInfo* find_program(std::uint32_t number, std::uint32_t version) noexcept;
 

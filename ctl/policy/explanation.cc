@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <ctime>
-#include <nlohmann/json.hpp>
 
+#include "ctl/policy/effects.h"
+#include "ctl/policy/identity_match.h"
+#include "ctl/policy/words.h"
 #include "libshared/base/bytes.h"
 
 namespace virtgate::ctl::policy {
@@ -15,100 +17,106 @@ namespace virtgate::ctl::policy {
 using proto::policy::Grant;
 using virtgate::policy::Decision;
 using virtgate::policy::Doubt;
-using virtgate::policy::Rights;
+using virtgate::policy::Object;
+using virtgate::policy::Reason;
 
 namespace {
 
-// What one grant has to do with the call, in a few words.
-std::string say(const Grant& grant, const Request& request, const std::string& listener) {
+// What one grant has to do with the call, in a few words. The first obstacle counts.
+std::string say_part(const Grant& grant, const Question& question) {
     using namespace virtgate::policy;
+    const Request& request = question.request;
     const std::uint32_t number = request.procedure->number;
-    const auto objects = request.objects();
-    const bool denies = has(grant.deny, *request.program, number);
     const std::uint64_t bits = denied_flags(grant, *request.program, number) & request.flags;
-    const bool allows = has(grant.may, *request.program, number);
-    const auto covered = [&](const Object& object) { return covers(grant, object, Doubt::does_not_hold); };
-    const auto out = std::find_if_not(objects.begin(), objects.end(), covered);
-    if (!is_for_listener(grant, listener, Doubt::does_not_hold))
-        return fmt::format("not for clients of the listener {}", listener);
+    const bool is_on_probation = grant.shadow;
+    const auto with_probation = [&](std::string text) {
+        return text + (is_on_probation ? ", but it is on probation (shadow)" : "");
+    };
+    if (!is_for_listener(grant, question.listener, Doubt::does_not_hold))
+        return fmt::format("not for clients of the listener {}", question.listener);
     if (!is_in_time(grant, std::time(nullptr))) return "not at this time";
-    const std::string probation = grant.shadow ? ", but it is on probation (shadow)" : "";
-    if (denies) return "the role denies the procedure" + probation;
-    if (bits != 0) return fmt::format("the role denies the flags 0x{:x}{}", bits, probation);
-    if (!allows) return "the procedure is not in the role";
-    if (out != objects.end())
-        return fmt::format("the procedure is in the role; {}={} is not among the objects", to_text(out->kind),
-                           escape(out->name, 256));
+    if (has(grant.deny, *request.program, number)) return with_probation("the role denies the procedure");
+    if (bits != 0)
+        return with_probation(
+            fmt::format("the role denies the flags {}", say_flags(request.procedure->name, bits)));
+    if (!has(grant.may, *request.program, number)) return "the procedure is not in the role";
+    const auto objects = request.objects();
+    const auto outside = std::find_if_not(objects.begin(), objects.end(), [&](const Object& object) {
+        return covers(grant, object, Doubt::does_not_hold);
+    });
+    if (outside != objects.end())
+        return fmt::format("the procedure is in the role; {}={} is not among the objects",
+                           virtgate::policy::to_text(outside->kind), escape(outside->name, 256));
     if (!flags_fit(grant, *request.program, number, request.flags))
         return "the role does not allow these flags";
     if (objects.empty() && (touched_kinds(*request.procedure) & ~open_kinds(grant)) != 0)
-        return "the procedure is in the role; on which object?";
-    return "the procedure, the flags and the objects fit" + probation;
+        return "the procedure is in the role, on some objects";
+    return with_probation("the procedure, the flags and the objects fit");
 }
 
-// The smallest change that would make a refused call an allowed one.
-std::string near_miss(const Rights& rights, const Request& request) {
-    const auto objects = request.objects();
-    const auto allowed = [&](std::uint64_t flags, std::span<const virtgate::policy::Object> on) {
-        return rights.judge(*request.program, *request.procedure, flags, on).allowed;
-    };
-    if (request.flags != 0 && allowed(0, objects)) return "without flags the call is allowed";
-    for (int i = 0; i < 64; ++i) {
-        const std::uint64_t bit = std::uint64_t{1} << i;
-        if ((request.flags & bit) == 0 && allowed(request.flags | bit, objects))
-            return fmt::format("with the flag 0x{:x} the call is allowed", bit);
+ExplainedBinding explain_binding(const Grant& grant, const Question& question, Origins& origins) {
+    const Request& request = question.request;
+    const virtgate::policy::ProcedureKey key{request.program, request.procedure->number};
+    ExplainedBinding binding{
+        .role = grant.role, .at = origins.place_of(grant), .says = say_part(grant, question)};
+    const bool may = virtgate::policy::has(grant.may, *key.program, key.number);
+    if (may) binding.allows = origins.allows(grant.role, key);
+    if (may && !virtgate::policy::flags_fit(grant, *key.program, key.number, request.flags))
+        binding.needs = origins.needs(grant.role, key);
+    binding.denies = origins.denies(grant.role, key, request.flags);
+    binding.has_part = may || !binding.denies.empty();
+    return binding;
+}
+
+// On what the answer depends that is not in the question.
+std::vector<std::string> notes_of(const Question& question, const virtgate::policy::Rights& rights,
+                                  const Decision& decision) {
+    std::vector<std::string> notes;
+    const Request& request = question.request;
+    if (decision.allowed && rights.looks_at_xml(*request.program, *request.procedure)) {
+        const auto constraints = scope_of(*decision.grant).constraints;
+        if (constraints.empty())
+            notes.emplace_back("another binding decides if its XML does not fit this one");
+        for (const std::string& constraint : constraints)
+            notes.push_back(fmt::format("only with XML of {}", escape(constraint)));
     }
-    for (const Grant& grant : rights.grants())
-        if (virtgate::policy::has(grant.may, *request.program, request.procedure->number)) {
-            std::string names;
-            for (const auto& pattern : grant.objects)
-                names += fmt::format(
-                    "{}{}={}", names.empty() ? "" : " ",
-                    virtgate::policy::to_text(static_cast<virtgate::policy::ObjectKind>(pattern.kind)),
-                    escape(pattern.text, 64));
-            return fmt::format("the role {} allows the procedure on {}", grant.role,
-                               names.empty() ? std::string("no object: the binding names none") : names);
-        }
-    return {};
+    const auto& global = question.policy.source.global;
+    const bool is_local = question.listener == "unix" || question.listener == "unix-ro";
+    if (!decision.allowed && global.shadow && (is_local || global.is_open))
+        notes.push_back(fmt::format("the policy is on probation ({}): the call passes, and is recorded",
+                                    say_place(*global.shadow)));
+    return notes;
 }
 
 }  // namespace
 
-Rights rights_of(const virtgate::policy::Table::Rule& rule, const std::string& listener) {
-    return Rights({.generation = 0, .identity = rule.name, .grants = rule.grants, .limits = rule.limits},
-                  {.listener = listener, .clock = nullptr});
-}
-
-Explanation explain(const virtgate::policy::Table::Rule& rule, const std::string& listener,
-                    const Request& request) {
-    const Rights rights = rights_of(rule, listener);
-    const auto objects = request.objects();
-    const Decision decision = rights.judge(*request.program, *request.procedure, request.flags, objects);
-    Explanation result{.allowed = decision.allowed};
-    const char* word = decision.allowed ? "ALLOW" : "DENY";
-    result.text = fmt::format("{:<6}{}   ({})\n  identity {:<20} {}:{}\n", word, request.describe(),
-                              to_text(decision.reason), rule.name, escape(rule.file), rule.line);
-    nlohmann::ordered_json json{{"allowed", decision.allowed},
-                                {"reason", to_text(decision.reason)},
-                                {"call", request.describe()},
-                                {"identity", rule.name},
-                                {"bindings", nlohmann::ordered_json::array()}};
+Explanation explain(const Question& question) {
+    const auto rights = rights_of(question.rule, question.listener);
+    const Decision decision = judge(rights, question.request);
+    Origins origins(question.policy.source);
+    Explanation result{.allowed = decision.allowed,
+                       .reason = std::string(to_text(decision.reason)),
+                       .call = question.request.describe(),
+                       .identity = question.rule.name,
+                       .identity_at = origins.place_of(question.rule.name)};
+    if (question.who != nullptr) result.passed = passed_tests(question.rule, *question.who);
     for (const Grant& grant : rights.grants()) {
-        const std::string said = say(grant, request, listener);
-        const bool decides = decision.grant == &grant;
-        result.text += fmt::format("  binding  role {:<15} {}:{}   {}{}\n", grant.role, escape(grant.file),
-                                   grant.line, said, decides ? "   <-- decides" : "");
-        json["bindings"].push_back({{"role", grant.role},
-                                    {"file", grant.file},
-                                    {"line", grant.line},
-                                    {"says", said},
-                                    {"decides", decides}});
+        ExplainedBinding binding = explain_binding(grant, question, origins);
+        binding.decides = decision.grant == &grant;
+        result.bindings.push_back(std::move(binding));
     }
-    if (rights.grants().empty()) result.text += "  no binding names this identity\n";
-    const std::string miss = decision.allowed ? std::string{} : near_miss(rights, request);
-    if (!miss.empty()) result.text += fmt::format("near miss: {}\n", miss);
-    json["near_miss"] = miss;
-    result.json = json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+    if (const Grant* shadow = decision.shadow)
+        result.shadow =
+            fmt::format("the binding of the role {} at {} is on probation and would {} it", shadow->role,
+                        say_place(origins.place_of(*shadow)), decision.allowed ? "refuse" : "allow");
+    result.notes = notes_of(question, rights, decision);
+    if (decision.allowed && question.listener == "unix-ro" && !is_for_readers(question.request)) {
+        result.allowed = false;
+        result.reason = "read-only";
+        result.near_misses.push_back({"listener", "at the listener unix the call is allowed"});
+    } else if (!decision.allowed) {
+        result.near_misses = near_misses(question, origins);
+    }
     return result;
 }
 

@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <charconv>
 
+#include "ctl/pki/client.h"
+#include "ctl/policy/words.h"
 #include "libshared/base/bytes.h"
 #include "libshared/base/suggest.h"
+#include "policy/attributes.h"
 #include "policy/flag_names.h"
 #include "proto/programs.h"
 
@@ -18,42 +21,23 @@ using virtgate::policy::Uuid;
 
 namespace {
 
-Result<std::uint32_t> parse_id(std::string_view text) {
-    std::uint32_t id = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+constexpr std::string_view k_tls_version = "1.3";
+constexpr std::uint32_t k_tls_strength = 256;
+const std::vector<std::string_view> k_listeners{"tls", "tcp", "unix", "unix-ro"};
+
+std::vector<std::string_view> known_kinds() {
+    std::vector<std::string_view> words;
+    for (std::size_t i = 0; i < virtgate::policy::k_kinds; ++i)
+        words.push_back(virtgate::policy::to_text(static_cast<ObjectKind>(i)));
+    return words;
+}
+
+Result<std::uint32_t> parse_number(std::string_view text, std::string_view what) {
+    std::uint32_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
     if (error != std::errc{} || end != text.data() + text.size())
-        return peer_fault(fmt::format("\"{}\" is no number of a user or a group", escape(text, 32)));
-    return id;
-}
-
-std::optional<Uuid> parse_uuid(std::string_view text) {
-    std::string digits;
-    std::copy_if(text.begin(), text.end(), std::back_inserter(digits), [](char c) { return c != '-'; });
-    Uuid uuid{};
-    if (digits.size() != 2 * uuid.size()) return std::nullopt;
-    for (std::size_t i = 0; i < uuid.size(); ++i) {
-        unsigned byte = 0;
-        const char* start = digits.data() + 2 * i;
-        if (const auto [end, error] = std::from_chars(start, start + 2, byte, 16);
-            error != std::errc{} || end != start + 2)
-            return std::nullopt;
-        uuid[i] = static_cast<std::byte>(byte);
-    }
-    return uuid;
-}
-
-Result<const proto::ProcedureInfo*> find_procedure(std::string_view word,
-                                                   const proto::ProgramInfo*& program) {
-    const auto dot = word.find('.');
-    const std::string name = to_lower(dot == word.npos ? word : word.substr(dot + 1));
-    program = &proto::remote_program();
-    for (const auto* each : {&proto::qemu_program(), &proto::lxc_program()})
-        if (dot != word.npos && to_lower(word.substr(0, dot)) == each->name) program = each;
-    if (const auto* found = program->find(name)) return found;
-    std::vector<std::string> known;
-    for (const auto& procedure : program->procedures()) known.push_back(to_upper(procedure.name));
-    return peer_fault(
-        fmt::format("there is no procedure \"{}\"{}", escape(word, 64), did_you_mean(to_upper(name), known)));
+        return peer_fault(fmt::format("\"{}\" is no number of {}", escape(text, 32), what));
+    return number;
 }
 
 Done add_flags(std::string_view list, Request& request) {
@@ -72,42 +56,122 @@ Done add_flags(std::string_view list, Request& request) {
     return {};
 }
 
+// "CN=alice,O=Acme": for quick questions. A value with a comma in it needs a certificate.
+Result<std::vector<proto::who::NamePart>> parse_subject(std::string_view rest) {
+    std::vector<proto::who::NamePart> parts;
+    while (!rest.empty()) {
+        const auto comma = rest.find(',');
+        const std::string_view part = rest.substr(0, comma);
+        rest = comma == rest.npos ? std::string_view{} : rest.substr(comma + 1);
+        const auto equals = part.find('=');
+        if (equals == part.npos || equals == 0)
+            return peer_fault(fmt::format("\"{}\" is no attribute: write CN=alice,O=Acme", escape(part, 64)));
+        const std::string_view name = part.substr(0, equals);
+        const std::string_view canonical = virtgate::policy::canonical_attribute(name);
+        if (canonical.empty())
+            return peer_fault(fmt::format("unknown attribute \"{}\"{}", escape(name, 64),
+                                          did_you_mean(name, virtgate::policy::known_attributes())));
+        parts.push_back({std::string(canonical), std::string(part.substr(equals + 1))});
+    }
+    return parts;
+}
+
+Done add_certificate(const ClientWords& words, proto::who::Who& who) {
+    const bool is_told = !words.subject.empty() || !words.san_dns.empty();
+    if (!words.certificate.empty()) {
+        if (is_told) return peer_fault("--cert says what --subject and --san-dns would: leave them out");
+        auto facts = pki::read_client(words.certificate);
+        if (!facts) return tl::unexpected(facts.error());
+        who.certificate = std::move(*facts);
+    } else if (is_told) {
+        auto subject = parse_subject(words.subject);
+        if (!subject) return tl::unexpected(subject.error());
+        who.certificate.emplace().subject = std::move(*subject);
+        for (const std::string& name : words.san_dns)
+            who.certificate->names.push_back({proto::who::AlternativeNameKind::name_dns, name});
+    }
+    return {};
+}
+
+Done add_local(const ClientWords& words, proto::who::Who& who) {
+    if (words.uid.empty() && words.gid.empty()) return {};
+    if (words.uid.empty()) return peer_fault("--gid needs --uid");
+    const auto uid = parse_number(words.uid, "a user");
+    const auto gid = parse_number(words.gid.empty() ? words.uid : words.gid, "a group");
+    if (!uid || !gid) return tl::unexpected(uid ? gid.error() : uid.error());
+    who.local.emplace();
+    who.local->uid = *uid;
+    who.local->gid = *gid;
+    who.local_counts = true;
+    return {};
+}
+
+// Where it comes in, and how strong its encryption is. What is not told is what is usual.
+Done add_way(const ClientWords& words, proto::who::Who& who) {
+    const bool is_local = who.local || words.listener == "unix" || words.listener == "unix-ro";
+    if (!words.tls.empty() && words.tls != k_tls_version)
+        return peer_fault(fmt::format("\"{}\": clients come over TLS {} or not at all", escape(words.tls, 16),
+                                      k_tls_version));
+    who.listener = words.listener;
+    if (who.listener.empty()) who.listener = is_local ? "unix" : "tls";
+    if (std::find(k_listeners.begin(), k_listeners.end(), who.listener) == k_listeners.end())
+        return peer_fault(fmt::format("there is no listener \"{}\"{}", escape(who.listener, 32),
+                                      did_you_mean(who.listener, k_listeners)));
+    if (!words.tls.empty() && who.listener != "tls")
+        return peer_fault(fmt::format("there is no TLS at the listener {}", who.listener));
+    who.source = words.source;
+    who.read_only = who.listener == "unix-ro";
+    who.strength = who.listener == "tls" ? k_tls_strength : 0;
+    if (words.strength.empty()) return {};
+    const auto strength = parse_number(words.strength, "bits");
+    if (!strength) return tl::unexpected(strength.error());
+    who.strength = *strength;
+    return {};
+}
+
 }  // namespace
 
 Result<proto::who::Who> make_who(const ClientWords& words) {
     proto::who::Who who;
-    who.source = words.source;
-    who.listener = words.listener;
-    if (!words.subject.empty() || !words.san_dns.empty()) {
-        auto& facts = who.certificate.emplace();
-        std::string_view rest = words.subject;
-        while (!rest.empty()) {
-            const auto comma = rest.find(',');
-            const std::string_view part = rest.substr(0, comma);
-            rest = comma == rest.npos ? std::string_view{} : rest.substr(comma + 1);
-            const auto equals = part.find('=');
-            if (equals == part.npos || equals == 0)
-                return peer_fault(
-                    fmt::format("\"{}\" is no attribute: write CN=alice,O=Acme", escape(part, 64)));
-            facts.subject.push_back(
-                {std::string(part.substr(0, equals)), std::string(part.substr(equals + 1))});
-        }
-        for (const std::string& name : words.san_dns)
-            facts.names.push_back({proto::who::AlternativeNameKind::name_dns, name});
-    }
-    if (!words.sasl.empty()) who.login = {.mechanism = words.mechanism, .name = words.sasl};
-    if (!words.uid.empty()) {
-        const auto uid = parse_id(words.uid);
-        const auto gid = parse_id(words.gid.empty() ? words.uid : words.gid);
-        if (!uid || !gid) return tl::unexpected(uid ? gid.error() : uid.error());
-        who.local.emplace();
-        who.local->uid = *uid;
-        who.local->gid = *gid;
-        who.local_counts = true;
-    }
-    if (who.listener.empty()) who.listener = who.local ? "unix" : "tls";
-    who.strength = who.local ? 0 : words.strength;
+    for (const auto add : {add_certificate, add_local, add_way})
+        if (const Done done = add(words, who); !done) return tl::unexpected(done.error());
+    if (!words.sasl.empty())
+        who.login = {.mechanism = words.mechanism, .name = words.sasl};
+    else if (!words.mechanism.empty())
+        return peer_fault("--mech says how --sasl was proved: add it");
     return who;
+}
+
+std::optional<Uuid> parse_uuid(std::string_view text) {
+    std::string digits;
+    std::copy_if(text.begin(), text.end(), std::back_inserter(digits), [](char c) { return c != '-'; });
+    Uuid uuid{};
+    if (digits.size() != 2 * uuid.size()) return std::nullopt;
+    for (std::size_t i = 0; i < uuid.size(); ++i) {
+        unsigned byte = 0;
+        const char* start = digits.data() + 2 * i;
+        if (const auto [end, error] = std::from_chars(start, start + 2, byte, 16);
+            error != std::errc{} || end != start + 2)
+            return std::nullopt;
+        uuid[i] = static_cast<std::byte>(byte);
+    }
+    return uuid;
+}
+
+Result<ProcedureWord> find_procedure(std::string_view word) {
+    const auto dot = word.find('.');
+    const std::string name = to_lower(dot == word.npos ? word : word.substr(dot + 1));
+    const proto::ProgramInfo* program = dot == word.npos ? &proto::remote_program() : nullptr;
+    for (const auto* each : proto::hypervisor_programs())
+        if (dot != word.npos && to_lower(word.substr(0, dot)) == each->name) program = each;
+    if (program == nullptr)
+        return peer_fault(
+            fmt::format("\"{}\" begins with no program: remote, qemu or lxc", escape(word, 64)));
+    if (const auto* found = program->find(name)) return ProcedureWord{program, found};
+    std::vector<std::string> known;
+    for (const auto& procedure : program->procedures()) known.push_back(to_upper(procedure.name));
+    return peer_fault(
+        fmt::format("there is no procedure \"{}\"{}", escape(word, 64), did_you_mean(to_upper(name), known)));
 }
 
 std::vector<Object> Request::objects() const {
@@ -121,23 +185,16 @@ std::string Request::describe() const {
     std::string text = to_upper(procedure->name);
     for (const auto& [kind, name] : names)
         text += fmt::format(" {}={}", virtgate::policy::to_text(kind), escape(name, 256));
-    std::string flag_words;
-    for (int i = 0; i < 64; ++i) {
-        const std::uint64_t bit = std::uint64_t{1} << i;
-        if ((flags & bit) == 0) continue;
-        const std::string_view name = virtgate::policy::name_of_flag(procedure->name, bit);
-        flag_words += flag_words.empty() ? "" : ",";
-        flag_words += name.empty() ? fmt::format("0x{:x}", bit) : std::string(name);
-    }
-    return flag_words.empty() ? text : fmt::format("{} flags={}", text, flag_words);
+    return flags == 0 ? text : fmt::format("{} flags={}", text, say_flags(procedure->name, flags));
 }
 
 Result<Request> parse_request(const std::vector<std::string>& words) {
     if (words.empty()) return peer_fault("which call? For example: DOMAIN_CREATE domain=web-1");
     Request request;
-    const auto procedure = find_procedure(words.front(), request.program);
+    const auto procedure = find_procedure(words.front());
     if (!procedure) return tl::unexpected(procedure.error());
-    request.procedure = *procedure;
+    request.program = procedure->program;
+    request.procedure = procedure->procedure;
     for (std::size_t i = 1; i < words.size(); ++i) {
         const std::string_view word = words[i];
         const auto equals = word.find('=');
@@ -150,7 +207,9 @@ Result<Request> parse_request(const std::vector<std::string>& words) {
             continue;
         }
         const auto kind = virtgate::policy::parse_kind(key);
-        if (!kind) return peer_fault(fmt::format("\"{}\" is no kind of object", escape(key, 64)));
+        if (!kind)
+            return peer_fault(fmt::format("\"{}\" is no kind of object{}", escape(key, 64),
+                                          did_you_mean(key, known_kinds())));
         const auto comma = value.find(",uuid:");
         std::optional<Uuid> uuid;
         if (comma != value.npos) {

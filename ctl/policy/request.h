@@ -15,15 +15,23 @@ namespace virtgate::ctl::policy {
 
 // What is told of a client; empty: it did not show that.
 struct ClientWords {
-    std::string identity{};  // the policy's name for it, instead of everything else
-    std::string subject{};   // "CN=alice,O=Acme"
+    std::string identity{};     // the policy's name for it, instead of everything else
+    std::string certificate{};  // a file in PEM form; its first certificate counts
+    std::string subject{};      // "CN=alice,O=Acme", instead of a certificate
     std::vector<std::string> san_dns{};
     std::string sasl{}, mechanism{}, source{}, listener{};
+    std::string tls{};       // the version; "1.3" is the only one that there is
+    std::string strength{};  // bits of its encryption
     std::string uid{}, gid{};
-    std::uint32_t strength = 256;
+
+    // True if something says who the client is, so that an identity can be found.
+    [[nodiscard]] bool says_who() const noexcept {
+        return !certificate.empty() || !subject.empty() || !san_dns.empty() || !sasl.empty() || !uid.empty();
+    }
 };
 
-// What a session of that client would tell the policy. Error: peer's fault, what is wrong with which word.
+// What a session of that client would tell the policy: of a certificate, what doorman would. Error: peer's fault, what
+// is wrong with which word; or system's, the file of the certificate cannot be read.
 [[nodiscard]] Result<proto::who::Who> make_who(const ClientWords& words);
 
 struct Request {
@@ -38,6 +46,16 @@ struct Request {
     // "DOMAIN_CREATE domain=acme-web flags=START_PAUSED"
     [[nodiscard]] std::string describe() const;
 };
+
+// "domain_create", "DOMAIN_CREATE" or "qemu.DOMAIN_MONITOR_COMMAND", with its program. Error: peer's fault.
+struct ProcedureWord {
+    const proto::ProgramInfo* program = nullptr;
+    const proto::ProcedureInfo* procedure = nullptr;
+};
+[[nodiscard]] Result<ProcedureWord> find_procedure(std::string_view word);
+
+// 32 hexadecimal digits, with or without hyphens.
+[[nodiscard]] std::optional<virtgate::policy::Uuid> parse_uuid(std::string_view text);
 
 // PROCEDURE [KIND=NAME]... [flags=FLAG,FLAG]; a UUID follows a name after a comma: domain=web,uuid:....
 // Error: peer's fault.

@@ -3,22 +3,58 @@
 #include "ctl/policy/test_cases.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <array>
 #include <memory>
 #include <sstream>
 
-#include "ctl/policy/explanation.h"
-#include "libshared/base/fd.h"
+#include "ctl/files.h"
+#include "ctl/policy/options.h"
+#include "ctl/policy/question.h"
+#include "libshared/base/bytes.h"
 #include "libshared/base/handle.h"
+#include "libshared/base/suggest.h"
 #include "libshared/config/tree.h"
-#include "libshared/spawn/self.h"
 
 namespace virtgate::ctl::policy {
 
 namespace {
+
+constexpr std::string_view k_suffix = ".policytest.toml";
+constexpr std::string_view k_call = "call", k_expect = "expect";
+constexpr std::string_view k_allow = "allow", k_deny = "deny";
+
+// The keys that describe the client.
+struct ClientKey {
+    std::string_view key;
+    std::string ClientWords::*member;
+};
+constexpr std::array k_client_keys{
+    ClientKey{"identity", &ClientWords::identity}, ClientKey{"subject", &ClientWords::subject},
+    ClientKey{"sasl", &ClientWords::sasl},         ClientKey{"mechanism", &ClientWords::mechanism},
+    ClientKey{"source", &ClientWords::source},     ClientKey{"listener", &ClientWords::listener},
+    ClientKey{"tls", &ClientWords::tls},           ClientKey{"uid", &ClientWords::uid},
+    ClientKey{"gid", &ClientWords::gid},
+};
+
+// A text, or a list of texts; a number counts as its digits.
+Result<std::vector<std::string>> texts_of(const config::Entry& entry, std::string_view key) {
+    std::vector<std::string> texts;
+    const auto add = [&](const config::Node& node) {
+        if (const auto* text = std::get_if<std::string>(&node.value)) texts.push_back(*text);
+        if (const auto* number = std::get_if<std::int64_t>(&node.value))
+            texts.push_back(std::to_string(*number));
+    };
+    const auto* list = std::get_if<config::Array>(&entry.node.value);
+    if (list == nullptr)
+        add(entry.node);
+    else
+        for (const config::Node& node : *list) add(node);
+    if (texts.empty() || (list != nullptr && texts.size() != list->size()))
+        return peer_fault(fmt::format("\"{}\" has to be a text or a list of texts", key));
+    return texts;
+}
 
 // As one would type it. A name with a blank in it needs the other form, a list.
 std::vector<std::string> split(const std::string& text) {
@@ -28,70 +64,109 @@ std::vector<std::string> split(const std::string& text) {
     return words;
 }
 
-constexpr std::string_view k_suffix = ".policytest.toml";
+struct Case {
+    ClientWords client{};
+    std::vector<std::string> call{};
+    std::string expected{};
+};
 
-const config::Node* find(const config::Table& table, std::string_view key) {
-    const auto entry = table.find(key);
-    return entry == table.end() ? nullptr : &entry->second.node;
-}
-
-std::string text_of(const config::Node* node) {
-    const auto* text = node != nullptr ? std::get_if<std::string>(&node->value) : nullptr;
-    return text != nullptr ? *text : std::string{};
-}
-
-Result<bool> run_case(const config::Table& table, const virtgate::policy::Table& policy) {
-    std::vector<std::string> words;
-    const config::Node* call = find(table, "call");
-    if (call == nullptr) return peer_fault("a case has no \"call\"");
-    if (const auto* list = std::get_if<config::Array>(&call->value))
-        for (const config::Node& node : *list) words.push_back(text_of(&node));
-    else
-        words = split(text_of(call));
-    const Result<Request> request = parse_request(words);
-    if (!request) return tl::unexpected(request.error());
-    const auto* rule = policy.find(text_of(find(table, "identity")));
-    if (rule == nullptr) return peer_fault("a case is about no identity of the policy");
-    const std::string expected = text_of(find(table, "expect"));
-    if (expected != "allow" && expected != "deny")
+Done read_key(const std::string& key, const config::Entry& entry, Case& made) {
+    auto texts = texts_of(entry, key);
+    if (!texts) return tl::unexpected(texts.error());
+    if (key == k_call) {
+        made.call = texts->size() == 1 ? split(texts->front()) : std::move(*texts);
+        return {};
+    }
+    if (key == "san_dns") {
+        made.client.san_dns = std::move(*texts);
+        return {};
+    }
+    if (texts->size() != 1) return peer_fault(fmt::format("\"{}\" has to be one text", key));
+    if (key == k_expect) {
+        made.expected = texts->front();
+        if (made.expected == k_allow || made.expected == k_deny) return {};
         return peer_fault("\"expect\" has to be \"allow\" or \"deny\"");
-    const std::string listener = text_of(find(table, "listener"));
-    return explain(*rule, listener.empty() ? "tls" : listener, *request).allowed == (expected == "allow");
+    }
+    for (const ClientKey& each : k_client_keys)
+        if (each.key == key) {
+            made.client.*each.member = texts->front();
+            return {};
+        }
+    std::vector<std::string_view> known{k_call, k_expect, "san_dns"};
+    for (const ClientKey& each : k_client_keys) known.push_back(each.key);
+    return peer_fault(
+        fmt::format("unknown key \"{}\" of a case{}", escape(key, 64), did_you_mean(key, known)));
 }
 
-Done run_file(const std::string& path, const virtgate::policy::Table& policy, TestRun& run) {
-    const Result<std::string> text = read_text(path);
+Result<Case> read_case(const config::Table& table) {
+    Case made;
+    for (const auto& [key, entry] : table)
+        if (const Done done = read_key(key, entry, made); !done) return tl::unexpected(done.error());
+    if (made.call.empty()) return peer_fault("a case has no \"call\"");
+    if (made.expected.empty()) return peer_fault("a case has no \"expect\"");
+    if (made.client.identity.empty() && !made.client.says_who())
+        return peer_fault("a case says nothing about who calls: add \"identity\"");
+    return made;
+}
+
+// Nothing if it is as expected.
+Result<std::optional<FailedCase>> run_case(const Case& wanted, const Loaded& policy) {
+    const Result<Request> request = parse_request(wanted.call);
+    if (!request) return tl::unexpected(request.error());
+    const auto who = make_who(wanted.client);
+    if (!who) return tl::unexpected(who.error());
+    const auto* rule = policy.table.find(wanted.client.identity);
+    if (!wanted.client.identity.empty() && rule == nullptr)
+        return peer_fault(no_identity(policy, wanted.client.identity));
+    if (rule == nullptr) {
+        const auto match = policy.table.match(*who);
+        rule = match.other == nullptr ? match.rule : nullptr;
+    }
+    std::string reason = "no-identity";
+    bool is_allowed = false;
+    if (rule != nullptr) {
+        const auto rights = rights_of(*rule, who->listener);
+        const auto decision = judge(rights, *request);
+        reason = to_text(decision.reason);
+        is_allowed = decision.allowed;
+        if (is_allowed && who->read_only && !is_for_readers(*request)) {
+            reason = "read-only";
+            is_allowed = false;
+        }
+    }
+    if (is_allowed == (wanted.expected == k_allow)) return std::nullopt;
+    return FailedCase{.identity = rule != nullptr ? rule->name : std::string{},
+                      .call = request->describe(),
+                      .expected = wanted.expected,
+                      .reason = std::move(reason)};
+}
+
+Done run_file(const std::string& path, const Loaded& policy, TestRun& run) {
+    const Result<std::string> text = read_file(path);
     if (!text) return tl::unexpected(text.error());
     const auto root = config::parse(*text, path);
     if (!root) return tl::unexpected(root.error());
-    const config::Node* cases = find(*root, "case");
-    const auto* list = cases != nullptr ? std::get_if<config::Array>(&cases->value) : nullptr;
+    const auto cases = root->find("case");
+    const auto* list = cases != root->end() ? std::get_if<config::Array>(&cases->second.node.value) : nullptr;
     if (list == nullptr) return peer_fault(fmt::format("{}: there is no [[case]]", path));
     for (const config::Node& node : *list) {
         const auto* table = std::get_if<config::Table>(&node.value);
         if (table == nullptr) return peer_fault(config::complain(path, node.place, "write [[case]] instead"));
-        const Result<bool> good = run_case(*table, policy);
-        if (!good) return peer_fault(config::complain(path, node.place, good.error().text));
+        const Result<Case> wanted = read_case(*table);
+        if (!wanted) return peer_fault(config::complain(path, node.place, wanted.error().text));
+        auto failed = run_case(*wanted, policy);
+        if (!failed) return peer_fault(config::complain(path, node.place, failed.error().text));
         ++run.cases;
-        if (*good) continue;
-        ++run.failed;
-        run.text +=
-            fmt::format("{}:{}: {} was expected\n", path, node.place.line, text_of(find(*table, "expect")));
+        if (!*failed) continue;
+        (*failed)->at = {path, node.place.line, node.place.column};
+        run.failed.push_back(std::move(**failed));
     }
     return {};
 }
 
 }  // namespace
 
-Result<std::string> read_text(const std::string& path) {
-    const UniqueFd file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-    if (!file) return system_fault(errno, fmt::format("cannot read {}", path));
-    const auto bytes = spawn::read_file(file.get(), config::k_file_max);
-    if (!bytes) return tl::unexpected(bytes.error());
-    return std::string(as_text(*bytes));
-}
-
-Result<TestRun> run_tests(const std::vector<std::string>& directories, const virtgate::policy::Table& table) {
+Result<TestRun> run_tests(const std::vector<std::string>& directories, const Loaded& policy) {
     TestRun run;
     std::vector<std::string> paths;
     for (const std::string& path : directories) {
@@ -103,7 +178,7 @@ Result<TestRun> run_tests(const std::vector<std::string>& directories, const vir
     }
     std::sort(paths.begin(), paths.end());
     for (const std::string& path : paths)
-        if (const Done done = run_file(path, table, run); !done) return tl::unexpected(done.error());
+        if (const Done done = run_file(path, policy, run); !done) return tl::unexpected(done.error());
     return run;
 }
 

@@ -1,34 +1,40 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // test_cases - what a policy is meant to allow and to refuse, in files beside it: *.policytest.toml
 //
+//     version = 1
 //     [[case]]
-//     identity = "acme"
-//     call     = ["DOMAIN_CREATE", "domain=acme-web"]
+//     identity = "acme"                                  # or what the client shows: sasl, mechanism, subject, san_dns,
+//     call     = ["DOMAIN_CREATE", "domain=acme-web"]    # source, uid, gid
 //     listener = "tls"                                   # the default
 //     expect   = "allow"                                 # or "deny"
 //
-// Trust:  the files are the administrator's.
+// A client that is no identity, or two, is denied everything.
+//
+// Trust:  the files are the administrator's. A key that is not known is an error: a case must not test less than it says.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "ctl/policy/loaded.h"
 #include "libshared/base/result.h"
-#include "policy/table.h"
 
 namespace virtgate::ctl::policy {
 
-struct TestRun {
-    std::size_t cases = 0;
-    std::size_t failed = 0;
-    std::string text{};  // the cases that failed, one per line
+struct FailedCase {
+    virtgate::policy::Place at{};
+    std::string identity{};  // empty: none
+    std::string call{};
+    std::string expected{};  // "allow" or "deny"
+    std::string reason{};    // of the decision: "object"
 };
 
-// Runs all cases in `directories`. Error: a file cannot be read, or is wrong.
-[[nodiscard]] Result<TestRun> run_tests(const std::vector<std::string>& directories,
-                                        const virtgate::policy::Table& table);
+struct TestRun {
+    std::size_t cases = 0;
+    std::vector<FailedCase> failed{};
+};
 
-// All of a file.
-[[nodiscard]] Result<std::string> read_text(const std::string& path);
+// Runs all cases in `directories`, which `policy` was loaded from. Error: a file cannot be read, or is wrong.
+[[nodiscard]] Result<TestRun> run_tests(const std::vector<std::string>& directories, const Loaded& policy);
 
 }  // namespace virtgate::ctl::policy

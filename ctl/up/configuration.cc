@@ -137,6 +137,9 @@ std::string workerd_text(const Options& options, const Places& places) {
         document.set("", "default_uri", quote_toml(options.upstreams.front().uri));
     document.set("broker", "socket", quote_toml(places.broker_socket));
     document.set("policy", "directories", fmt::format("[{}]", quote_toml(places.policy_directory)));
+    // The system's journal is not for what a user tries out.
+    document.set("audit", "journal", "false");
+    document.set("audit", "file", quote_toml(places.audit_file));
     document.apply(options.settings, "workerd");
     std::string text = document.text();
     for (const Upstream& upstream : options.upstreams)

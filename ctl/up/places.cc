@@ -37,6 +37,7 @@ Places::Places(const std::string& root)
       local_socket(root + "/run/virtgate-sock"),
       users(root + "/etc/users"),
       restart_toml(root + "/run/netd.toml"),
+      audit_file(root + "/audit.jsonl"),
       ready(root + "/ready") {}
 
 Result<UniqueFd> occupy(const Places& places) {

@@ -4,6 +4,7 @@
 //   DIR/pki          the throwaway authority (ctl/pki/throwaway.h)
 //   DIR/etc          netd.toml, workerd.toml, policy.d/
 //   DIR/run          sockets, and netd.toml with the port in use, while it runs
+//   DIR/audit.jsonl  the record of decisions
 //   DIR/ready        "tls_port=N", and "tcp_port=N" with plain TCP, while clients are served
 //
 // Limits: the sockets' paths have to fit into the 107 bytes that the kernel has for them.
@@ -23,7 +24,7 @@ struct Places {
     std::string pki, pki_client;
     std::string etc, netd_toml, workerd_toml, policy_directory, policy_file;
     std::string run, broker_socket, notify_socket, local_socket, users, restart_toml;
-    std::string ready;
+    std::string audit_file, ready;
 };
 
 // Makes the directories that are missing (but not pki) and takes the directory for this process: a second

@@ -38,6 +38,18 @@ std::size_t utf8_length(std::string_view text) noexcept {
     return overlong || outside ? 0 : length;
 }
 
+// True for a character that shows nothing, breaks a line or turns the direction of writing: with these, a name can make a
+// line look like another one. `character` is one well-formed UTF-8 character.
+bool is_deceptive(std::string_view character) noexcept {
+    if (character.size() < 2) return false;
+    unsigned code = static_cast<unsigned char>(character[0]) & (0xffU >> (character.size() + 1));
+    for (const char c : character.substr(1)) code = code << 6 | (static_cast<unsigned char>(c) & 0x3fU);
+    const auto within = [code](unsigned first, unsigned last) { return code >= first && code <= last; };
+    return code == 0xad || code == 0x61c || code == 0x180e || within(0x200b, 0x200f) ||
+           within(0x2028, 0x202e) || within(0x2060, 0x206f) || code == 0xfeff || within(0xfff9, 0xfffb) ||
+           within(0xe0000, 0xe0fff);
+}
+
 }  // namespace
 
 std::string escape(std::string_view text, std::size_t limit) {
@@ -47,7 +59,8 @@ std::string escape(std::string_view text, std::size_t limit) {
         if (out.size() >= limit) return out += "...";
         const std::size_t length = utf8_length(text);
         const auto first = static_cast<unsigned char>(text.front());
-        if (length > 1 || (length == 1 && first >= 0x20 && first != 0x7f && first != '"' && first != '\\')) {
+        const bool is_wide = length > 1 && !is_deceptive(text.substr(0, length));
+        if (is_wide || (length == 1 && first >= 0x20 && first != 0x7f && first != '"' && first != '\\')) {
             out.append(text.substr(0, length));
             text.remove_prefix(length);
         } else {

@@ -47,9 +47,9 @@ inline void store_be32(std::byte* at, std::uint32_t word) noexcept {
 [[nodiscard]] ByteView as_bytes(std::string_view text) noexcept;
 [[nodiscard]] std::string_view as_text(ByteView bytes) noexcept;
 
-// `text` with control characters, quotes, backslashes and bytes that are not UTF-8 as \xNN, cut to at most
-// `limit` bytes (then it ends in "..."). For anything that a peer chose and a person will read: a log line cannot
-// be forged with it.
+// `text` with control characters, invisible ones, line breaks, changes of direction, quotes, backslashes and
+// bytes that are not UTF-8 as \xNN, cut to at most `limit` bytes (then it ends in "..."). For anything that a peer
+// chose and a person will read: a log line cannot be forged with it.
 [[nodiscard]] std::string escape(std::string_view text, std::size_t limit = 256);
 
 // True if `text` is well-formed UTF-8 without control characters (NUL, C0, DEL and C1): what a name may be.

@@ -41,10 +41,13 @@ std::string_view suggest_among(std::string_view typed, std::span<const std::stri
     for (const std::string_view word : known) {
         if (word.size() > k_word_max) continue;
         const bool begins = typed.size() > 1 && word.starts_with(typed);
+        // So many letters more or less are too many edits already.
+        const std::size_t most = std::max<std::size_t>(1, word.size() / 3);
+        if (!begins && std::max(typed.size(), word.size()) - std::min(typed.size(), word.size()) > most)
+            continue;
         const std::size_t edits = begins ? 0 : distance(typed, word);
         // As many edits as letters make another word.
-        const bool near =
-            begins || (edits < typed.size() && edits <= std::max<std::size_t>(1, word.size() / 3));
+        const bool near = begins || (edits < typed.size() && edits <= most);
         if (near && edits < least) {
             least = edits;
             best = word;

@@ -4,6 +4,8 @@
 
 #include <toml++/toml.h>
 
+#include <algorithm>
+
 namespace virtgate::config {
 
 namespace {
@@ -59,6 +61,27 @@ private:
     bool found_ = false;
 };
 
+// What is too much, or empty. A tree takes a hundred times the room of its text if that is nothing but brackets and
+// commas, so these are counted before; those in texts and remarks count, too.
+std::string flaw_of_size(std::string_view text) {
+    const auto count = [&](auto... c) {
+        return std::count_if(text.begin(), text.end(), [=](char each) { return ((each == c) || ...); });
+    };
+    if (count('[', '{') > k_tables_max) return fmt::format("more than {} tables and lists", k_tables_max);
+    if (count('=', ',') > k_values_max) return fmt::format("more than {} values", k_values_max);
+    return {};
+}
+
+// The parser quotes what it did not expect, also a newline.
+std::string in_one_line(std::string_view text) {
+    std::string line;
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        line += byte < 0x20 || byte == 0x7f ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
+    }
+    return line;
+}
+
 }  // namespace
 
 std::string complain(std::string_view file, Place place, std::string_view text) {
@@ -66,12 +89,14 @@ std::string complain(std::string_view file, Place place, std::string_view text) 
 }
 
 Result<Table> parse(std::string_view text, std::string_view file) {
+    if (const std::string flaw = flaw_of_size(text); !flaw.empty())
+        return system_fault(0, complain(file, {}, flaw));
     Converter converter;
     Table table;
     try {
         table = converter.convert(toml::parse(text, file));
     } catch (const toml::parse_error& error) {  // the library's way to say it; it ends here
-        return system_fault(0, complain(file, place_of(error.source()), error.description()));
+        return system_fault(0, complain(file, place_of(error.source()), in_one_line(error.description())));
     }
     if (const Place* place = converter.stranger())
         return system_fault(0, complain(file, *place, "no setting is a date or a time"));

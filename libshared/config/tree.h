@@ -2,7 +2,8 @@
 // tree - a parsed TOML file, with the place of every key and value.
 //
 // Trust:  the file belongs to the administrator; it may be wrong, but it is not hostile.
-// Limits: files of at most k_file_max bytes. Dates and times are not known: no setting has that type.
+// Limits: files of at most k_file_max bytes, k_tables_max tables and lists and k_values_max values: a tree of some
+//         60 MiB. Dates and times are not known: no setting has that type.
 // Source: TOML 1.0. The only user of toml++ here is tree.cc; nothing of it shows in this header.
 #pragma once
 
@@ -18,6 +19,8 @@
 namespace virtgate::config {
 
 inline constexpr std::size_t k_file_max = 1U << 20;
+inline constexpr std::int64_t k_tables_max = 65536;
+inline constexpr std::int64_t k_values_max = 262144;
 
 // Counted from 1, in characters.
 struct Place {

@@ -15,8 +15,12 @@ using channel::Outcome;
 using loop::Want;
 
 Control::Control(loop::Loop& loop, UniqueFd socket, std::size_t fds_allowed, OnMessage on_message,
-                 OnClosed on_closed)
-    : socket_(std::move(socket)), fds_allowed_(fds_allowed), on_message_(on_message), on_closed_(on_closed) {
+                 OnClosed on_closed, std::size_t queue_max)
+    : socket_(std::move(socket)),
+      fds_allowed_(fds_allowed),
+      on_message_(on_message),
+      on_closed_(on_closed),
+      queue_max_(queue_max) {
     require(set_nonblocking(socket_.get(), true).has_value(), "a control channel without a socket");
     watch_ = loop.watch(socket_.get(), Want::read, loop::to<&Control::on_ready>(*this));
 }
@@ -33,7 +37,7 @@ Done Control::send(const Header& header, ByteView payload, std::span<const int> 
             return system_fault(
                 0, "the other end of the control channel is gone");  // on_closed follows from the loop
     }
-    if (queue_.size() >= k_queue_max) return peer_fault("the other end of the control channel does not read");
+    if (queue_.size() >= queue_max_) return peer_fault("the other end of the control channel does not read");
     Waiting waiting{.frame = make_frame(header, payload), .fds = {}};
     for (const int fd : fds) {
         UniqueFd copy{fcntl(fd, F_DUPFD_CLOEXEC, 0)};

@@ -7,7 +7,7 @@
 // Trust:  the other process may have been taken over. A packet that is not exactly one frame, or that brings more
 //         descriptors than this end allows, closes the channel; what a message may say in which state is for the
 //         owner to check.
-// Limits: 64 KiB a message; at most k_queue_max messages wait for a peer that does not read, then send() fails.
+// Limits: 64 KiB a message; at most `queue_max` messages wait for a peer that does not read, then send() fails.
 // Owns:   the socket, and what waits to be sent (with copies of the descriptors).
 #pragma once
 
@@ -39,7 +39,7 @@ public:
     // descriptors. `on_closed` is called at most once, with a reason in words, from the loop and never from within
     // send(). Both targets may destroy this object.
     Control(loop::Loop& loop, UniqueFd socket, std::size_t fds_allowed, OnMessage on_message,
-            OnClosed on_closed);
+            OnClosed on_closed, std::size_t queue_max = k_queue_max);
 
     // Sends a frame of `header` and `payload` (at most k_payload_max bytes) with copies of `fds` (borrowed).
     // Error: peer's fault, if it does not read; system's fault, if the channel is closed.
@@ -68,6 +68,7 @@ private:
     std::size_t fds_allowed_;
     OnMessage on_message_;
     OnClosed on_closed_;
+    const std::size_t queue_max_;
     std::deque<Waiting> queue_;
     std::uint32_t serial_ = 0;
 };

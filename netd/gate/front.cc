@@ -176,7 +176,6 @@ void Front::admit(std::unique_ptr<Connection> connection, UniqueFd session, prot
                    .session = grant.session,
                    .identity = std::move(grant.identity),
                    .source = name,
-                   .ceiling = std::move(grant.may),
                    .place = std::move(place)});
 }
 

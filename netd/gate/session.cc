@@ -16,7 +16,6 @@ Session::Session(loop::Loop& loop, const Settings& settings, Admitted admitted, 
       log_(fmt::format("session {} {}", admitted.session, escape(admitted.identity, 64))),
       client_(std::move(admitted.connection)),
       worker_(std::move(admitted.worker)),
-      rights_(admitted.ceiling),
       keepalive_(settings.keepalive_interval, settings.keepalive_count),
       began_(loop.clock().now()),
       place_(std::move(admitted.place)) {

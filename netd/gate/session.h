@@ -20,7 +20,6 @@
 #include "netd/gate/connection.h"
 #include "netd/gate/keepalive.h"
 #include "netd/gate/ledger.h"
-#include "netd/gate/rights.h"
 #include "netd/gate/settings.h"
 #include "netd/gate/sources.h"
 #include "netd/gate/vet.h"
@@ -34,7 +33,6 @@ struct Admitted {
     std::uint64_t session = 0;
     std::string identity;
     std::string source;
-    proto::who::Ceiling ceiling;
     Sources::Place place;
 };
 
@@ -111,7 +109,6 @@ private:
     State state_ = State::serving;
     std::unique_ptr<Connection> client_;
     UniqueFd worker_;
-    Rights rights_;
     Ledger ledger_;
     Keepalive keepalive_;
     Instant began_;

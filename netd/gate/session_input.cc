@@ -78,8 +78,7 @@ void Session::take_cut(const Cut& cut) {
 }
 
 void Session::take_header(const Cut& cut) {
-    const Ruling ruling =
-        vet_header(cut.header, cut.frame_size, rights_, ledger_, client_->passes_descriptors());
+    const Ruling ruling = vet_header(cut.header, cut.frame_size, ledger_, client_->passes_descriptors());
     calling_ = ruling.procedure;
     judged_ = 0;
     switch (ruling.action) {
@@ -101,8 +100,8 @@ void Session::judge_partial() {
         return;
     judged_ = held.size();
     const Header header = from_client_.header();
-    const Ruling ruling = vet_payload(*rights_.find(header.program, header.version), *calling_,
-                                      held.subspan(rpc::k_frame_min), proto::Extent::prefix);
+    const Ruling ruling = vet_payload(*proto::find_hypervisor_program(header.program, header.version),
+                                      *calling_, held.subspan(rpc::k_frame_min), proto::Extent::prefix);
     if (ruling.action == Action::whole) return;
     from_client_.abandon();
     calling_ = nullptr;
@@ -129,7 +128,8 @@ void Session::take_frame(const Cut& cut) {
 
 void Session::take_call(const Cut& cut) {
     const proto::ProcedureInfo& procedure = *std::exchange(calling_, nullptr);
-    const proto::ProgramInfo& program = *rights_.find(cut.header.program, cut.header.version);
+    const proto::ProgramInfo& program =
+        *proto::find_hypervisor_program(cut.header.program, cut.header.version);
     const MutableBytes payload = cut.bytes.subspan(rpc::k_frame_min);
     const Ruling ruling = vet_payload(program, procedure, payload, proto::Extent::whole);
     if (ruling.action == Action::refuse) return refuse(cut.header, ruling);

@@ -71,8 +71,8 @@ void Session::take_answer_cut(const Cut& cut) {
         case Cut::Kind::skipped: return;
         case Cut::Kind::flaw: return worker_broke_rules("an impossible frame length");
         case Cut::Kind::header: {
-            const Ruling ruling = vet_answer_header(cut.header, cut.frame_size, rights_, ledger_,
-                                                    client_->passes_descriptors());
+            const Ruling ruling =
+                vet_answer_header(cut.header, cut.frame_size, ledger_, client_->passes_descriptors());
             switch (ruling.action) {
                 case Action::whole: return from_worker_.take_whole();
                 case Action::pieces: return from_worker_.take_pieces();
@@ -87,7 +87,7 @@ void Session::take_answer_cut(const Cut& cut) {
         case Cut::Kind::frame: {
             if (cut.header.type == Type::reply_with_fds) return pass_descriptors_to_client(cut);
             const Ruling ruling =
-                vet_answer_payload(cut.header, rights_, ledger_, cut.bytes.subspan(rpc::k_frame_min));
+                vet_answer_payload(cut.header, ledger_, cut.bytes.subspan(rpc::k_frame_min));
             if (ruling.action != Action::forward) return worker_broke_rules(ruling.text);
             settle(cut.header);
             return pass_to_client(cut.bytes);

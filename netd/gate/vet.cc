@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// vet - is this frame of a client well-formed, and may this session send it at all?
+// vet - is this frame of a client well-formed, and may it come now?
 #include "netd/gate/vet.h"
 
 #include <fmt/format.h>
@@ -39,16 +39,12 @@ Ruling refuse_payload(const proto::Verdict& verdict) {
 }
 
 Ruling vet_call_header(const Header& header, std::size_t frame_size, const ProgramInfo& program,
-                       const Rights& rights, const Ledger& ledger, bool fds_allowed) {
+                       const Ledger& ledger, bool fds_allowed) {
     if (header.status != Status::ok)
         return refuse(fmt::format("Unexpected message status {}", static_cast<std::uint32_t>(header.status)));
     const ProcedureInfo* procedure = program.find(header.procedure);
     if (procedure == nullptr || procedure->kind != ProcedureInfo::Kind::call)
         return refuse(fmt::format("unknown procedure: {}", static_cast<std::int32_t>(header.procedure)));
-    // Procedures that are served before authentication are the gate's own and no matter of rights.
-    if (!procedure->before_auth && !rights.may(program, header.procedure))
-        return refuse(fmt::format("access denied: {} is not allowed", procedure->name),
-                      rpc::k_code_access_denied, rpc::k_domain_access);
     if (!fds_allowed && (procedure->fds_call_min != 0 || procedure->fds_reply_min != 0))
         return refuse(fmt::format("{} passes file descriptors, which this transport cannot", procedure->name),
                       rpc::k_code_no_support);
@@ -92,8 +88,7 @@ Ruling vet_stream_header(const Header& header, std::size_t frame_size, const Led
 
 }  // namespace
 
-Ruling vet_header(const Header& header, std::size_t frame_size, const Rights& rights, const Ledger& ledger,
-                  bool fds_allowed) {
+Ruling vet_header(const Header& header, std::size_t frame_size, const Ledger& ledger, bool fds_allowed) {
     if (header.program == rpc::k_keepalive_program) {
         if (header.version != rpc::k_keepalive_version || header.type != Type::message ||
             frame_size != rpc::k_frame_min)
@@ -102,7 +97,7 @@ Ruling vet_header(const Header& header, std::size_t frame_size, const Rights& ri
     }
     if (static_cast<std::uint32_t>(header.type) > rpc::k_type_last)
         return close(fmt::format("a packet of type {}", static_cast<std::uint32_t>(header.type)));
-    const ProgramInfo* program = rights.find(header.program, header.version);
+    const ProgramInfo* program = proto::find_hypervisor_program(header.program, header.version);
     switch (header.type) {
         case Type::call_with_fds:
             // Its descriptors come behind it, also when it is refused: it is judged when they are there.
@@ -115,7 +110,7 @@ Ruling vet_header(const Header& header, std::size_t frame_size, const Rights& ri
                 return refuse(fmt::format("Cannot find program {} version {}",
                                           static_cast<std::int32_t>(header.program),
                                           static_cast<std::int32_t>(header.version)));
-            return vet_call_header(header, frame_size, *program, rights, ledger, fds_allowed);
+            return vet_call_header(header, frame_size, *program, ledger, fds_allowed);
         case Type::stream:
         case Type::stream_hole: return vet_stream_header(header, frame_size, ledger);
         case Type::reply:
@@ -126,13 +121,13 @@ Ruling vet_header(const Header& header, std::size_t frame_size, const Rights& ri
 }
 
 Ruling vet_descriptor_call(const Header& header, std::size_t frame_size, std::uint32_t count,
-                           const Rights& rights, const Ledger& ledger) {
-    const ProgramInfo* program = rights.find(header.program, header.version);
+                           const Ledger& ledger) {
+    const ProgramInfo* program = proto::find_hypervisor_program(header.program, header.version);
     if (program == nullptr)
         return refuse(fmt::format("Cannot find program {} version {}",
                                   static_cast<std::int32_t>(header.program),
                                   static_cast<std::int32_t>(header.version)));
-    Ruling ruling = vet_call_header(header, frame_size - k_count_size, *program, rights, ledger, true);
+    Ruling ruling = vet_call_header(header, frame_size - k_count_size, *program, ledger, true);
     if (ruling.action != Action::whole) return ruling;
     if (count < ruling.procedure->fds_call_min || count > ruling.procedure->fds_call_max)
         return refuse(fmt::format("{} file descriptors for {}", count, ruling.procedure->name),
@@ -163,9 +158,9 @@ bool asks_for_holes(const ProcedureInfo& procedure, ByteView payload) noexcept {
            (load_be32(payload.data() + payload.size() - 4) & procedure.sparse_flag) != 0;
 }
 
-Ruling vet_answer_header(const Header& header, std::size_t frame_size, const Rights& rights,
-                         const Ledger& ledger, bool fds_allowed) {
-    const ProgramInfo* program = rights.find(header.program, header.version);
+Ruling vet_answer_header(const Header& header, std::size_t frame_size, const Ledger& ledger,
+                         bool fds_allowed) {
+    const ProgramInfo* program = proto::find_hypervisor_program(header.program, header.version);
     if (program == nullptr) return close("a packet of a program that the session does not use");
     const OpenStream* stream = ledger.find_stream(key_of(header));
     switch (header.type) {
@@ -220,9 +215,8 @@ Ruling vet_answer_header(const Header& header, std::size_t frame_size, const Rig
     return close("a packet of an unknown type");
 }
 
-Ruling vet_answer_payload(const Header& header, const Rights& rights, const Ledger& ledger,
-                          MutableBytes payload) {
-    const ProgramInfo& program = *rights.find(header.program, header.version);
+Ruling vet_answer_payload(const Header& header, const Ledger& ledger, MutableBytes payload) {
+    const ProgramInfo& program = *proto::find_hypervisor_program(header.program, header.version);
     proto::Verdict verdict{};
     if (header.status == Status::error) {
         verdict = proto::validate(proto::net::schema(), proto::net::Error::k_type, payload, Extent::whole);

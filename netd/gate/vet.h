@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// vet - is this frame of a client well-formed, and may this session send it at all?
+// vet - is this frame of a client well-formed, and may it come now?
 //
 // Every frame is judged twice: when its header is known (before a byte behind it is kept), and when its payload is
 // there. No byte of a frame that is refused goes to the worker. What passes has exactly one reading: the schema
@@ -13,7 +13,7 @@
 #include <string>
 
 #include "netd/gate/ledger.h"
-#include "netd/gate/rights.h"
+#include "proto/programs.h"
 
 namespace virtgate::netd::gate {
 
@@ -36,12 +36,12 @@ struct Ruling {
 
 // Judges the header of a frame of `frame_size` bytes that a client sent. `fds_allowed`: the transport can carry
 // descriptors.
-[[nodiscard]] Ruling vet_header(const rpc::Header& header, std::size_t frame_size, const Rights& rights,
-                                const Ledger& ledger, bool fds_allowed);
+[[nodiscard]] Ruling vet_header(const rpc::Header& header, std::size_t frame_size, const Ledger& ledger,
+                                bool fds_allowed);
 
 // Judges a complete call with `count` descriptors. Action::whole: its payload comes next.
 [[nodiscard]] Ruling vet_descriptor_call(const rpc::Header& header, std::size_t frame_size,
-                                         std::uint32_t count, const Rights& rights, const Ledger& ledger);
+                                         std::uint32_t count, const Ledger& ledger);
 
 // Judges the payload of a call that vet_header() let pass with `procedure`, and makes it canonical. With
 // Extent::prefix `payload` is only its beginning: Action::whole then means that nothing is wrong so far.
@@ -57,8 +57,8 @@ struct Ruling {
 // The same judgements for what a worker sends: a taken-over worker must not reach the client's parser with anything
 // that its calls did not ask for. The payload of a reply with descriptors begins behind their count. Action::close means that the worker broke the rules; there are no refusals.
 [[nodiscard]] Ruling vet_answer_header(const rpc::Header& header, std::size_t frame_size,
-                                       const Rights& rights, const Ledger& ledger, bool fds_allowed);
-[[nodiscard]] Ruling vet_answer_payload(const rpc::Header& header, const Rights& rights, const Ledger& ledger,
+                                       const Ledger& ledger, bool fds_allowed);
+[[nodiscard]] Ruling vet_answer_payload(const rpc::Header& header, const Ledger& ledger,
                                         MutableBytes payload);
 
 }  // namespace virtgate::netd::gate

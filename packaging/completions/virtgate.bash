@@ -93,6 +93,15 @@ _virtgate_passwd() {
     esac
 }
 
+# _virtgate_policy_show - the first words of what "virtgate policy show" prints, for the policy in --dir.
+_virtgate_policy_show() {
+    local directory=() i
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        [ "${COMP_WORDS[i]}" != --dir ] || directory+=(--dir "${COMP_WORDS[i + 1]}")
+    done
+    "${COMP_WORDS[0]}" policy show "${directory[@]}" "$@" 2>/dev/null | awk '{ sub(/^remote\./, "", $1); print $1 }'
+}
+
 _virtgate_policy() {
     local current=$1 before=$2 command=${COMP_WORDS[2]-}
     if [ "$COMP_CWORD" -eq 2 ]; then
@@ -104,8 +113,17 @@ _virtgate_policy() {
         _virtgate_fill -d -- "$current"
         compopt -o filenames
         ;;
+    --cert | --file)
+        _virtgate_fill -f -- "$current"
+        compopt -o filenames
+        ;;
     --listener) _virtgate_fill -W 'tls tcp unix unix-ro' -- "$current" ;;
-    --identity | --subject | --san-dns | --sasl | --mech | --source | --uid | --gid) ;;
+    --mech) _virtgate_fill -W 'SCRAM-SHA-256 SCRAM-SHA-512 GSSAPI PLAIN' -- "$current" ;;
+    --tls) _virtgate_fill -W '1.3' -- "$current" ;;
+    --at | --since) _virtgate_fill -W '15m 2h 24h 7d 30d 90d' -- "$current" ;;
+    --identity) _virtgate_fill -W "$(_virtgate_policy_show)" -- "$current" ;;
+    --san-dns) _virtgate_fill -A hostname -- "$current" ;;
+    --subject | --sasl | --source | --strength | --uid | --gid) ;;
     *)
         case $command:$current in
         *:-*) _virtgate_fill -W "$(_virtgate_options policy "$command")" -- "$current" ;;
@@ -117,8 +135,37 @@ _virtgate_policy() {
             _virtgate_fill -f -- "$current"
             compopt -o filenames
             ;;
+        show:*) _virtgate_fill -W "$(_virtgate_policy_show --groups)" -- "$current" ;;
+        explain:* | who-can:*)
+            case $before in
+            [A-Z]*)
+                _virtgate_fill -W 'domain network pool volume secret nodedev interface nwfilter path migrate_uri flags' \
+                    -S = -- "$current"
+                compopt -o nospace
+                ;;
+            =) ;;
+            *) _virtgate_fill -W "$(_virtgate_policy_show @admin)" -- "$current" ;;
+            esac
+            ;;
         esac
         ;;
+    esac
+}
+
+_virtgate_audit() {
+    local current=$1 before=$2
+    case $before in
+    --file)
+        _virtgate_fill -f -- "$current"
+        compopt -o filenames
+        ;;
+    --since | --until) _virtgate_fill -W '15m 1h 2h 24h 7d' -- "$current" ;;
+    --object)
+        _virtgate_fill -W 'domain network pool volume secret nodedev interface nwfilter path' -S = -- "$current"
+        compopt -o nospace
+        ;;
+    --identity | --procedure | --session | --last) ;;
+    *) _virtgate_fill -W "$(_virtgate_options audit)" -- "$current" ;;
     esac
 }
 
@@ -141,6 +188,7 @@ _virtgate() {
     pki) _virtgate_pki "$current" "$before" ;;
     policy) _virtgate_policy "$current" "$before" ;;
     passwd) _virtgate_passwd "$current" "$before" ;;
+    audit) _virtgate_audit "$current" "$before" ;;
     up)
         case $before in
         --dir)

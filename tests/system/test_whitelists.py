@@ -2,6 +2,7 @@
 """test_whitelists - who may do what, on which domain: real virsh and a real libvirtd with several domains."""
 
 import os
+import re
 import signal
 
 import pytest
@@ -47,7 +48,7 @@ role = "operator"
 objects = { domain = ["uuid:11111111-1111-4111-8111-111111111111"] }
 """
 LIST_ALL, LIST_IDS, NUM_OF_DOMAINS, LOOKUP_BY_UUID, LOOKUP_BY_ID = 273, 37, 51, 24, 22
-DESTROY, SUSPEND, GET_STATE, GET_XML_DESC = 12, 28, 212, 14
+DESTROY, RESUME, GET_STATE, GET_XML_DESC = 12, 28, 212, 14
 
 
 def raw(uuid):
@@ -125,7 +126,7 @@ def test_watcher_sees_all_and_changes_nothing(virsh):
 
 def test_refusal_is_logged_with_role_and_rule(virsh, listed):
     virsh("watcher", "destroy", "web-1")
-    assert "watcher" in listed.log() and "domain_destroy is not allowed" in listed.log()
+    assert re.search(r"domain_destroy: no-binding, role watcher at \S+/20-roles\.toml:\d+", listed.log()), listed.log()
 
 
 @pytest.mark.parametrize("who, expected", [("operator", {"web-1", "web-2"}), ("exact", {"web-1"})])
@@ -168,7 +169,7 @@ def test_counts_and_old_lists_are_filtered(client):
 def test_lying_client_gets_what_the_uuid_deserves(client):
     """libvirt acts on the uuid; a name that is allowed does not help, and one that is hidden does not hurt."""
     operator = client("operator")
-    for procedure, more in ((SUSPEND, b""), (DESTROY, b""), (GET_STATE, wire.u32(0)), (GET_XML_DESC, wire.u32(0))):
+    for procedure, more in ((RESUME, b""), (DESTROY, b""), (GET_STATE, wire.u32(0)), (GET_XML_DESC, wire.u32(0))):
         lie = operator.ask(procedure, named("web-1", "db-1") + more)
         assert lie.error()[0] == 42, (procedure, lie.error())
     state = operator.ask(GET_STATE, named("whatever", "web-2") + wire.u32(0))

@@ -83,8 +83,7 @@ public:
             return tl::unexpected(Refused{88, "access denied"});
         auto pair = make_channel_pair();
         kept_ = std::move(pair->first);
-        return Granted{.grant = {.session = 9, .identity = "alice", .may = {}},
-                       .session = std::move(pair->second)};
+        return Granted{.grant = {.session = 9, .identity = "alice"}, .session = std::move(pair->second)};
     }
     proto::broker::RevokeRet serve_revoke(const proto::broker::RevokeArgs& args) override {
         return {.sessions = static_cast<std::uint32_t>(args.certificates.size())};
@@ -335,7 +334,7 @@ struct House {
     }
     // Pairs of an identity and the CN that it has.
     void set_table(const std::vector<std::pair<std::string, std::string>>& rows) const {
-        proto::policy::PolicyTable table{.format = 3, .identities = {}};
+        proto::policy::PolicyTable table{.format = 4, .identities = {}};
         for (const auto& [name, cn] : rows) {
             proto::policy::IdentityRule rule;
             rule.name = name;
@@ -343,7 +342,6 @@ struct House {
             rule.line = 3;
             rule.all.certificate.emplace().subject = {
                 {.attribute = "CN", .value = {.kind = proto::policy::MatchKind::match_exact, .pattern = cn}}};
-            rule.may.programs = {{.program = 5, .version = 1, .procedures = {std::byte{2}}}};
             table.identities.push_back(std::move(rule));
         }
         const auto bytes = proto::encode(table);
@@ -378,7 +376,6 @@ Test(broker, admits_whom_exactly_one_identity_fits) {
     cr_assert(grant.has_value());
     cr_assert_eq(grant->identity, "alice");
     cr_assert_eq(grant->session, 1);
-    cr_assert_eq(grant->may.programs.size(), 1);
     cr_assert(static_cast<bool>(alice.session));
     cr_assert(logged("session 1: \"CN=alice\" from 192.0.2.7 port 4711 (tls) is alice (10.toml:3)"));
     const Reply again = house.open("alice");
@@ -468,14 +465,16 @@ Test(broker, takes_a_new_policy_only_if_it_is_good) {
     cr_assert_eq(house.open("carol").header.status, rpc::Status::ok);
 }
 
-Test(broker, does_not_serve_without_a_policy) {
+Test(broker, refuses_everybody_until_there_is_a_policy) {
     House house;
     std::filesystem::remove(house.directory / "table");
-    house.broker->start();
-    cr_assert(pump_until(house.loop, [] { return logged("the policy was not changed"); }));
-    pump(house.loop);
-    cr_assert_eq(house.broker->status(), spawn::k_exit_config);
-    cr_assert(!connect_to(house.directory / "s"));
+    house.start();
+    cr_assert(logged("there is no policy that could be used: everybody is refused"));
+    cr_assert_eq(house.open("alice").code(), rpc::k_code_access_denied);
+    house.set_table({{"alice", "alice"}});
+    house.broker->reload();
+    cr_assert(pump_until(house.loop, [] { return logged("policy: 1 identities in force"); }));
+    cr_assert_eq(house.open("alice").header.status, rpc::Status::ok);
 }
 
 Test(broker, only_checks_when_it_is_told_so) {

@@ -18,19 +18,41 @@ using namespace virtgate::workerd::broker;
 
 namespace {
 
-struct Team {
+struct Team final : Crew::Book {
     explicit Team(const std::string& program)
-        : crew(loop, Crew::Plan{.program = program, .user = std::nullopt, .config = {}},
+        : crew(loop, Crew::Plan{.program = program, .user = std::nullopt, .config = {}}, *this,
                loop::to<&Team::on_stopped>(*this)) {
         catch_logs();
     }
     Result<UniqueFd> serve(std::uint64_t number, const std::string& identity = "alice") {
-        return crew.serve(rights_of(identity), {.session = number, .client = client(identity), .may = {}});
+        return crew.serve(rights_of(identity), {.session = number, .client = client(identity)});
     }
     void on_stopped() noexcept { stopped = true; }
 
+    UniqueFd open_channel(std::uint64_t, const std::string& identity) noexcept override {
+        channels.push_back(identity);
+        auto pair = make_channel_pair();
+        return has_auditor && pair ? std::move(pair->first) : UniqueFd{};
+    }
+    void on_serving(std::uint64_t worker, const proto::policy::IdentityRights& rights,
+                    const proto::work::ServeArgs& session) noexcept override {
+        served.push_back({worker, rights.identity, session.session});
+    }
+    void on_departed(std::vector<std::uint64_t> sessions) noexcept override {
+        departed.insert(departed.end(), sessions.begin(), sessions.end());
+    }
+
     loop::FakeLoop loop;
-    bool stopped = false;
+    bool stopped = false, has_auditor = false;
+    std::vector<std::string> channels{};  // asked for, by identity
+    struct Serving {
+        std::uint64_t worker;
+        std::string identity;
+        std::uint64_t session;
+        bool operator==(const Serving&) const = default;
+    };
+    std::vector<Serving> served{};
+    std::vector<std::uint64_t> departed{};
     Crew crew;
 };
 
@@ -68,6 +90,43 @@ Test(crew, loses_the_sessions_of_a_worker_that_dies) {
                          [&] { return logged("worker alice: ended with status 3; 1 sessions are lost"); }));
     cr_assert_eq(team.crew.sessions(), 0);
     cr_assert(is_closed(session->get()), "the gate does not see the end");
+}
+
+Test(crew, keeps_the_book_of_workers_and_sessions) {
+    const Directory directory;
+    Team team(directory.script("worker", say(2, k_session_1) + "sleep 0.3; exit 3"));
+    cr_assert(team.serve(1).has_value());
+    cr_assert(team.serve(2, "bob").has_value());
+    cr_assert(team.serve(3).has_value());
+    cr_assert((team.served == std::vector<Team::Serving>{{1, "alice", 1}, {2, "bob", 2}, {1, "alice", 3}}));
+    cr_assert((team.channels == std::vector<std::string>{"alice", "bob"}));
+    // One ended by itself, the others with their workers; bob's said that it had ended what it never had.
+    cr_assert(pump_until(team.loop, [&] { return team.departed.size() == 3; }));
+    std::sort(team.departed.begin(), team.departed.end());
+    cr_assert((team.departed == std::vector<std::uint64_t>{1, 2, 3}));
+    // Another process is another worker.
+    cr_assert(team.serve(4).has_value());
+    cr_assert((team.served.back() == Team::Serving{3, "alice", 4}));
+}
+
+Test(crew, gives_workers_the_way_to_a_new_auditor) {
+    const Directory directory;
+    const std::string next =
+        "next() { until dd bs=65536 count=1 <&4 2>/dev/null >$1 && test -s $1; do sleep 0.02; done; }\n";
+    Team team(directory.script("worker", next + "cd " + directory.path() +
+                                             "\nnext one; next two; next three\n" + say(2, k_session_1) +
+                                             "exec sleep 100"));
+    cr_assert(team.serve(1).has_value());  // there is no auditor yet
+    team.has_auditor = true;
+    team.crew.renew_auditor();
+    cr_assert(pump_until(team.loop, [] { return logged("session 1 ended"); }));
+    std::vector<std::uint32_t> procedures;
+    for (const char* name : {"one", "two", "three"}) {
+        std::ifstream file(directory / name);
+        const std::string message((std::istreambuf_iterator<char>(file)), {});
+        procedures.push_back(rpc::read_header(as_bytes(message).data()).procedure);
+    }
+    cr_assert((procedures == std::vector<std::uint32_t>{5, 1, 6}), "rights, a session, the auditor");
 }
 
 Test(crew, pauses_between_workers_that_die_soon) {
@@ -133,10 +192,8 @@ Test(crew, has_the_sessions_of_a_revoked_certificate_ended) {
     Team team(directory.script("worker", next + "cd " + directory.path() +
                                              "\nnext rights; next one; next two; next end\n" +
                                              say(2, k_session_1) + "exec sleep 100"));
-    cr_assert(
-        team.crew.serve(rights_of("a"), {.session = 1, .client = client("alice"), .may = {}}).has_value());
-    cr_assert(
-        team.crew.serve(rights_of("a"), {.session = 2, .client = client("bob"), .may = {}}).has_value());
+    cr_assert(team.crew.serve(rights_of("a"), {.session = 1, .client = client("alice")}).has_value());
+    cr_assert(team.crew.serve(rights_of("a"), {.session = 2, .client = client("bob")}).has_value());
     std::vector revoked{certificate_id("carol"), certificate_id("alice")};
     cr_assert_eq(team.crew.end_revoked(revoked), 1);
     cr_assert_eq(team.crew.end_revoked(revoked), 0, "the same sessions are ended twice");
@@ -163,8 +220,7 @@ Test(crew, stops_a_worker_that_does_not_end_what_it_has_to) {
     cr_assert_eq(team.crew.end_revoked(revoked), 1);
     team.loop.advance(Crew::k_end_patience / 2);
     // The second one has its own time.
-    cr_assert(
-        team.crew.serve(rights_of("alice"), {.session = 2, .client = client("bob"), .may = {}}).has_value());
+    cr_assert(team.crew.serve(rights_of("alice"), {.session = 2, .client = client("bob")}).has_value());
     const std::vector later{certificate_id("bob")};
     cr_assert_eq(team.crew.end_revoked(later), 1);
     team.loop.advance(Crew::k_end_patience / 2 - Milliseconds{1});
@@ -204,8 +260,7 @@ Test(crew, tells_a_worker_its_rights_before_its_sessions_and_when_they_change) {
                                              "\nnext one; next two; next three; next four\n" +
                                              say(2, k_session_1) + "exec sleep 100"));
     const auto serve = [&](std::uint64_t number, std::uint64_t generation) {
-        return team.crew.serve(rights_of("a", generation),
-                               {.session = number, .client = client("a"), .may = {}});
+        return team.crew.serve(rights_of("a", generation), {.session = number, .client = client("a")});
     };
     cr_assert(serve(1, 1).has_value());
     cr_assert(serve(2, 1).has_value());

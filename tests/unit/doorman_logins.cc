@@ -183,8 +183,8 @@ struct Stage {
     UniqueFd grant(const Packet& question) {
         auto session = make_channel_pair();
         const int theirs = session->second.get();
-        reply(broker.get(), question.header,
-              proto::who::SessionGrant{.session = 17, .identity = "ops", .may = {}}, std::span(&theirs, 1));
+        reply(broker.get(), question.header, proto::who::SessionGrant{.session = 17, .identity = "ops"},
+              std::span(&theirs, 1));
         return std::move(session->first);
     }
     bool is_ready() {

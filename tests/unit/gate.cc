@@ -5,8 +5,8 @@
 #include "netd/gate/keepalive.h"
 #include "netd/gate/vet.h"
 #include "proto/codec.h"
+#include "proto/lock.h"
 #include "proto/net.h"
-#include "proto/qemu.h"
 #include "proto/remote.h"
 
 using namespace virtgate;
@@ -20,20 +20,6 @@ using rpc::Type;
 namespace {
 
 constexpr std::uint32_t k_remote = proto::remote::k_program;
-
-Rights all_but(std::initializer_list<Procedure> forbidden) {
-    ByteVector bitmap(64, std::byte{0xff});
-    for (const Procedure p : forbidden) {
-        const auto number = static_cast<std::uint32_t>(p);
-        bitmap[number / 8] &= ~(std::byte{1} << (number % 8));
-    }
-    return Rights({{{.program = k_remote, .version = 1, .procedures = bitmap}}});
-}
-
-const Rights& everything() {
-    static const Rights rights = all_but({Procedure::connect_set_identity});
-    return rights;
-}
 
 Header call(Procedure procedure, std::uint32_t serial = 1) {
     return {.program = k_remote,
@@ -49,7 +35,7 @@ Header with(Header header, Type type, Status status = Status::ok) {
 }
 
 Ruling judge(const Header& header, std::size_t payload = 0, const Ledger& ledger = {}) {
-    return vet_header(header, rpc::k_frame_min + payload, everything(), ledger, false);
+    return vet_header(header, rpc::k_frame_min + payload, ledger, false);
 }
 
 Ruling judge_payload(Procedure procedure, ByteVector payload) {
@@ -82,13 +68,6 @@ Ledger with_stream(Procedure procedure, bool sparse = false, bool finishing = fa
 
 }  // namespace
 
-Test(vet_header, refuses_what_the_session_may_not_use) {
-    const Ruling ruling = judge(call(Procedure::connect_set_identity), 8);
-    cr_assert(ruling.action == Action::refuse);
-    cr_assert_eq(ruling.code, 88);
-    cr_assert_eq(ruling.domain, 55);
-}
-
 Test(vet_header, refuses_unknown_procedures_with_the_words_that_clients_look_for) {
     for (const std::uint32_t number : {0U, 107U, 9999U, 0xffffffffU}) {
         Header header = call(Procedure::connect_open);
@@ -104,7 +83,7 @@ Test(vet_header, refuses_programs_that_are_not_served) {
     Header header = call(Procedure::connect_open);
     header.program = 0x20008089;
     cr_assert_eq(judge(header).text, "Cannot find program 536903817 version 1");
-    header.program = proto::qemu::k_program;  // known, but not in this session's ceiling
+    header.program = proto::lock::k_program;  // known, but not one that a client of libvirt calls
     cr_assert(judge(header).action == Action::refuse);
     header.program = k_remote;
     header.version = 2;
@@ -223,20 +202,20 @@ Test(vet_answer, lets_through_answers_to_open_calls_only) {
     Ledger ledger;
     const Header open = call(Procedure::connect_get_lib_version, 9);
     const Header reply = rpc::reply_to(open);
-    cr_assert(vet_answer_header(reply, 36, everything(), ledger, false).action == Action::close);
+    cr_assert(vet_answer_header(reply, 36, ledger, false).action == Action::close);
     ledger.add({.key = key_of(open), .procedure = &info(Procedure::connect_get_lib_version)});
-    cr_assert(vet_answer_header(reply, 36, everything(), ledger, false).action == Action::whole);
-    cr_assert(vet_answer_header(reply, 40, everything(), ledger, false).action == Action::close);
+    cr_assert(vet_answer_header(reply, 36, ledger, false).action == Action::whole);
+    cr_assert(vet_answer_header(reply, 40, ledger, false).action == Action::close);
     ByteVector version = words({0, 9000000});
-    cr_assert(vet_answer_payload(reply, everything(), ledger, version).action == Action::forward);
+    cr_assert(vet_answer_payload(reply, ledger, version).action == Action::forward);
     ByteVector short_one = words({0});
-    cr_assert(vet_answer_payload(reply, everything(), ledger, short_one).action == Action::close);
+    cr_assert(vet_answer_payload(reply, ledger, short_one).action == Action::close);
     Header other = reply;
     other.serial = 10;
-    cr_assert(vet_answer_header(other, 36, everything(), ledger, false).action == Action::close);
+    cr_assert(vet_answer_header(other, 36, ledger, false).action == Action::close);
     other = reply;
     other.procedure = static_cast<std::uint32_t>(Procedure::connect_get_version);
-    cr_assert(vet_answer_header(other, 36, everything(), ledger, false).action == Action::close);
+    cr_assert(vet_answer_header(other, 36, ledger, false).action == Action::close);
 }
 
 Test(vet_answer, validates_errors_and_events) {
@@ -244,19 +223,19 @@ Test(vet_answer, validates_errors_and_events) {
     const Header open = call(Procedure::connect_close, 3);
     ledger.add({.key = key_of(open), .procedure = &info(Procedure::connect_close)});
     ByteVector garbage = words({1, 2, 3});
-    cr_assert(vet_answer_payload(rpc::reply_to(open, Status::error), everything(), ledger, garbage).action ==
+    cr_assert(vet_answer_payload(rpc::reply_to(open, Status::error), ledger, garbage).action ==
               Action::close);
     const Header event = with(call(Procedure::domain_event_lifecycle, 1), Type::message);
-    cr_assert(vet_answer_header(event, 60, everything(), ledger, false).action == Action::whole);
-    cr_assert(vet_answer_payload(event, everything(), ledger, garbage).action == Action::close);
+    cr_assert(vet_answer_header(event, 60, ledger, false).action == Action::whole);
+    cr_assert(vet_answer_payload(event, ledger, garbage).action == Action::close);
     const Header no_event = with(call(Procedure::connect_open, 1), Type::message);
-    cr_assert(vet_answer_header(no_event, 60, everything(), ledger, false).action == Action::close);
+    cr_assert(vet_answer_header(no_event, 60, ledger, false).action == Action::close);
 }
 
 Test(vet_answer, keeps_stream_data_in_its_direction) {
     const auto data = [](Procedure p) { return with(call(p), Type::stream, Status::proceed); };
     const auto judge_answer = [&](Procedure p, const Ledger& ledger) {
-        return vet_answer_header(data(p), 1000, everything(), ledger, false).action;
+        return vet_answer_header(data(p), 1000, ledger, false).action;
     };
     cr_assert(judge_answer(Procedure::storage_vol_download, {}) == Action::skip);
     cr_assert(judge_answer(Procedure::storage_vol_download, with_stream(Procedure::storage_vol_download)) ==
@@ -267,11 +246,9 @@ Test(vet_answer, keeps_stream_data_in_its_direction) {
               Action::pieces);
     // A confirmation that nobody asked for.
     const Header confirm = with(call(Procedure::storage_vol_download), Type::stream, Status::ok);
-    cr_assert(
-        vet_answer_header(confirm, 28, everything(), with_stream(Procedure::storage_vol_download), false)
-            .action == Action::close);
-    cr_assert(vet_answer_header(confirm, 28, everything(),
-                                with_stream(Procedure::storage_vol_download, false, true), false)
+    cr_assert(vet_answer_header(confirm, 28, with_stream(Procedure::storage_vol_download), false).action ==
+              Action::close);
+    cr_assert(vet_answer_header(confirm, 28, with_stream(Procedure::storage_vol_download, false, true), false)
                   .action == Action::whole);
 }
 

@@ -188,7 +188,7 @@ Test(login, ends_with_a_session) {
     stage.answer(question,
                  {.complete = true,
                   .data = door::Token{},
-                  .grant = proto::who::SessionGrant{.session = 3, .identity = "ops", .may = {}}},
+                  .grant = proto::who::SessionGrant{.session = 3, .identity = "ops"}},
                  std::array{session->first.get()});
     cr_assert(stage.login->state() == Login::State::admitted);
     const auto reply = proto::decode<remote::AuthSaslStartRet>(stage.hear().payload);

@@ -273,11 +273,6 @@ Test(complaints_about_words, about_power) {
         "10.toml:2:7: warning: role \"r\" is root-equivalent: domain:write lets it name any host file";
     expect(file("allow = ['perm:domain:write', 'perm:domain:save']\n"), warning);
     expect(file("allow = '@define'\n"), warning);
-    expect(file("allow = '@define'\nxml = { paths = ['/srv/vm'] }\n"),
-           warning +
-               "\n10.toml:4:1: error: \"xml\" is not known to this version: XML that defines something "
-               "cannot be "
-               "constrained, only allowed or not");
     expect(file("allow = '@admin'\n"), "");
     expect(file("allow = '@lifecycle'\n"), "");
     expect(file("allow = '@lifecycle'\n", ""),

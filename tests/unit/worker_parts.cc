@@ -11,7 +11,6 @@
 #include "tests/unit/worker_stage.h"
 #include "workerd/worker/budget.h"
 #include "workerd/worker/prologue.h"
-#include "workerd/worker/rights.h"
 
 using namespace virtgate;
 using namespace virtgate::test;
@@ -132,27 +131,6 @@ Test(uri_table, compares_exactly_and_tries_rows_in_order) {
     cr_assert((table.sockets_for("qemu:///system", true) == std::vector<std::string>{"/a-ro", "/b-ro"}));
     cr_assert((table.sockets_for("test:///default", true) == std::vector<std::string>{"/t"}));
     cr_assert(!UriTable({{"a://", "/a", ""}}, "").find("").has_value());
-}
-
-Test(rights, reach_the_bits_of_the_ceiling_and_no_further) {
-    proto::who::Ceiling ceiling;
-    ceiling.programs.push_back(
-        {.program = 5, .version = 1, .procedures = {std::byte{0x02}, std::byte{0x80}}});
-    const Rights rights(ceiling);
-    const auto may = [&](std::uint32_t program, std::uint32_t version, std::uint32_t procedure) {
-        return rights.judge({.program = program, .version = version, .procedure = procedure}, {}).allowed;
-    };
-    cr_assert(may(5, 1, 1));
-    cr_assert(may(5, 1, 15));
-    cr_assert(!may(5, 1, 0));
-    cr_assert(!may(5, 1, 2));
-    cr_assert(!may(5, 1, 16));
-    cr_assert(!may(5, 1, 0xffffffff));
-    cr_assert(!may(5, 2, 1));
-    cr_assert(!may(6, 1, 1));
-    const Rights all(all_procedures());
-    cr_assert(all.judge(lookup(1), {}).allowed);
-    cr_assert(!all.judge(call_header(Procedure::connect_set_identity, 1), {}).allowed);
 }
 
 namespace {

@@ -18,7 +18,6 @@ using namespace virtgate;
 using namespace virtgate::test;
 using rpc::Status;
 using rpc::Type;
-using workerd::worker::Rights;
 
 namespace {
 
@@ -102,7 +101,7 @@ Test(reading, lets_every_call_pass_that_the_schema_says_is_for_reading) {
         if (procedure.kind == proto::ProcedureInfo::Kind::call &&
             procedure.readonly == proto::ReadOnly::allowed) {
             allowed.insert(procedure.name);
-            cr_assert(Rights::judge_reading(remote, procedure, {}).allowed);
+            cr_assert(workerd::worker::judge_reading(remote, procedure, {}).allowed);
         }
     for (const char* name : {"connect_open", "connect_close", "connect_supports_feature", "connect_get_uri",
                              "connect_get_lib_version", "connect_list_all_domains", "domain_get_state",
@@ -213,8 +212,7 @@ struct Shop {
     UniqueFd serve(std::uint64_t number) {
         auto pair = make_channel_pair();
         const int end = pair->second.get();
-        say(WorkProcedure::serve,
-            encoded(proto::work::ServeArgs{.session = number, .client = {}, .may = all_procedures()}),
+        say(WorkProcedure::serve, encoded(proto::work::ServeArgs{.session = number, .client = {}}),
             {&end, 1});
         return std::move(pair->first);
     }

@@ -84,6 +84,8 @@ void append(ByteVector& to, ByteView from) { to.insert(to.end(), from.begin(), f
 
 rpc::Header lookup(std::uint32_t serial) { return call_header(Procedure::domain_lookup_by_name, serial); }
 
+namespace {
+
 proto::who::Ceiling all_procedures() {
     proto::who::Ceiling all;
     for (const auto* program : {&proto::remote_program(), &proto::qemu_program(), &proto::lxc_program()})
@@ -93,6 +95,8 @@ proto::who::Ceiling all_procedures() {
     return all;
 }
 
+}  // namespace
+
 UniqueFd Stage::listen_at(const std::string& path) const {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
@@ -101,6 +105,20 @@ UniqueFd Stage::listen_at(const std::string& path) const {
     cr_assert_eq(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
     cr_assert_eq(listen(listener.get(), 4), 0);
     return listener;
+}
+
+std::shared_ptr<const policy::Rights> only(std::string_view procedure) {
+    proto::policy::Grant grant;
+    grant.role = "narrow";
+    grant.everything = true;
+    const auto& remote = proto::remote_program();
+    ByteVector bits(64);
+    for (const std::string_view name : {procedure, std::string_view("connect_open")})
+        bits[remote.find(name)->number / 8] |= std::byte{1} << (remote.find(name)->number % 8);
+    grant.may.programs.push_back({.program = remote.number, .version = remote.version, .procedures = bits});
+    proto::policy::IdentityRights rights{.generation = 1, .identity = "alice", .grants = {}, .limits = {}};
+    rights.grants.push_back(std::move(grant));
+    return std::make_shared<const policy::Rights>(std::move(rights));
 }
 
 std::shared_ptr<const policy::Rights> everything() {
@@ -113,7 +131,7 @@ std::shared_ptr<const policy::Rights> everything() {
     return std::make_shared<const policy::Rights>(std::move(rights));
 }
 
-Stage::Stage(proto::who::Ceiling ceiling, const Client& client) {
+Stage::Stage(const Client& client) {
     char name[] = "/tmp/virtgate-stage-XXXXXX";
     cr_assert(mkdtemp(name) != nullptr);
     directory_ = name;
@@ -128,14 +146,16 @@ Stage::Stage(proto::who::Ceiling ceiling, const Client& client) {
                             {"test:///absent", directory_ + "/absent", directory_ + "/absent-ro"}},
         "test:///default");
     scratch_ = std::make_unique<Scratch>();
-    home_ = std::make_unique<Home>(Home{loop, *uris_, *scratch_, Milliseconds{30'000}, budget});
+    names_ = std::make_unique<NamesDirectory>(loop, *scratch_, Milliseconds{30'000});
+    home_ =
+        std::make_unique<Home>(Home{loop, *uris_, *scratch_, Milliseconds{30'000}, budget, witness, *names_});
     auto pair = make_channel_pair();
     cr_assert(pair.has_value());
     client_ = std::move(pair->first);
     Client whom = client;
     if (!whom.rights) whom.rights = everything();
-    session_ = std::make_unique<Session>(*home_, k_number, std::move(whom), Rights(std::move(ceiling)),
-                                         std::move(pair->second), loop::to<&Stage::on_ended>(*this));
+    session_ = std::make_unique<Session>(*home_, k_number, std::move(whom), std::move(pair->second),
+                                         loop::to<&Stage::on_ended>(*this));
 }
 
 Stage::~Stage() {

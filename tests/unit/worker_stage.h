@@ -40,10 +40,10 @@ void append(ByteVector& to, ByteView from);
 [[nodiscard]] rpc::Header lookup(std::uint32_t serial);
 
 // Everything is allowed; what the worker refuses itself is its own doing.
-[[nodiscard]] proto::who::Ceiling all_procedures();
-
-// The same as a policy says it.
 [[nodiscard]] std::shared_ptr<const policy::Rights> everything();
+
+// One call of the remote program is, on every object, besides connect_open.
+[[nodiscard]] std::shared_ptr<const policy::Rights> only(std::string_view procedure);
 
 class Stage {
 public:
@@ -52,9 +52,7 @@ public:
     using Client = workerd::worker::Session::Client;
     // "test:///default" leads to the daemon, by a socket for reading, too; "test:///absent" to nothing; the
     // default is "test:///default".
-    explicit Stage(proto::who::Ceiling ceiling = all_procedures(),
-                   const Client& client = {.identity = "alice"});
-    explicit Stage(const Client& client) : Stage(all_procedures(), client) {}
+    explicit Stage(const Client& client = {.identity = "alice"});
     ~Stage();
     Stage(const Stage&) = delete;
     Stage& operator=(const Stage&) = delete;
@@ -96,6 +94,7 @@ public:
     loop::FakeLoop loop;
     // Of all sessions of the identity; without limits at first.
     workerd::worker::Budget budget{loop.clock()};
+    workerd::worker::Witness witness;
     UniqueFd client_, daemon_;
 
 private:
@@ -107,6 +106,7 @@ private:
     bool reader_ = false;
     std::unique_ptr<workerd::worker::UriTable> uris_;
     std::unique_ptr<workerd::worker::Scratch> scratch_;
+    std::unique_ptr<workerd::worker::NamesDirectory> names_;
     std::unique_ptr<workerd::worker::Home> home_;
     std::unique_ptr<workerd::worker::Session> session_;
     ByteVector came_, asked_;  // bytes of frames that are not complete, at the client and at the daemon

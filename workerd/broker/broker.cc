@@ -23,6 +23,20 @@ Crew::Plan make_plan(const Settings& settings, const std::string& programs) {
         .program = programs + "/virtgate-worker", .user = settings.worker_user, .config = std::move(config)};
 }
 
+AuditPost::Plan make_audit_plan(const Settings& settings, const std::string& programs) {
+    return {.program = programs + "/virtgate-auditor",
+            .user = settings.audit_user,
+            .config = {.log_level = static_cast<std::uint32_t>(settings.log_level),
+                       .journal = settings.audit_journal,
+                       .file = settings.audit_file,
+                       .journal_socket = settings.journal_socket}};
+}
+
+proto::audit::RulePlace place_of(const policy::Table::Rule* rule) {
+    if (rule == nullptr) return {};
+    return {.role = rule->role, .file = rule->file, .line = rule->line};
+}
+
 // What a client presented, in one line.
 std::string describe(const proto::who::Who& who) {
     std::string text;
@@ -48,24 +62,34 @@ Broker::Broker(loop::Loop& loop, Settings settings, const std::string& programs,
       settings_(std::move(settings)),
       check_only_(check_only),
       policy_(loop, programs, settings_.policy_directories, loop::to<&Broker::on_compiled>(*this)),
-      crew_(loop, make_plan(settings_, programs), loop::to<&Broker::on_crew_stopped>(*this)) {}
+      audit_(loop, make_audit_plan(settings_, programs), loop::to<&Broker::on_new_auditor>(*this),
+             loop::to<&Broker::on_auditor_stopped>(*this)),
+      crew_(loop, make_plan(settings_, programs), *this, loop::to<&Broker::on_crew_stopped>(*this)) {}
 
 void Broker::start() noexcept { policy_.compile(); }
 
 void Broker::reload() noexcept {
     if (state_ == State::stopping) return;
     k_log.info("reads the policy again");
+    audit_.reopen();
     policy_.compile();
 }
 
 void Broker::on_compiled(bool good) noexcept {
-    if (check_only_ || (!good && state_ == State::compiling)) {
-        // Without any policy nobody could be let in: better not to run than to seem to.
+    if (check_only_) {
         status_ = good ? 0 : spawn::k_exit_config;
         return stop();
     }
-    if (state_ == State::compiling) return open();
-    if (!good || state_ != State::serving) return;
+    if (state_ == State::compiling) open();
+    if (state_ != State::serving) return;
+    if (!good && policy_.generation() == 0)
+        k_log.error(
+            "there is no policy that could be used: everybody is refused until one is put right and read");
+    audit_.tell(
+        proto::audit::PolicyArgs{.generation = policy_.generation(),
+                                 .identities = static_cast<std::uint32_t>(policy_.table().identities()),
+                                 .accepted = good});
+    if (!good) return;
     // Those who are here are judged by it from their next call on; who is not in it any more may do nothing.
     crew_.renew_rights([this](const std::string& identity) { return policy_.rights_of(identity); });
 }
@@ -79,6 +103,7 @@ void Broker::open() {
         return stop();
     }
     entrance_ = std::move(*entrance);
+    audit_.start();
     state_ = State::serving;
     k_log.info("serves {}", settings_.socket);
     tell("READY=1");
@@ -92,7 +117,41 @@ void Broker::stop() noexcept {
     crew_.stop();
 }
 
-void Broker::on_crew_stopped() noexcept { loop_.stop(); }
+// The auditor goes last: it has to hear how the others ended.
+void Broker::on_crew_stopped() noexcept { audit_.stop(); }
+void Broker::on_auditor_stopped() noexcept { loop_.stop(); }
+void Broker::on_new_auditor() noexcept { crew_.renew_auditor(); }
+
+UniqueFd Broker::open_channel(std::uint64_t worker, const std::string& identity) noexcept {
+    return audit_.add_worker(worker, identity);
+}
+
+void Broker::on_serving(std::uint64_t worker, const proto::policy::IdentityRights& rights,
+                        const proto::work::ServeArgs& session) noexcept {
+    audit_.tell(proto::audit::ArrivalArgs{.session = session.session,
+                                          .worker = worker,
+                                          .client = session.client,
+                                          .identity = rights.identity,
+                                          .place = place_of(policy_.table().find(rights.identity)),
+                                          .generation = rights.generation,
+                                          .reason = {},
+                                          .detail = {}});
+}
+
+void Broker::on_departed(std::vector<std::uint64_t> sessions) noexcept { audit_.tell_departed(sessions); }
+
+void Broker::note_refused(const proto::who::Who& who, const policy::Table::Rule* rule,
+                          std::string_view reason, std::string_view detail) {
+    audit_.tell(
+        proto::audit::ArrivalArgs{.session = 0,
+                                  .worker = 0,
+                                  .client = who,
+                                  .identity = rule != nullptr ? rule->name : "",
+                                  .place = place_of(rule),
+                                  .generation = policy_.generation(),
+                                  .reason = std::string(reason),
+                                  .detail = std::string(detail.substr(0, proto::audit::k_detail_max))});
+}
 
 // The limit that one more session of `identity` would break, in words; empty if there is none.
 std::string Broker::find_limit(const policy::Table::Rule& rule) const {
@@ -112,6 +171,7 @@ tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(
     const auto match = policy_.table().match(who);
     if (match.rule == nullptr) {
         k_log.info("refused {}: no identity of the policy matches", describe(who));
+        note_refused(who, nullptr, "no-identity", {});
         return tl::unexpected(
             Refused{rpc::k_code_access_denied, "access denied: no identity of the policy matches"});
     }
@@ -119,23 +179,26 @@ tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(
         k_log.warning("refused {}: both {} ({}:{}) and {} ({}:{}) match", describe(who), match.rule->name,
                       escape(match.rule->file), match.rule->line, match.other->name,
                       escape(match.other->file), match.other->line);
+        note_refused(who, nullptr, "ambiguous",
+                     fmt::format("{} and {}", match.rule->name, match.other->name));
         return tl::unexpected(Refused{rpc::k_code_access_denied,
                                       "access denied: more than one identity of the policy matches"});
     }
     if (std::string limit = find_limit(*match.rule); !limit.empty()) {
         k_log.warning("refused {}, who is {}: {}", describe(who), match.rule->name, limit);
+        note_refused(who, match.rule, "limit", limit);
         return tl::unexpected(Refused{rpc::k_code_resource_busy, std::move(limit)});
     }
     const std::uint64_t number = ++last_session_;
-    auto session = crew_.serve(policy_.rights_of(match.rule->name),
-                               {.session = number, .client = who, .may = match.rule->may});
+    auto session = crew_.serve(policy_.rights_of(match.rule->name), {.session = number, .client = who});
     if (!session) {
         k_log.error("no session for {} as {}: {}", describe(who), match.rule->name, session.error().text);
+        note_refused(who, match.rule, "system", session.error().text);
         return tl::unexpected(Refused{rpc::k_code_internal, "no worker can take the session"});
     }
     k_log.info("session {}: {} is {} ({}:{})", number, describe(who), match.rule->name,
                escape(match.rule->file), match.rule->line);
-    return Granted{.grant = {.session = number, .identity = match.rule->name, .may = match.rule->may},
+    return Granted{.grant = {.session = number, .identity = match.rule->name},
                    .session = std::move(*session)};
 }
 

@@ -14,6 +14,7 @@
 // Owns:   everything that the daemon has: policy, crew, entrance.
 #pragma once
 
+#include "workerd/broker/audit_post.h"
 #include "workerd/broker/crew.h"
 #include "workerd/broker/entrance.h"
 #include "workerd/broker/policy_source.h"
@@ -21,7 +22,7 @@
 
 namespace virtgate::workerd::broker {
 
-class Broker final : public Admission {
+class Broker final : public Admission, private Crew::Book {
 public:
     // `programs`: the directory of our executables. With `check_only` the loop stops after the first
     // compilation.
@@ -44,7 +45,16 @@ private:
     enum class State : unsigned char { compiling, serving, stopping };
     void on_compiled(bool good) noexcept;
     void on_crew_stopped() noexcept;
+    void on_auditor_stopped() noexcept;
+    void on_new_auditor() noexcept;
     void open();
+    void note_refused(const proto::who::Who& who, const policy::Table::Rule* rule, std::string_view reason,
+                      std::string_view detail);
+
+    UniqueFd open_channel(std::uint64_t worker, const std::string& identity) noexcept override;
+    void on_serving(std::uint64_t worker, const proto::policy::IdentityRights& rights,
+                    const proto::work::ServeArgs& session) noexcept override;
+    void on_departed(std::vector<std::uint64_t> sessions) noexcept override;
     [[nodiscard]] std::string find_limit(const policy::Table::Rule& rule) const;
 
     loop::Loop& loop_;
@@ -55,6 +65,7 @@ private:
 
     std::uint64_t last_session_ = 0;
     PolicySource policy_;
+    AuditPost audit_;
     Crew crew_;
     std::unique_ptr<Entrance> entrance_;
 };

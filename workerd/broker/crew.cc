@@ -51,10 +51,13 @@ public:
         auto pair = make_channel_pair();
         if (!pair) return tl::unexpected(std::move(pair.error()));
         const int end = pair->second.get();
+        crew_.book_.on_serving(number_, rights, session);
         if (auto sent =
                 control_->send(header_of(Procedure::serve, control_->next_serial()), *payload, {&end, 1});
-            !sent)
+            !sent) {
+            crew_.book_.on_departed({session.session});
             return tl::unexpected(std::move(sent.error()));
+        }
         SessionNote note;
         if (session.client.certificate) note.chain = session.client.certificate->chain;
         sessions_.emplace(session.session, std::move(note));
@@ -65,6 +68,18 @@ public:
     void renew_rights(const proto::policy::IdentityRights& rights) {
         if (control_ == nullptr) return;
         if (const auto told = tell_rights(rights); !told) fail(told.error().text);
+    }
+
+    // Without a channel the worker counts what it could not tell.
+    void renew_auditor() noexcept {
+        if (control_ == nullptr) return;
+        const UniqueFd channel = crew_.book_.open_channel(number_, identity_);
+        if (!channel) return;
+        const int end = channel.get();
+        if (const auto sent =
+                control_->send(header_of(Procedure::audit, control_->next_serial()), {}, {&end, 1});
+            !sent)
+            fail(sent.error().text);
     }
 
     std::size_t end_revoked(const Revoked& revoked) {
@@ -109,6 +124,8 @@ public:
         control_ = std::make_unique<rpc::Control>(crew_.loop_, std::move(control), 0,
                                                   loop::to<&Hand::on_message>(*this),
                                                   loop::to<&Hand::on_closed>(*this));
+        number_ = ++crew_.last_worker_;
+        renew_auditor();
         idle_->start(k_idle);
     }
 
@@ -117,10 +134,13 @@ public:
         end_->stop();
         control_.reset();
         generation_.reset();
-        const std::size_t lost = sessions_.size();
+        std::vector<std::uint64_t> lost;
+        for (const auto& [number, note] : sessions_) lost.push_back(number);
         sessions_.clear();
+        const std::size_t count = lost.size();
+        if (count != 0) crew_.book_.on_departed(std::move(lost));
         if (!leaving_) {
-            log_.error("{}; {} sessions are lost", describe(exit), lost);
+            log_.error("{}; {} sessions are lost", describe(exit), count);
             note_death();
         }
         if (!starting_) crew_.on_gone(*this);
@@ -177,6 +197,7 @@ private:
             if (sessions_.erase(number) == 0) return fail("it ended a session that it does not have");
             log_.info("session {} ended", number);
         }
+        crew_.book_.on_departed(ended->sessions);
         if (sessions_.empty() && !leaving_) idle_->start(k_idle);
     }
 
@@ -224,6 +245,7 @@ private:
 
     Crew& crew_;
     const std::string identity_;
+    std::uint64_t number_ = 0;  // of the process that runs
     const Log log_;
     std::unique_ptr<rpc::Control> control_;
     struct SessionNote {
@@ -242,9 +264,10 @@ private:
     spawn::Ward ward_;
 };
 
-Crew::Crew(loop::Loop& loop, Plan plan, loop::Target<> on_stopped)
+Crew::Crew(loop::Loop& loop, Plan plan, Book& book, loop::Target<> on_stopped)
     : loop_(loop),
       plan_(std::move(plan)),
+      book_(book),
       on_stopped_(on_stopped),
       sweeper_(loop.timer(loop::to<&Crew::sweep>(*this))) {}
 
@@ -271,6 +294,11 @@ std::size_t Crew::end_revoked(std::span<const CertificateId> certificates) {
 void Crew::renew_rights(const RightsOf& rights_of) {
     for (auto& [identity, hand] : hands_) hand->renew_rights(rights_of(identity));
     for (auto& hand : leaving_) hand->renew_rights(rights_of(hand->identity()));
+}
+
+void Crew::renew_auditor() noexcept {
+    for (auto& [identity, hand] : hands_) hand->renew_auditor();
+    for (auto& hand : leaving_) hand->renew_auditor();
 }
 
 Result<UniqueFd> Crew::serve(const proto::policy::IdentityRights& rights,

@@ -46,8 +46,19 @@ public:
         std::optional<spawn::User> user{};     // none: our own
         proto::config::WorkerConfig config{};  // its identity is filled in for each
     };
+    // Whoever keeps a book of workers and sessions. A worker's number is unique for the life of the crew.
+    class Book {
+    public:
+        virtual ~Book() = default;
+        // A worker has started, or needs it again: the end of a channel to the auditor for it; empty: there is none now.
+        virtual UniqueFd open_channel(std::uint64_t worker, const std::string& identity) noexcept = 0;
+        // The worker is about to get the session; on_departed() follows if that fails.
+        virtual void on_serving(std::uint64_t worker, const proto::policy::IdentityRights& rights,
+                                const proto::work::ServeArgs& session) noexcept = 0;
+        virtual void on_departed(std::vector<std::uint64_t> sessions) noexcept = 0;
+    };
     // `on_stopped` is called when the last process has ended after stop().
-    Crew(loop::Loop& loop, Plan plan, loop::Target<> on_stopped);
+    Crew(loop::Loop& loop, Plan plan, Book& book, loop::Target<> on_stopped);
     ~Crew();
     Crew(const Crew&) = delete;
     Crew& operator=(const Crew&) = delete;
@@ -61,6 +72,9 @@ public:
     // stopped: rather no sessions than with rights of yesterday.
     using RightsOf = std::function<proto::policy::IdentityRights(const std::string& identity)>;
     void renew_rights(const RightsOf& rights_of);
+
+    // Gives each worker a channel to the auditor, which is a new one.
+    void renew_auditor() noexcept;
 
     // Tells the workers to end the sessions that came with one of `certificates`, one line in the log for
     // each. Returns how many these are; those that were told to end before are not counted again.
@@ -81,7 +95,9 @@ private:
 
     loop::Loop& loop_;
     const Plan plan_;
+    Book& book_;
     const loop::Target<> on_stopped_;
+    std::uint64_t last_worker_ = 0;
     std::map<std::string, std::unique_ptr<Hand>, std::less<>> hands_;  // by identity
     std::vector<std::unique_ptr<Hand>> leaving_;                       // were idle, and are ending
     std::vector<std::unique_ptr<Hand>> gone_;                          // ended; freed by sweep()

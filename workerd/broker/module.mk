@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += broker
-broker_SOURCES := workerd/broker/broker.cc workerd/broker/crew.cc workerd/broker/default_uris.cc \
+broker_SOURCES := workerd/broker/audit_post.cc workerd/broker/broker.cc workerd/broker/crew.cc workerd/broker/default_uris.cc \
                   workerd/broker/entrance.cc workerd/broker/policy_source.cc workerd/broker/settings.cc
 
 PROGRAMS += virtgate-workerd

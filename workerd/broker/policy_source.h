@@ -32,6 +32,9 @@ public:
     // The table in force; lets nobody in before the first compilation.
     [[nodiscard]] const policy::Table& table() const noexcept { return table_; }
 
+    // Its number: 0 before the first, and one more with each that comes into force.
+    [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
+
     // What the worker of `identity` has to know, of the table in force.
     [[nodiscard]] proto::policy::IdentityRights rights_of(std::string_view identity) const {
         return table_.rights_of(identity, generation_);

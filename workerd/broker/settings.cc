@@ -17,6 +17,8 @@ namespace {
 
 constexpr const char* k_socket = VIRTGATE_RUNDIR "/broker.sock";
 constexpr const char* k_vendor_policy = "/usr/lib/virtgate/policy.d";
+constexpr const char* k_journal = "/run/systemd/journal/socket";
+constexpr const char* k_audit_file = VIRTGATE_LOGDIR "/audit.jsonl";
 constexpr const char* k_local_policy = VIRTGATE_SYSCONFDIR "/policy.d";
 constexpr Milliseconds k_timeout_min{100};
 constexpr Milliseconds k_timeout_max{600'000};
@@ -84,6 +86,17 @@ void read_policy(config::Section section, Settings& settings) {
             section.refuse("directories", "a directory has to be an absolute path");
 }
 
+void read_audit(config::Section section, Settings& settings) {
+    settings.audit_journal = section.boolean("journal", settings.audit_journal);
+    settings.journal_socket = read_socket_path(section, "journal_socket", k_journal);
+    settings.audit_file = section.text("file", k_audit_file);
+    if (!settings.audit_file.empty() &&
+        (!is_absolute(settings.audit_file) || settings.audit_file.size() > proto::config::k_path_max_size))
+        section.refuse("file", "\"file\" has to be an absolute path");
+    const std::string user = section.text("user", VIRTGATE_AUDIT_USER);
+    if (geteuid() == 0) settings.audit_user = look_up(section, "user", user);
+}
+
 void read_upstreams(config::Section root, Settings& settings) {
     std::vector<config::Section> sections = root.sections("upstream");
     for (config::Section& section : sections) {
@@ -123,6 +136,7 @@ Result<Settings> read(config::Document& document) {
     if (geteuid() == 0) settings.worker_user = look_up(worker, "user", worker_user);
     read_limits(root.section("limits"), settings);
     read_policy(root.section("policy"), settings);
+    read_audit(root.section("audit"), settings);
     read_upstreams(root, settings);
     if (auto done = document.finish(); !done) return tl::unexpected(std::move(done.error()));
     return settings;

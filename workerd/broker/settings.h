@@ -12,6 +12,11 @@
 //     sessions_per_identity = 4096
 //     [worker]
 //     user = "_virtgate-work"              # only where the broker runs as root
+//     [audit]
+//     journal = true                       # records of decisions go to systemd's journal
+//     file = "/var/log/virtgate/audit.jsonl"   # and to this file, if it is not empty
+//     journal_socket = "/run/systemd/journal/socket"
+//     user = "_virtgate-audit"             # only where the broker runs as root
 //     [policy]
 //     directories = ["/usr/lib/virtgate/policy.d", "/etc/virtgate/policy.d"]
 //     [[upstream]]                         # any number; without one libvirt's own sockets (default_uris.h)
@@ -47,6 +52,10 @@ struct Settings {
     std::vector<uid_t> allowed_uids{};         // never empty
     std::optional<spawn::User> worker_user{};  // none: the broker's own
     std::vector<std::string> policy_directories{};
+    bool audit_journal = true;
+    std::string journal_socket{};             // empty: where systemd's journal listens
+    std::string audit_file{};                 // empty: none
+    std::optional<spawn::User> audit_user{};  // none: the broker's own
     std::vector<UpstreamRow> upstreams{};
 };
 

@@ -111,17 +111,9 @@ std::optional<std::uint32_t> field_of(const ProgramInfo& program, proto::TypeInd
     return std::nullopt;
 }
 
-proto::Found find_field(const ProgramInfo& program, const ProcedureInfo& procedure, ByteView args,
-                        std::string_view name) noexcept {
-    const auto field = field_of(program, procedure.args, name);
-    if (!field) return {};
-    const std::uint32_t steps[] = {*field};
-    return locate(program.schema, procedure.args, args, steps, {});
-}
-
 std::optional<std::string_view> find_string(const ProgramInfo& program, const ProcedureInfo& procedure,
                                             ByteView args, std::string_view name) noexcept {
-    const proto::Found found = find_field(program, procedure, args, name);
+    const proto::Found found = find_argument(program, procedure, args, name);
     if (!found.present) return std::nullopt;
     xdr::Reader reader(args.subspan(found.offset));
     const std::string_view text = reader.string(k_string_max);
@@ -132,6 +124,7 @@ Claim named(ObjectKind kind, std::string_view name) {
     Claim claim;
     claim.kind = kind;
     claim.name = claim.true_name = std::string(name);
+    claim.is_known = true;
     return claim;
 }
 
@@ -149,6 +142,7 @@ Claim make_claim(Shape shape, const Named& object, Driver driver) {
         claim.question = proto::remote_program().find(question.procedure);
         claim.absent = question.absent;
     } else {
+        claim.is_known = true;
         claim.true_name = claim.name;
         claim.true_uuid = claim.uuid;
     }
@@ -182,7 +176,7 @@ policy::KindMask unknown_of(const ProcedureInfo& procedure) noexcept {
 // The parameters of all calls for a migration look alike. True if there was one of ours.
 bool add_migration_parameters(const ProgramInfo& program, const ProcedureInfo& procedure, ByteView args,
                               Claims& claims) {
-    const proto::Found found = find_field(program, procedure, args, "params");
+    const proto::Found found = find_argument(program, procedure, args, "params");
     if (!found.present) return false;
     xdr::Reader reader(args.subspan(found.offset));
     bool any = false;
@@ -261,19 +255,31 @@ Claims read_claims(const ProgramInfo& program, const ProcedureInfo& procedure, B
     return claims;
 }
 
+proto::Found find_argument(const ProgramInfo& program, const ProcedureInfo& procedure, ByteView args,
+                           std::string_view field) noexcept {
+    const auto number = field_of(program, procedure.args, field);
+    if (!number) return {};
+    const std::uint32_t steps[] = {*number};
+    return locate(program.schema, procedure.args, args, steps, {});
+}
+
 std::uint64_t read_flags(const ProgramInfo& program, const ProcedureInfo& procedure, ByteView args) noexcept {
-    const proto::Found found = find_field(program, procedure, args, "flags");
+    const proto::Found found = find_argument(program, procedure, args, "flags");
     if (!found.present) return 0;
     const std::uint32_t size = program.schema.row(Section::types, found.type)[1];
     if (args.size() - found.offset < size) return ~std::uint64_t{0};
     return size == 8 ? load_be64(args.data() + found.offset) : load_be32(args.data() + found.offset);
 }
 
+bool asks_by_uuid(const Claim& claim) noexcept {
+    return claim.question != nullptr && claim.question->name.ends_with("_by_uuid");
+}
+
 ByteVector make_question(const Claim& claim) {
     ByteVector args;
     xdr::Writer writer(args, proto::k_payload_max);
     // The names in a call are no longer than those in a question.
-    if (claim.question->name.ends_with("_by_uuid"))
+    if (asks_by_uuid(claim))
         writer.fixed_opaque(claim.uuid.value_or(policy::Uuid{}));
     else
         writer.string(claim.shape == Shape::binding ? claim.detail : claim.name, k_string_max);
@@ -288,7 +294,8 @@ bool take_answer(Claim& claim, ByteView answer) {
     std::string text;
     const auto object = read_object(whole_of(*claim.shape), answer.subspan(found.offset), text);
     if (!object) return false;
-    if (claim.question->name.ends_with("_by_uuid") && object->object.uuid != claim.uuid) return false;
+    if (asks_by_uuid(claim) && object->object.uuid != claim.uuid) return false;
+    claim.is_known = true;
     claim.true_name = object->object.name;
     claim.true_uuid = object->object.uuid;
     return true;

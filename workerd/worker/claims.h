@@ -34,6 +34,7 @@ struct Claim {
     // error that says that there is none.
     const proto::ProcedureInfo* question = nullptr;
     int absent = 0;
+    bool is_known = false;  // the following two are what libvirt will act on
     // As libvirt calls it, and so what it is judged as. Without a question it is what the client calls it.
     std::string true_name{};
     std::optional<policy::Uuid> true_uuid{};
@@ -50,9 +51,17 @@ struct Claims {
 [[nodiscard]] Claims read_claims(const proto::ProgramInfo& program, const proto::ProcedureInfo& procedure,
                                  ByteView args, Driver driver);
 
+// Where the arguments have the field of that name; not present without one.
+[[nodiscard]] proto::Found find_argument(const proto::ProgramInfo& program,
+                                         const proto::ProcedureInfo& procedure, ByteView args,
+                                         std::string_view field) noexcept;
+
 // The argument `flags`; 0 if the procedure has none.
 [[nodiscard]] std::uint64_t read_flags(const proto::ProgramInfo& program,
                                        const proto::ProcedureInfo& procedure, ByteView args) noexcept;
+
+// True if it is its uuid that the claim's question is about.
+[[nodiscard]] bool asks_by_uuid(const Claim& claim) noexcept;
 
 // The arguments of the claim's question, and what its answer says. False if the answer is about something else.
 [[nodiscard]] ByteVector make_question(const Claim& claim);

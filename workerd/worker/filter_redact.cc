@@ -11,12 +11,15 @@
 
 #include "libshared/xdr/reader.h"
 #include "libshared/xdr/writer.h"
+#include "workerd/worker/xml_document.h"
 
 namespace virtgate::workerd::worker {
 
 namespace {
 
-constexpr std::uint32_t k_xml_max = 4 << 20;  // string_max of remote.x
+constexpr std::uint32_t k_string_max = 4 << 20;  // string_max of remote.x
+// What applications keep in <metadata> may be anything; so many are not yet slow.
+constexpr std::size_t k_attributes_max = 1024;
 
 template <auto Free>
 struct FreeWith {
@@ -138,7 +141,7 @@ Secrets secrets_of(const proto::ProgramInfo& program, const proto::ProcedureInfo
 }
 
 std::optional<std::string> redact(std::string_view xml) {
-    if (xml.size() > k_xml_max) return std::nullopt;
+    if (xml.size() > k_string_max || count_attributes(xml) > k_attributes_max) return std::nullopt;
     const Document document = parse(xml);
     if (!document) return std::nullopt;
     xmlNode* root = xmlDocGetRootElement(document.get());
@@ -152,14 +155,14 @@ std::optional<std::string> redact(std::string_view xml) {
 
 std::optional<ByteView> redact_reply(ByteView reply, ByteVector& made) {
     xdr::Reader reader(reply);
-    const std::string_view xml = reader.string(k_xml_max);
+    const std::string_view xml = reader.string(k_string_max);
     if (reader.close() != xdr::Flaw::none) return std::nullopt;
     const auto text = redact(xml);
     if (!text) return std::nullopt;
     if (*text == xml) return reply;
     made.clear();
-    xdr::Writer writer(made, k_xml_max + 8);
-    writer.string(*text, k_xml_max);
+    xdr::Writer writer(made, k_string_max + 8);
+    writer.string(*text, k_string_max);
     if (!writer.ok()) return std::nullopt;
     return made;
 }

@@ -8,7 +8,7 @@
 //         checkpoints and saved images), as observed.
 // Trust:  the XML is the daemon's, but parts of it are what somebody wrote into a description. libxml2 parses
 //         it without network, files, entities or a document type; a document with one is refused.
-// Limits: a string of libvirt's protocol, 4 MiB; libxml2's own for depth (256) and names. Text without
+// Limits: a string of libvirt's protocol, 4 MiB; libxml2's own for depth (256) and names; 1024 attributes. Text without
 //         secrets is passed on as it is, byte for byte.
 // Owns:   nothing; results are values.
 #pragma once

@@ -21,10 +21,10 @@ namespace virtgate::workerd::worker {
 
 namespace {
 
-// A session has two descriptors; the loop, the channel and the like have a few, and those that local clients
-// pass stay here only until the next socket takes them.
+// A session has two descriptors, and of local clients each may have one more (names_directory.h); the loop, the channel
+// and the like have a few, and those that local clients pass stay here only until the next socket takes them.
 constexpr std::size_t k_descriptors_apart = 128;
-constexpr std::size_t k_descriptors_per_session = 2;
+constexpr std::size_t k_descriptors_per_session = 3;
 // Memory that large calls needed goes back to the system.
 constexpr int k_trim_threshold = 1 << 20;
 

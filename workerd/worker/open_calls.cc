@@ -13,10 +13,11 @@ rpc::Header OpenCalls::Entry::header() const noexcept {
     return {.program = program, .version = version, .procedure = procedure, .serial = serial};
 }
 
-void OpenCalls::add(const rpc::Header& call, bool opens_stream, Fds fds, std::optional<std::uint32_t> asked) {
+void OpenCalls::add(const rpc::Header& call, bool opens_stream, Fds fds, std::optional<std::uint32_t> asked,
+                    Record record) {
     require(!full(), "more open calls than there is room for");
     calls_.push_back({call.program, call.version, call.procedure, call.serial, opens_stream, fds,
-                      asked.value_or(call.procedure)});
+                      asked.value_or(call.procedure), record});
     opening_ += opens_stream ? 1 : 0;
     count();
 }
@@ -43,23 +44,24 @@ const OpenCalls::Entry* OpenCalls::find(const rpc::Header& reply) const noexcept
     return call == calls_.end() ? nullptr : &*call;
 }
 
-bool OpenCalls::end_call(const rpc::Header& reply) {
+std::optional<OpenCalls::Record> OpenCalls::end_call(const rpc::Header& reply) {
     const auto named = [&](const Entry& entry) { return entry.is(reply); };
     const auto call = std::find_if(calls_.begin(), calls_.end(), named);
     if (call == calls_.end()) {
         const auto stream = std::find_if(streams_.begin(), streams_.end(), named);
-        if (reply.status != rpc::Status::error || stream == streams_.end()) return false;
+        if (reply.status != rpc::Status::error || stream == streams_.end()) return std::nullopt;
         streams_.erase(stream);
         count();
-        return true;
+        return Record{};
     }
     if (call->opens_stream) {
         --opening_;
         if (reply.status == rpc::Status::ok) streams_.push_back(*call);
     }
+    const Record record = call->record;
     calls_.erase(call);
     count();
-    return true;
+    return record;
 }
 
 bool OpenCalls::has_stream(const rpc::Header& packet) const noexcept {

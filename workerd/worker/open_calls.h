@@ -16,6 +16,7 @@
 #include <optional>
 #include <vector>
 
+#include "libshared/base/clock.h"
 #include "libshared/rpc/header.h"
 
 namespace virtgate::workerd::worker {
@@ -44,10 +45,15 @@ public:
     struct Fds {
         std::uint8_t min = 0, max = 0;
     };
+    // What is recorded of a call: its number at the auditor, 0 if nothing is, and when it came.
+    struct Record {
+        std::uint64_t number = 0;
+        Instant began{};
+    };
     // Notes a call that goes upstream. Not when full().
     // `asked`: the client's procedure, if the daemon is asked something else in its place.
     void add(const rpc::Header& call, bool opens_stream, Fds fds = {0, 0},
-             std::optional<std::uint32_t> asked = std::nullopt);
+             std::optional<std::uint32_t> asked = std::nullopt, Record record = {0, {}});
 
     // True if an open call has the name of `reply`; and if so many descriptors may come with that reply.
     [[nodiscard]] bool has_call(const rpc::Header& reply) const noexcept { return find(reply) != nullptr; }
@@ -58,8 +64,8 @@ public:
 
     // Ends the call that `reply` answers. A good reply to a call that opens a stream opens it. An error reply
     // with the name of an open stream ends that stream: libvirt reports a hole that it could not write this
-    // way. False if nothing open has that name.
-    [[nodiscard]] bool end_call(const rpc::Header& reply);
+    // way. Returns what is recorded of the call; nothing if nothing open has that name.
+    [[nodiscard]] std::optional<Record> end_call(const rpc::Header& reply);
 
     // True if `packet` (a stream packet or hole, from either side) belongs to a stream that is open, or that
     // an open call is about to open.
@@ -89,6 +95,7 @@ private:
         bool opens_stream;
         Fds fds;
         std::uint32_t asked;
+        Record record;
         [[nodiscard]] bool is(const rpc::Header& other) const noexcept {
             return serial == other.serial && procedure == other.procedure && program == other.program;
         }

@@ -42,6 +42,10 @@ public:
     // `log` is borrowed.
     Opening(loop::Loop& loop, Scratch& scratch, const Log& log, Request request, loop::Target<> on_done);
 
+    // What was asked for, and the socket that was connected to if the outcome is a connection.
+    [[nodiscard]] const Request& request() const noexcept { return request_; }
+    [[nodiscard]] const std::string& socket() const noexcept { return request_.sockets[next_socket_]; }
+
     // The outcome; once, after `on_done`.
     [[nodiscard]] Outcome take() noexcept { return std::move(outcome_); }
 

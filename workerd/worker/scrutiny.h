@@ -14,6 +14,7 @@
 //
 // Asked for are domains, networks, pools, secrets and filters (by uuid) and bindings of filters (by their port, for
 // their filter). Volumes, node devices and interfaces need no question, because libvirt acts on the names in the call.
+// A uuid whose name is known (names.h) is not asked for again, if the client may see the object.
 // Whether the object is hidden or not there the client gets the same error, made here, whatever else is wrong with its
 // call; the call does not go to the daemon then, where it could meet an object that was made in between.
 //
@@ -46,19 +47,27 @@
 #include "proto/net.h"
 #include "proto/program.h"
 #include "workerd/worker/filter_errors.h"
+#include "workerd/worker/finding.h"
+#include "workerd/worker/names.h"
 
 namespace virtgate::workerd::worker {
 
+struct Claims;
+
 class Scrutiny {
 public:
-    // `rights` may be replaced between two calls, when the policy has changed.
-    explicit Scrutiny(std::shared_ptr<const policy::Rights> rights);
+    // `rights` may be replaced between two calls, when the policy has changed. With `is_shadowed` the policy is on
+    // probation: what it refuses passes, nothing is hidden or redacted, and the findings tell what would have been
+    // refused. What nobody may do is refused all the same.
+    explicit Scrutiny(std::shared_ptr<const policy::Rights> rights, bool is_shadowed = false);
     ~Scrutiny();
     Scrutiny(Scrutiny&&) = delete;
 
-    void set_rights(std::shared_ptr<const policy::Rights> rights) noexcept;
+    void set_rights(std::shared_ptr<const policy::Rights> rights, bool is_shadowed = false) noexcept;
     // Who serves the connection; known when it is open.
     void set_driver(Driver driver) noexcept { driver_ = driver; }
+    // What is known of the names on that connection; null: everything is asked for. Borrowed until it is set anew.
+    void set_names(Names* names) noexcept { names_ = names; }
 
     // True if nothing of these rights needs a look at payloads, replies or events: a call then only has to pass
     // reaches().
@@ -66,8 +75,16 @@ public:
     // False if the procedure is never allowed. O(1).
     [[nodiscard]] bool reaches(const proto::ProgramInfo& program,
                                const proto::ProcedureInfo& procedure) const noexcept {
-        return rights_->need(program, procedure) != policy::Rights::Need::refused;
+        return is_shadowed_ || rights_->need(program, procedure) != policy::Rights::Need::refused;
     }
+
+    // True if even that a call of the procedure is allowed may have to be recorded.
+    [[nodiscard]] bool records(const proto::ProcedureInfo& procedure) const noexcept {
+        return records_ == proto::policy::AuditLevel::audit_all ||
+               (records_ == proto::policy::AuditLevel::audit_writes &&
+                procedure.readonly != proto::ReadOnly::allowed);
+    }
+    [[nodiscard]] const std::shared_ptr<const policy::Rights>& rights() const noexcept { return rights_; }
 
     struct Ruling {
         enum class Kind : std::uint8_t { pass, refuse, ask };
@@ -78,9 +95,20 @@ public:
         ByteVector frame{};
         proto::net::Error error{};  // refuse: the payload of the error reply
         std::string log{};          // refuse: for the log: reason, role, file:line
+        // For the record: of a refusal by the policy, and of a call that is allowed where records() says so. A look-up
+        // has it when its reply is judged.
+        std::optional<Finding> finding{};
     };
     // Tells whether a call of that program, procedure and serial is open on the daemon's side.
     using IsUsed = std::function<bool(const rpc::Header&)>;
+
+    // What a valid call is about, for the record of a refusal that is decided elsewhere: `allowed` is false.
+    [[nodiscard]] Finding find(const proto::ProgramInfo& program, const proto::ProcedureInfo& procedure,
+                               ByteView payload) const;
+
+    // The refusal of a valid call of a procedure that reaches() does not let pass.
+    [[nodiscard]] Ruling refuse_call(const proto::ProgramInfo& program, const proto::ProcedureInfo& procedure,
+                                     ByteView payload) const;
 
     // Rules on a client's valid call on an open connection (never CONNECT_OPEN itself). Not while is_asking().
     [[nodiscard]] Ruling on_call(const rpc::Header& call, const proto::ProgramInfo& program,
@@ -102,6 +130,9 @@ public:
         rpc::Header held{};       // resume: the header of the call that was held,
         ByteVector held_frame{};  //         the whole frame (empty if ruling is to ask once more),
         Ruling ruling{};          //         and what is to be done with it
+        // forward: what was found about a look-up when its reply came, and what was done about that (for the log).
+        std::optional<Finding> finding{};
+        std::string log{};
     };
     // Takes a wanted frame: its header, and the payload, which may be changed in place.
     [[nodiscard]] Outcome on_frame(const rpc::Header& header, MutableBytes payload, const IsUsed& is_used);
@@ -127,16 +158,26 @@ private:
     }
 
     [[nodiscard]] bool find_idle() const noexcept;
+    [[nodiscard]] Ruling judge_call(const rpc::Header& call, const proto::ProgramInfo& program,
+                                    const proto::ProcedureInfo& procedure, ByteView payload,
+                                    const IsUsed& is_used);
+    [[nodiscard]] Ruling let_pass(Ruling ruling) const;
+    void recall(const policy::Rights& rights, Claims& claims) const;
     [[nodiscard]] Ruling ask(const IsUsed& is_used);
     [[nodiscard]] Ruling decide(const Held& held, ByteView payload, const IsUsed& is_used);
-    [[nodiscard]] Ruling watch(const Held& held, ByteView payload, const IsUsed& is_used);
+    [[nodiscard]] Ruling watch(const Held& held, const policy::Decision& decision, ByteView payload,
+                               const IsUsed& is_used);
     [[nodiscard]] Outcome on_answer(const rpc::Header& header, MutableBytes payload, const IsUsed& is_used);
     [[nodiscard]] Outcome on_reply(const rpc::Header& header, MutableBytes payload, Open& open);
     [[nodiscard]] Outcome on_event(const rpc::Header& header, MutableBytes payload) const;
 
     std::shared_ptr<const policy::Rights> rights_;
     bool is_idle_ = false;
+    bool is_shadowed_ = false;
+    proto::policy::AuditLevel records_ =
+        proto::policy::AuditLevel::audit_none;  // the most that any grant wants
     Driver driver_ = Driver::qemu;
+    Names* names_ = nullptr;
     std::uint32_t serial_;  // of the next question
     std::unique_ptr<Held> held_;
     std::unordered_map<Key, std::unique_ptr<Open>, Hash>

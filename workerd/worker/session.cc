@@ -15,7 +15,7 @@ namespace virtgate::workerd::worker {
 using channel::Outcome;
 using loop::Want;
 
-Session::Session(Home& home, std::uint64_t number, Client client, Rights rights, UniqueFd gate,
+Session::Session(Home& home, std::uint64_t number, Client client, UniqueFd gate,
                  loop::Target<std::uint64_t> on_ended)
     : home_(home),
       number_(number),
@@ -24,7 +24,6 @@ Session::Session(Home& home, std::uint64_t number, Client client, Rights rights,
       is_local_(client.is_local),
       must_read_only_(client.read_only),
       identity_(std::move(client.upstream)),
-      rights_(std::move(rights)),
       on_ended_(on_ended),
       gate_(std::move(gate)),
       up_(rpc::k_request_max),
@@ -32,7 +31,7 @@ Session::Session(Home& home, std::uint64_t number, Client client, Rights rights,
       open_(&home.budget.usage()),
       active_(home.loop.clock().now()),
       paced_(home.loop.timer(loop::to<&Session::on_paced>(*this))),
-      scrutiny_(std::move(client.rights)) {
+      scrutiny_(std::move(client.rights), client.is_shadowed) {
     gate_watch_ = home_.loop.watch(gate_.get(), Want::read, loop::to<&Session::on_gate>(*this));
     timer_ = home_.loop.timer(loop::to<&Session::on_timer>(*this));
 }
@@ -58,6 +57,7 @@ void Session::enter(State state) {
 // The session may be gone when it returns.
 void Session::settle() noexcept {
     send_own_up();
+    if (up_.has_unread() && may_go_up()) hear_names();
     while (up_.has_unread() && may_go_up()) {
         go_up(up_.take_unread());
         send_own_up();

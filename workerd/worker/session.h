@@ -28,13 +28,15 @@
 #include "libshared/base/log.h"
 #include "libshared/loop/loop.h"
 #include "workerd/worker/budget.h"
+#include "workerd/worker/conditions.h"
 #include "workerd/worker/lane.h"
+#include "workerd/worker/names_directory.h"
 #include "workerd/worker/open_calls.h"
 #include "workerd/worker/opening.h"
-#include "workerd/worker/rights.h"
 #include "workerd/worker/scrutiny.h"
 #include "workerd/worker/uri_table.h"
 #include "workerd/worker/vet.h"
+#include "workerd/worker/witness.h"
 
 namespace virtgate::workerd::worker {
 
@@ -45,6 +47,8 @@ struct Home {
     Scratch& scratch;
     Milliseconds upstream_timeout;
     Budget& budget;
+    Witness& witness;
+    NamesDirectory& names;
 };
 
 class Session {
@@ -63,10 +67,11 @@ public:
         std::string listener{};
         Prologue::Identity upstream{};                   // whom the daemon is told that it serves
         std::shared_ptr<const policy::Rights> rights{};  // never null
+        bool is_shadowed = false;                        // the policy is on probation for it
     };
     // Serves `gate`. `on_ended` gets the session's number when it is over, from the loop, and destroys the
     // session.
-    Session(Home& home, std::uint64_t number, Client client, Rights rights, UniqueFd gate,
+    Session(Home& home, std::uint64_t number, Client client, UniqueFd gate,
             loop::Target<std::uint64_t> on_ended);
 
     // Leaves the daemon at once, answers what is open with `reason` and ends. The session may be gone when it
@@ -74,12 +79,13 @@ public:
     void dismiss(std::string_view reason) noexcept;
 
     // What the next call is judged by.
-    void set_rights(std::shared_ptr<const policy::Rights> rights) noexcept {
-        scrutiny_.set_rights(std::move(rights));
+    void set_rights(std::shared_ptr<const policy::Rights> rights, bool is_shadowed) noexcept {
+        scrutiny_.set_rights(std::move(rights), is_shadowed);
     }
 
     [[nodiscard]] State state() const noexcept { return state_; }
     [[nodiscard]] const std::string& listener() const noexcept { return listener_; }
+    [[nodiscard]] bool is_local() const noexcept { return is_local_; }
     // When the client or the daemon said something for the last time.
     [[nodiscard]] Instant active() const noexcept { return active_; }
     [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
@@ -97,14 +103,22 @@ private:
     [[nodiscard]] bool on_up_cut(const rpc::Cut& cut, Run& run, MutableBytes in);
     void take_up(const rpc::Cut& header);
     [[nodiscard]] bool on_call(const rpc::Header& call, MutableBytes payload, std::size_t fds);
-    [[nodiscard]] Verdict judge_call(const rpc::Header& call, ByteView payload, std::size_t fds) const;
+    [[nodiscard]] bool refuse_early(const rpc::Header& call, ByteView payload, std::size_t fds);
     [[nodiscard]] bool answer_feature(const rpc::Header& call, ByteView payload);
     void on_open_call(const rpc::Header& header, ByteView payload);
 
     // Calls, replies and events of an identity that may not do everything (session_scrutiny.cc).
     [[nodiscard]] bool scrutinise(const rpc::Header& call, MutableBytes payload, std::size_t fds);
     [[nodiscard]] bool follow(Scrutiny::Ruling ruling, const rpc::Header& call,
-                              const proto::ProcedureInfo& procedure, ByteView frame);
+                              const proto::ProcedureInfo& procedure, ByteView frame, Instant began);
+    void on_shown(const Scrutiny::Outcome& outcome);
+
+    // What the auditor is told (session_audit.cc).
+    [[nodiscard]] std::uint64_t record(const rpc::Header& call, const proto::ProcedureInfo& procedure,
+                                       const Finding& finding, Instant began);
+    void record_refusal(const rpc::Header& call, ByteView payload, proto::audit::AuditReason reason,
+                        std::string_view detail);
+    void record_end(int error) noexcept;
     void send_own_up() noexcept;
     void pace(std::size_t stream_bytes) noexcept;
     void on_paced() noexcept { settle(); }
@@ -118,6 +132,7 @@ private:
     // Daemon to gate (session_down.cc).
     void on_opened() noexcept;
     void on_upstream(loop::Want ready) noexcept;
+    void hear_names() noexcept;
     [[nodiscard]] bool may_come_down() const noexcept;
     void read_upstream();
     void go_down(MutableBytes in);
@@ -166,7 +181,6 @@ private:
     const bool is_local_;
     const bool must_read_only_;
     const Prologue::Identity identity_;  // whom the daemon is told that it serves
-    const Rights rights_;
     const loop::Target<std::uint64_t> on_ended_;
     State state_ = State::waiting;
 
@@ -185,18 +199,21 @@ private:
     std::unique_ptr<loop::Timer> paced_;  // while it runs, streams have been too fast and nothing is read
     Sparse refused_;
     Scrutiny scrutiny_;
-    rpc::Header held_{};          // the client's call that waits for an answer to a question of ours
-    ByteVector own_up_;           // for the daemon: a question of ours, or a call that was held or changed
-    bool scrutinising_ = false;   // the frame that is coming from the daemon has to be whole
-    FromGate now_{};              // the call that is being taken whole
-    bool up_is_dead_ = false;     // the daemon takes nothing any more; what it sent is still read
-    bool down_in_frame_ = false;  // the gate has got a part of a frame
-    bool is_closing_ = false;     // the client said goodbye: the daemon will close the connection
-    bool read_only_ = false;      // the connection was opened for reading
-    bool notices_first_ = false;  // nothing may overtake the notices: the daemon is not read
-    rpc::Header open_call_{};     // the CONNECT_OPEN that is being served
-    Fds up_fds_;                  // for the daemon, behind what is unsent; the last one first
-    Fds came_;                    // of the daemon; their bytes have not been looked at
+    std::shared_ptr<NamesLink> names_;  // of the daemon; null where nothing is kept
+    rpc::Header held_{};                // the client's call that waits for an answer to a question of ours
+    Instant held_since_{};
+    OpenCalls::Record answered_{};  // of the call whose reply is coming, if its end has to be recorded
+    ByteVector own_up_;             // for the daemon: a question of ours, or a call that was held or changed
+    bool scrutinising_ = false;     // the frame that is coming from the daemon has to be whole
+    FromGate now_{};                // the call that is being taken whole
+    bool up_is_dead_ = false;       // the daemon takes nothing any more; what it sent is still read
+    bool down_in_frame_ = false;    // the gate has got a part of a frame
+    bool is_closing_ = false;       // the client said goodbye: the daemon will close the connection
+    bool read_only_ = false;        // the connection was opened for reading
+    bool notices_first_ = false;    // nothing may overtake the notices: the daemon is not read
+    rpc::Header open_call_{};       // the CONNECT_OPEN that is being served
+    Fds up_fds_;                    // for the daemon, behind what is unsent; the last one first
+    Fds came_;                      // of the daemon; their bytes have not been looked at
     std::unique_ptr<Bundle> bundle_;  // what is there of such a reply
     std::deque<Notice> notices_;      // own frames, and those with descriptors, that wait for the gate
 };

@@ -17,14 +17,21 @@ namespace {
 
 // A frame up to this size is sent in one packet, also when it comes in parts. Longer ones are cut through.
 constexpr std::size_t k_small_frame = 16384;
+// What is recorded for the code of an error that was not read.
+constexpr int k_unknown_error = -1;
 
 }  // namespace
 
 void Session::on_opened() noexcept {
     Opening::Outcome outcome = opening_->take();
+    std::shared_ptr<NamesLink> names;
+    if (outcome.upstream)
+        names = home_.names.use({opening_->request().uri, opening_->socket(), read_only_, identity_});
     opening_.reset();
     if (outcome.upstream) {
         upstream_ = std::move(outcome.upstream);
+        names_ = std::move(names);
+        scrutiny_.set_names(names_.get());
         upstream_watch_ =
             home_.loop.watch(upstream_.get(), Want::read, loop::to<&Session::on_upstream>(*this));
         enter(State::open);
@@ -44,6 +51,11 @@ void Session::on_upstream(Want ready) noexcept {
         read_upstream();
     }
     settle();
+}
+
+// Before anything of the client is judged, all that was announced by now has to be known. Reads to the scratch.
+void Session::hear_names() noexcept {
+    if (names_ && !scrutiny_.is_idle()) names_->catch_up();
 }
 
 // Whether more of the daemon may be read.
@@ -101,6 +113,7 @@ void Session::go_down(MutableBytes in) {
                     trouble = on_reply_with_fds(cut);
                 } else {
                     if (cut.header.type == rpc::Type::stream) pace(cut.bytes.size());
+                    record_end(rpc::read_error_code(ByteView(cut.bytes).subspan(rpc::k_frame_min)));
                     run.add(place(cut.bytes, in));
                 }
                 break;
@@ -138,6 +151,9 @@ std::string_view Session::take_down(const rpc::Cut& header, std::size_t at_hand,
         down_.cutter.take_pieces();
         alone = true;
     }
+    // A failure is recorded when its code is there. One that is cut through has a code that nobody looks at.
+    const bool has_failed = header.header.status == rpc::Status::error;
+    if (!scrutinising_ && (!has_failed || alone)) record_end(has_failed ? k_unknown_error : 0);
     return trouble;
 }
 
@@ -147,19 +163,20 @@ std::string_view Session::judge_down(const rpc::Cut& cut, bool& wanted) {
     const rpc::Header& header = cut.header;
     if (header.status > rpc::Status::proceed) return "it sent a frame of an unknown status";
     switch (header.type) {
-        case rpc::Type::reply:
-            if (header.status == rpc::Status::proceed ||
-                (!open_.end_call(header) && !scrutiny_.wants(header)))
-                return "it sent a reply that nobody asked for";
+        case rpc::Type::reply: {
+            if (header.status == rpc::Status::proceed) return "it sent a reply of a wrong status";
+            const auto ended = open_.end_call(header);
+            if (!ended && !scrutiny_.wants(header)) return "it sent a reply that nobody asked for";
+            answered_ = ended.value_or(OpenCalls::Record{});
             is_closing_ |= is(header, proto::remote::Procedure::connect_close);
             return {};
+        }
         case rpc::Type::reply_with_fds:
             if (cut.frame_size < k_fds_head_size || cut.frame_size > channel::k_packet_max)
                 return "it sent a reply with descriptors of a wrong length";
             return {};
         case rpc::Type::message:
-            wanted =
-                header.status == rpc::Status::ok && rights_.has_program(header) && is_known_event(header);
+            wanted = header.status == rpc::Status::ok && is_known_event(header);
             return {};
         case rpc::Type::stream:
         case rpc::Type::stream_hole:
@@ -217,6 +234,8 @@ void Session::leave_upstream(int code, int domain, std::string_view text) {
     came_.clear();
     bundle_.reset();
     own_up_.clear();
+    scrutiny_.set_names(nullptr);
+    names_.reset();
     const bool was_asking = scrutiny_.is_asking();
     scrutiny_.forget_all();
     if (down_in_frame_) return enter(State::ended);

@@ -124,7 +124,10 @@ std::string_view Session::take_fds(MutableBytes& in) {
 
 void Session::finish_bundle() {
     const std::unique_ptr<Bundle> bundle = std::move(bundle_);
-    require(open_.end_call(bundle->reply), "a call ended while its reply came");
+    const auto ended = open_.end_call(bundle->reply);
+    require(ended.has_value(), "a call ended while its reply came");
+    answered_ = *ended;
+    record_end(bundle->wanted ? 0 : rpc::k_code_no_support);
     if (bundle->wanted) return notify(std::move(bundle->frame), std::move(bundle->fds));
     answer(bundle->reply, rpc::k_code_no_support, "descriptors cannot be passed to this client",
            rpc::k_domain_rpc);

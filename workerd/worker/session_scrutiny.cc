@@ -13,26 +13,40 @@ namespace virtgate::workerd::worker {
 using Ruling = Scrutiny::Ruling;
 using Outcome = Scrutiny::Outcome;
 
+namespace {
+
+// Of a call that no role has: what the client has got instead, where that is one thing.
+std::string lacking_role(const Ruling& ruling) {
+    if (!ruling.finding || ruling.finding->grant != nullptr) return {};
+    const proto::policy::Grant* grant = only_grant(*ruling.finding->rights);
+    return grant == nullptr ? "" : fmt::format(", role {} at {}:{}", grant->role, grant->file, grant->line);
+}
+
+}  // namespace
+
 // True if the client's own bytes go to the daemon.
 bool Session::scrutinise(const rpc::Header& call, MutableBytes payload, std::size_t fds) {
-    if (fds != 0) {
+    if (fds != 0 && !scrutiny_.is_idle()) {
         // They would have to be kept while the call is held, and nobody can say what a descriptor leads to.
         answer(call, rpc::k_code_access_denied,
                "access denied: descriptors are for identities that may do everything", rpc::k_domain_access);
         return false;
     }
+    const Instant began = home_.loop.clock().now();
     Ruling ruling = scrutiny_.on_call(call, *now_.program, *now_.procedure, payload,
                                       [this](const rpc::Header& header) { return open_.has_call(header); });
-    return follow(std::move(ruling), call, *now_.procedure, {});
+    return follow(std::move(ruling), call, *now_.procedure, {}, began);
 }
 
 // Carries out what was decided about the client's call; `frame` is the call if it was held. True if the client's own
 // bytes go to the daemon, which only those can that were not held.
 bool Session::follow(Ruling ruling, const rpc::Header& call, const proto::ProcedureInfo& procedure,
-                     ByteView frame) {
+                     ByteView frame, Instant began) {
+    OpenCalls::Record recorded{.number = 0, .began = began};
+    if (ruling.finding) recorded.number = record(call, procedure, *ruling.finding, began);
     switch (ruling.kind) {
         case Ruling::Kind::refuse: {
-            log_refusal(procedure.name, ruling.log);
+            log_refusal(procedure.name, ruling.log + lacking_role(ruling));
             const auto payload = proto::encode(ruling.error);
             require(payload.has_value(), "an error that does not encode");
             notify(rpc::make_frame(rpc::reply_to(call, rpc::Status::error), *payload));
@@ -40,6 +54,7 @@ bool Session::follow(Ruling ruling, const rpc::Header& call, const proto::Proced
         }
         case Ruling::Kind::ask:
             held_ = call;
+            held_since_ = began;
             own_up_ = std::move(ruling.frame);
             return false;
         case Ruling::Kind::pass: break;
@@ -51,7 +66,7 @@ bool Session::follow(Ruling ruling, const rpc::Header& call, const proto::Proced
         own_up_.assign(frame.begin(), frame.end());
     if (!own_up_.empty()) sent = rpc::read_header(own_up_.data());
     open_.add(sent, procedure.stream != proto::Stream::none,
-              {procedure.fds_reply_min, procedure.fds_reply_max}, call.procedure);
+              {procedure.fds_reply_min, procedure.fds_reply_max}, call.procedure, recorded);
     return own_up_.empty();
 }
 
@@ -65,6 +80,20 @@ void Session::send_own_up() noexcept {
         own_up_.erase(own_up_.begin(), own_up_.begin() + static_cast<std::ptrdiff_t>(sent));
 }
 
+// What the client gets for its call is in the outcome. A look-up is judged only now.
+void Session::on_shown(const Outcome& outcome) {
+    const rpc::Header reply = rpc::read_header(outcome.frame.data());
+    if (outcome.finding) {
+        const proto::ProgramInfo* program = proto::find_hypervisor_program(reply.program, reply.version);
+        const proto::ProcedureInfo* procedure = program != nullptr ? program->find(reply.procedure) : nullptr;
+        require(procedure != nullptr, "a call was judged that is none");
+        answered_.number = record(reply, *procedure, *outcome.finding, answered_.began);
+    }
+    record_end(reply.status == rpc::Status::error
+                   ? rpc::read_error_code(ByteView(outcome.frame).subspan(rpc::k_frame_min))
+                   : 0);
+}
+
 void Session::on_scrutinised(const rpc::Cut& frame) {
     scrutinising_ = false;
     Outcome outcome =
@@ -72,16 +101,19 @@ void Session::on_scrutinised(const rpc::Cut& frame) {
                            [this](const rpc::Header& header) { return open_.has_call(header); });
     switch (outcome.kind) {
         case Outcome::Kind::forward:
-            if (!outcome.ruling.log.empty()) log_refusal("answered by the daemon", outcome.ruling.log);
+            if (!outcome.log.empty()) log_refusal("answered by the daemon", outcome.log);
+            if (frame.header.type == rpc::Type::reply) on_shown(outcome);
             return notify(std::move(outcome.frame));
         case Outcome::Kind::drop: return;
         case Outcome::Kind::resume: break;
     }
-    const proto::ProgramInfo* program = proto::find_program(outcome.held.program, outcome.held.version);
+    const proto::ProgramInfo* program =
+        proto::find_hypervisor_program(outcome.held.program, outcome.held.version);
     const proto::ProcedureInfo* procedure =
         program != nullptr ? program->find(outcome.held.procedure) : nullptr;
     require(procedure != nullptr, "a call was held that is none");
-    static_cast<void>(follow(std::move(outcome.ruling), outcome.held, *procedure, outcome.held_frame));
+    static_cast<void>(
+        follow(std::move(outcome.ruling), outcome.held, *procedure, outcome.held_frame, held_since_));
 }
 
 }  // namespace virtgate::workerd::worker

@@ -24,6 +24,7 @@ void Session::on_gate(Want ready) noexcept {
 
 void Session::read_gate() {
     active_ = home_.loop.clock().now();
+    hear_names();
     if (is_local_) return read_local_gate();
     std::size_t size = 0;
     const MutableBytes area = home_.scratch.area();
@@ -102,9 +103,8 @@ bool Session::on_call(const rpc::Header& call, MutableBytes payload, std::size_t
     }
     const bool opens_stream = now_.procedure->stream != proto::Stream::none;
     const bool is_open_call = is(call, proto::remote::Procedure::connect_open);
-    if (const Verdict verdict = judge_call(call, payload, fds); !verdict.allowed) {
-        log_refusal(now_.procedure->name, verdict.reason);
-        answer(call, verdict.code, verdict.reason, verdict.domain);
+    if (refuse_early(call, payload, fds)) {
+        return false;
     } else if (state_ == State::waiting && is_open_call) {
         on_open_call(call, payload);
     } else if (state_ == State::waiting) {
@@ -116,26 +116,33 @@ bool Session::on_call(const rpc::Header& call, MutableBytes payload, std::size_t
     } else if (const std::string limit = home_.budget.take_call(payload.size(), opens_stream);
                !limit.empty()) {
         log_refusal(now_.procedure->name, limit);
+        record_refusal(call, payload, proto::audit::AuditReason::reason_limit, limit);
         answer(call, rpc::k_code_resource_busy, fmt::format("virtgate: limit ({})", limit),
                rpc::k_domain_access);
     } else if (!answer_feature(call, payload)) {
-        if (!scrutiny_.is_idle()) return scrutinise(call, payload, fds);
+        if (!scrutiny_.is_idle() || scrutiny_.records(*now_.procedure)) return scrutinise(call, payload, fds);
         open_.add(call, opens_stream, {now_.procedure->fds_reply_min, now_.procedure->fds_reply_max});
         return true;
     }
     return false;
 }
 
-// Everything that speaks against a valid call of this session.
-Verdict Session::judge_call(const rpc::Header& call, ByteView payload, std::size_t fds) const {
-    if (Verdict verdict = rights_.judge(call, payload); !verdict.allowed) return verdict;
-    // The policy may have changed since the session began.
-    if (!scrutiny_.reaches(*now_.program, *now_.procedure)) return Rights::refuse();
-    if (state_ == State::open && read_only_)
-        if (Verdict verdict = Rights::judge_reading(*now_.program, *now_.procedure, payload);
-            !verdict.allowed)
-            return verdict;
-    return judge_fds(*now_.procedure, fds, is_local_);
+// True if a valid call was refused for what is known without looking at what it is about.
+bool Session::refuse_early(const rpc::Header& call, ByteView payload, std::size_t fds) {
+    if (!scrutiny_.reaches(*now_.program, *now_.procedure)) {
+        Scrutiny::Ruling ruling = scrutiny_.refuse_call(*now_.program, *now_.procedure, payload);
+        return !follow(std::move(ruling), call, *now_.procedure, {}, home_.loop.clock().now());
+    }
+    Verdict verdict{};
+    if (state_ == State::open && read_only_) {
+        verdict = judge_reading(*now_.program, *now_.procedure, payload);
+        if (!verdict.allowed) record_refusal(call, payload, proto::audit::AuditReason::reason_read_only, "");
+    }
+    if (verdict.allowed) verdict = judge_fds(*now_.procedure, fds, is_local_);
+    if (verdict.allowed) return false;
+    log_refusal(now_.procedure->name, verdict.reason);
+    answer(call, verdict.code, verdict.reason, verdict.domain);
+    return true;
 }
 
 void Session::log_refusal(std::string_view call, std::string_view why) {

@@ -28,7 +28,8 @@ Worker::Worker(loop::Loop& loop, Settings settings, UniqueFd control)
     : loop_(loop),
       settings_(std::move(settings)),
       budget_(loop.clock()),
-      home_{loop, settings_.uris, scratch_, settings_.upstream_timeout, budget_},
+      names_(loop, scratch_, settings_.upstream_timeout),
+      home_{loop, settings_.uris, scratch_, settings_.upstream_timeout, budget_, witness_, names_},
       control_(loop, std::move(control), 1, loop::to<&Worker::on_message>(*this),
                loop::to<&Worker::on_closed>(*this)),
       tell_(loop.timer(loop::to<&Worker::say_ended>(*this))),
@@ -46,6 +47,8 @@ void Worker::on_message(rpc::Control::Message& message) noexcept {
         flaw = end(message);
     else if (message.header == header_of(Procedure::rights, serial))
         flaw = take_rights(message);
+    else if (message.header == header_of(Procedure::audit, serial))
+        flaw = take_auditor(message);
     if (!flaw.empty()) {
         // Broker and worker are of one build: this is a bug, and sessions without a broker are not wanted.
         log_.error("the broker sent {}", flaw);
@@ -71,10 +74,10 @@ std::string_view Worker::serve(rpc::Control::Message& message) {
                            .read_only = args->client.read_only,
                            .listener = args->client.listener,
                            .upstream = describe_identity(args->client),
-                           .rights = rights_for(args->client.listener)};
-    sessions_.emplace(
-        number, std::make_unique<Session>(home_, number, std::move(client), Rights(std::move(args->may)),
-                                          std::move(gate), loop::to<&Worker::on_session_ended>(*this)));
+                           .rights = rights_for(args->client.listener),
+                           .is_shadowed = is_shadowed(args->client.local.has_value())};
+    sessions_.emplace(number, std::make_unique<Session>(home_, number, std::move(client), std::move(gate),
+                                                        loop::to<&Worker::on_session_ended>(*this)));
     return {};
 }
 
@@ -92,13 +95,20 @@ std::string_view Worker::take_rights(rpc::Control::Message& message) {
     log_.info("policy {} is in force, with {} grants", rights_.generation, rights_.grants.size());
     std::vector<std::uint64_t> numbers;
     for (const auto& [number, session] : sessions_) {
-        session->set_rights(rights_for(session->listener()));
+        session->set_rights(rights_for(session->listener()), is_shadowed(session->is_local()));
         numbers.push_back(number);
     }
-    if (!rights_.grants.empty()) return {};
+    if (!rights_.grants.empty() || rights_.shadowed != proto::policy::Probation::probation_nobody) return {};
     for (const std::uint64_t number : numbers)
         if (const auto session = sessions_.find(number); session != sessions_.end())
             session->second->dismiss("the policy does not allow this identity anything any more");
+    return {};
+}
+
+// The same for the way to the auditor.
+std::string_view Worker::take_auditor(rpc::Control::Message& message) {
+    if (message.fds.count() != 1) return "an auditor without its channel";
+    witness_.set_channel(message.fds.take(0));
     return {};
 }
 
@@ -116,6 +126,12 @@ void Worker::on_idle_look() noexcept {
         if (const auto session = sessions_.find(number); session != sessions_.end())
             session->second->dismiss(
                 fmt::format("it was idle for longer than its limit (idle_timeout={})", limit.count() / 1000));
+}
+
+bool Worker::is_shadowed(bool is_local) const noexcept {
+    using proto::policy::Probation;
+    return rights_.shadowed == Probation::probation_all ||
+           (rights_.shadowed == Probation::probation_local && is_local);
 }
 
 std::shared_ptr<const policy::Rights> Worker::rights_for(const std::string& listener) {

@@ -38,7 +38,9 @@ private:
     [[nodiscard]] std::string_view serve(rpc::Control::Message& message);
     [[nodiscard]] std::string_view end(const rpc::Control::Message& message);
     [[nodiscard]] std::string_view take_rights(rpc::Control::Message& message);
+    [[nodiscard]] std::string_view take_auditor(rpc::Control::Message& message);
     [[nodiscard]] std::shared_ptr<const policy::Rights> rights_for(const std::string& listener);
+    [[nodiscard]] bool is_shadowed(bool is_local) const noexcept;
     void note_ended(std::uint64_t number);
     void say_ended() noexcept;
     void on_idle_look() noexcept;
@@ -47,6 +49,8 @@ private:
     const Settings settings_;
     Scratch scratch_;
     Budget budget_;
+    Witness witness_;
+    NamesDirectory names_;
     Home home_;
     Log log_;
     rpc::Control control_;

@@ -22,6 +22,7 @@ NAMES = (
     "virtgate-keeper",
     "virtgate-doorman",
     "virtgate-workerd",
+    "virtgate-auditor",
     "virtgate-worker",
 )
 

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// command - the command line of "virtgate audit".
+#include "ctl/audit/command.h"
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <deque>
+#include <string>
+#include <thread>
+
+#include "config.h"
+#include "ctl/audit/follow.h"
+#include "ctl/audit/listing.h"
+#include "ctl/audit/moment.h"
+#include "ctl/audit/reader.h"
+#include "libshared/base/bytes.h"
+#include "libshared/spawn/exit.h"
+#include "policy/glob.h"
+
+namespace virtgate::ctl::audit {
+
+namespace {
+
+constexpr int k_exit_none = 1;
+constexpr char k_default_file[] = VIRTGATE_LOGDIR "/audit.jsonl";
+// Of the past, before --follow waits for what comes.
+constexpr std::uint64_t k_followed_past = 10;
+constexpr std::chrono::milliseconds k_pause{200};
+
+constexpr char k_footer[] =
+    "Example, what alice was refused since two hours ago:\n"
+    "  virtgate audit --identity alice --refused --since 2h\n"
+    "See virtgate-audit(1).";
+
+int say(std::string_view text, int status) {
+    fmt::print(stderr, "virtgate: {}\n", text);
+    return status;
+}
+
+// Shows the records that fit among the lines that it gets.
+class Display {
+public:
+    // `last`: only so many of the lines that come before flush(); none: all.
+    Display(Filter filter, bool json, std::optional<std::uint64_t> last)
+        : filter_(std::move(filter)), json_(json), last_(last) {}
+
+    // False if nobody reads what is shown.
+    bool take(std::string_view line) {
+        if (line.empty()) return true;
+        const auto entry = parse_entry(line);
+        if (!entry) {
+            ++broken_;
+            return true;
+        }
+        if (!filter_.matches(*entry)) return true;
+        std::string text = json_ ? to_json(line) : describe(*entry, current_moment());
+        text += '\n';
+        if (!last_) return print(text);
+        kept_.push_back(std::move(text));
+        if (kept_.size() > *last_) kept_.pop_front();
+        return true;
+    }
+
+    // Shows what was kept. From now on everything is shown at once.
+    bool flush() {
+        last_.reset();
+        bool good = true;
+        for (const std::string& text : kept_) good = good && print(text);
+        kept_.clear();
+        return std::fflush(stdout) == 0 && good;
+    }
+
+    // Says how many lines are no records, if there are new ones; `too_long` beside those that were seen here.
+    void report_broken(const std::string& path, std::uint64_t too_long) {
+        if (broken_ + too_long == reported_) return;
+        reported_ = broken_ + too_long;
+        static_cast<void>(say(fmt::format("{} lines of {} are no records: passed over", reported_, path), 0));
+    }
+
+    [[nodiscard]] std::uint64_t shown() const { return shown_; }
+
+private:
+    bool print(const std::string& text) {
+        ++shown_;
+        return std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+    }
+
+    const Filter filter_;
+    const bool json_;
+    std::optional<std::uint64_t> last_;
+    std::deque<std::string> kept_;
+    std::uint64_t broken_ = 0, reported_ = 0, shown_ = 0;
+};
+
+}  // namespace
+
+struct Command::Words {
+    CLI::App* audit = nullptr;
+
+    std::string file = k_default_file, identity, since, until, procedure, object;
+    std::optional<std::uint64_t> session, last;
+    bool refused = false, follows = false, json = false;
+
+    [[nodiscard]] Result<Filter> filter() const;
+    [[nodiscard]] int run_once(Display& display) const;
+    [[nodiscard]] int run_follow(Display& display) const;
+};
+
+Command::Command(CLI::App& app) : words_(std::make_unique<Words>()) {
+    Words& words = *words_;
+    words.audit = app.add_subcommand("audit", "who did what: show the records of the auditor");
+    CLI::App& audit = *words.audit;
+    audit.footer(k_footer);
+    audit
+        .add_option("--file", words.file,
+                    "the file of records, or - for standard input (default: " VIRTGATE_LOGDIR "/audit.jsonl)")
+        ->type_name("FILE");
+    audit.add_option("--identity", words.identity, "only of this identity")->type_name("NAME");
+    audit.add_option("--since", words.since, "from then on: 14:02, 2h (ago), 7d (ago), or a date and a time")
+        ->type_name("TIME");
+    audit.add_option("--until", words.until, "before then")->type_name("TIME");
+    audit.add_flag("--refused", words.refused, "only what was refused, or allowed on probation alone");
+    audit.add_option("--procedure", words.procedure, "only calls of it: DOMAIN_DESTROY, \"domain_*\"")
+        ->type_name("GLOB");
+    audit.add_option("--object", words.object, "only calls about it: \"web-*\", domain=db-1, or a UUID")
+        ->type_name("[KIND=]GLOB");
+    audit.add_option("--session", words.session, "only of the session with this number")->type_name("N");
+    audit.add_option("--last", words.last, "only the last ones")->type_name("N");
+    audit.add_flag("--follow", words.follows, "show the last ten, and go on with those that come");
+    audit.add_flag("--json", words.json, "as they are in the file: one JSON object a line");
+}
+
+Command::~Command() = default;
+
+bool Command::parsed() const { return words_->audit->parsed(); }
+
+Result<Filter> Command::Words::filter() const {
+    Filter filter{.refused = refused, .procedure = procedure, .object = object, .session = session};
+    if (!identity.empty()) filter.identity = identity;
+    const Moment now = current_moment();
+    for (const auto& [option, text, to] :
+         {std::tuple{"--since", &since, &filter.since}, std::tuple{"--until", &until, &filter.until}}) {
+        if (text->empty()) continue;
+        const auto moment = parse_moment(*text, now);
+        if (!moment) return wrap(moment.error(), option);
+        *to = *moment;
+    }
+    for (const auto& [option, glob] : {std::pair{"--procedure", &procedure}, std::pair{"--object", &object}})
+        if (const std::string_view flaw = policy::flaw_of_glob(*glob); !glob->empty() && !flaw.empty())
+            return peer_fault(fmt::format("{}: {}", option, flaw));
+    return filter;
+}
+
+int Command::run() const {
+    const Words& words = *words_;
+    const Result<Filter> filter = words.filter();
+    if (!filter) return say(filter.error().text, spawn::k_exit_usage);
+    if (words.follows && words.file == "-")
+        return say("--follow: standard input is shown as it comes without it", spawn::k_exit_usage);
+    std::optional<std::uint64_t> last = words.last;
+    // With a beginning that was asked for, everything since then.
+    if (words.follows && !last && !filter->since) last = k_followed_past;
+    Display display(*filter, words.json, last);
+    return words.follows ? words.run_follow(display) : words.run_once(display);
+}
+
+int Command::Words::run_once(Display& display) const {
+    const auto too_long = read_lines(file, [&](std::string_view line) { return display.take(line); });
+    const bool good = display.flush();
+    if (!too_long) return say(too_long.error().text, spawn::k_exit_system);
+    display.report_broken(file, *too_long);
+    if (!good) return say("cannot write to standard output", spawn::k_exit_system);
+    return display.shown() != 0 ? 0 : k_exit_none;
+}
+
+int Command::Words::run_follow(Display& display) const {
+    auto follower = Follower::open(file);
+    if (!follower) return say(follower.error().text, spawn::k_exit_system);
+    for (;;) {
+        const auto too_long = follower->poll([&](std::string_view line) { return display.take(line); });
+        const bool good = display.flush();
+        if (!too_long) return say(too_long.error().text, spawn::k_exit_system);
+        display.report_broken(file, *too_long);
+        if (!good) return say("cannot write to standard output", spawn::k_exit_system);
+        std::this_thread::sleep_for(k_pause);
+    }
+}
+
+}  // namespace virtgate::ctl::audit

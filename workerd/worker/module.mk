@@ -28,7 +28,7 @@ virtgate-worker_LIBRARIES := worker scrutiny filter policy spawn rpc channel loo
 virtgate-worker_PACKAGES  := EVENT
 
 UNIT_TESTS += test-worker
-test-worker_SOURCES   := tests/unit/worker_fds.cc tests/unit/worker_parts.cc tests/unit/worker_reading.cc \
+test-worker_SOURCES   := tests/unit/worker_audit.cc tests/unit/worker_fds.cc tests/unit/worker_parts.cc tests/unit/worker_reading.cc \
                          tests/unit/worker_relay.cc tests/unit/worker_session.cc tests/unit/worker_stage.cc \
                          tests/unit/pump.cc
 test-worker_LIBRARIES := worker scrutiny filter policy spawn rpc channel loop proto xdr base

@@ -12,38 +12,41 @@ namespace virtgate::workerd::worker {
 
 void Witness::set_channel(UniqueFd channel) noexcept {
     channel_ = std::move(channel);
+    before_ = told_;
     static_cast<void>(set_nonblocking(channel_.get(), true));
     // Less is only less room for bursts.
     static_cast<void>(setsockopt(channel_.get(), SOL_SOCKET, SO_SNDBUF, &k_buffer, sizeof k_buffer));
 }
 
 template <class Args>
-void Witness::send(proto::audit::Procedure procedure, const Args& args) noexcept {
+bool Witness::send(proto::audit::Procedure procedure, const Args& args) noexcept {
     const auto payload = proto::encode(args);
     require(payload.has_value(), "a record does not encode");
     const ByteVector frame = rpc::make_frame(
         rpc::make_message(proto::audit::k_program, proto::audit::k_version, procedure, 0), *payload);
     if (!channel_) {
         ++dropped_;
-        return;
+        return false;
     }
     switch (channel::send_packet(channel_.get(), frame)) {
-        case channel::Outcome::done: return;
+        case channel::Outcome::done: return true;
         case channel::Outcome::blocked: break;
         // The broker brings a new channel when it has started a new auditor.
         case channel::Outcome::closed:
         case channel::Outcome::broken: channel_.reset(); break;
     }
     ++dropped_;
+    return false;
 }
 
 void Witness::tell(proto::audit::DecisionArgs decision) noexcept {
-    decision.dropped = dropped_;
-    send(proto::audit::Procedure::decision, decision);
+    const std::uint64_t dropped = dropped_;
+    decision.dropped = dropped - before_;
+    if (send(proto::audit::Procedure::decision, decision)) told_ = dropped;
 }
 
 void Witness::tell(const proto::audit::OutcomeArgs& outcome) noexcept {
-    send(proto::audit::Procedure::outcome, outcome);
+    static_cast<void>(send(proto::audit::Procedure::outcome, outcome));
 }
 
 }  // namespace virtgate::workerd::worker

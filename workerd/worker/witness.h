@@ -19,7 +19,7 @@ public:
     // Some two thousand messages, so that a burst of refusals is recorded whole.
     static constexpr int k_buffer = 1 << 20;
 
-    // Speaks on `channel` from now on (SOCK_SEQPACKET). What was dropped before stays counted.
+    // Speaks on `channel` from now on (SOCK_SEQPACKET). What was dropped before and not told yet is told there.
     void set_channel(UniqueFd channel) noexcept;
 
     // A number for the next call whose decision is told; never 0.
@@ -34,11 +34,13 @@ public:
 
 private:
     template <class Args>
-    void send(proto::audit::Procedure procedure, const Args& args) noexcept;
+    [[nodiscard]] bool send(proto::audit::Procedure procedure, const Args& args) noexcept;
 
     UniqueFd channel_;
     std::uint64_t call_ = 0;
     std::uint64_t dropped_ = 0;
+    std::uint64_t told_ = 0;    // of these, as many as an auditor has heard of
+    std::uint64_t before_ = 0;  // of these, as many as auditors before this one have heard of
 };
 
 }  // namespace virtgate::workerd::worker

@@ -94,8 +94,8 @@ private:
     std::vector<std::size_t> order_{};
 };
 
-// Words that lead from one member of a circle to another. With those that close it known, a word belongs to a circle if
-// where it leads to leads back, which is found by walking; circles are mistakes, and few.
+// Words that lead from one member of a circle to another. With those that close it known, a word belongs to a
+// circle if where it leads to leads back, which is found by walking; circles are mistakes, and few.
 std::set<const Text*> members(const Graph& graph, const std::set<const Text*>& closing) {
     std::set<const Text*> found = closing;
     std::size_t words = 0;
@@ -144,8 +144,9 @@ public:
     Cutter(const Source& source, Complaints& complaints) : source_(source), complaints_(complaints) {}
 
     std::optional<Source> run() {
-        const bool is_crowded = refuse_crowd(source_.roles, "roles", k_roles_max) |
-                                refuse_crowd(source_.groups, "groups", k_groups_max);
+        const bool has_many_roles = refuse_crowd(source_.roles, "roles", k_roles_max);
+        const bool has_many_groups = refuse_crowd(source_.groups, "groups", k_groups_max);
+        const bool is_crowded = has_many_roles || has_many_groups;
         if (!is_crowded) {
             look_at_groups();
             look_at_roles();

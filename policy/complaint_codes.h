@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // complaint_codes - a word for each kind of mistake in a policy, for programs that read what the tools say.
 //
-// A text may become better from one version to the next, a code keeps its meaning. They are all in one table here,
-// beside the texts that they stand for, and virtgate-policy(1) lists them; a test fails when somebody complains in a way
-// that is not in the table.
+// A text may become better from one version to the next, a code keeps its meaning. They are all in one table
+// here, beside the texts that they stand for, and virtgate-policy(1) lists them; a test fails when somebody
+// complains in a way that is not in the table.
 //
 // Limits: finding a code takes time in proportion to the table; it is done once for each complaint.
 #pragma once

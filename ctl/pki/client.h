@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // client - what a client's certificate says, as the policy is told of it when that client comes.
 //
-// Doorman reads the same values from the certificate of a handshake (netd/doorman/x509_names.h); a test compares the two.
-// Whether doorman would let the certificate in is not asked here: "virtgate pki check" tells that.
+// Doorman reads the same values from the certificate of a handshake (netd/doorman/x509_names.h); a test
+// compares the two. Whether doorman would let the certificate in is not asked here: "virtgate pki check"
+// tells that.
 //
-// Trust:  the file may be anybody's. Values are not taken apart or put together as text, and what could be read in two
-//         ways (no UTF-8, control characters, too long) is refused here as it is there.
+// Trust:  the file may be anybody's. Values are not taken apart or put together as text, and what could be
+//         read in two ways (no UTF-8, control characters, too long) is refused here as it is there.
 // Limits: those of proto/who.x, and of ctl/files.h.
 #pragma once
 
@@ -16,7 +17,8 @@
 
 namespace virtgate::ctl::pki {
 
-// The facts of the first certificate in the PEM file `path`; `chain` stays empty, since no policy speaks of it. Error: system's fault, the file has no certificate; peer's fault, with the name that is refused.
+// The facts of the first certificate in the PEM file `path`; `chain` stays empty, since no policy speaks of
+// it. Error: system's fault, the file has no certificate; peer's fault, with the name that is refused.
 [[nodiscard]] Result<proto::who::X509Facts> read_client(const std::string& path);
 
 }  // namespace virtgate::ctl::pki

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// commands - what "virtgate policy" can do, one function for each of its commands. They are in check_command.cc,
-// explain_command.cc, diff_command.cc, edit_command.cc and audit_command.cc.
+// commands - what "virtgate policy" can do, one function for each of its commands. They are in
+// check_command.cc, explain_command.cc, diff_command.cc, edit_command.cc and audit_command.cc.
 //
 // Each prints its answer to standard output, what went wrong to standard error, and returns the exit status
 // (virtgate-policy(1)).

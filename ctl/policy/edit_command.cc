@@ -31,8 +31,8 @@ struct Target {
     [[nodiscard]] std::string path() const { return directory + "/" + file; }
 };
 
-// The name that a link in `directory` leads to. A policy file may be a link to another name beside it, and to nothing
-// else (policy/files.h); what is elsewhere is not ours to replace.
+// The name that a link in `directory` leads to. A policy file may be a link to another name beside it, and to
+// nothing else (policy/files.h); what is elsewhere is not ours to replace.
 Result<std::string> follow(const std::string& directory, const std::string& name) {
     std::array<char, 4096> link{};
     const ssize_t size = readlink((directory + "/" + name).c_str(), link.data(), link.size());

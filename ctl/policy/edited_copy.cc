@@ -17,7 +17,8 @@ namespace virtgate::ctl::policy {
 
 namespace {
 
-// While it lives, SIGINT and SIGQUIT do not end this process: they are meant for the editor on the same terminal.
+// While it lives, SIGINT and SIGQUIT do not end this process: they are meant for the editor on the same
+// terminal.
 class KeysIgnored {
 public:
     KeysIgnored() noexcept {

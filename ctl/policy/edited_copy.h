@@ -25,8 +25,8 @@ public:
     [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
 
-    // Runs $VISUAL, $EDITOR or "editor" on it and waits. Error: system's fault, it could not be started, or did not end
-    // with 0. Keys that interrupt are for the editor alone.
+    // Runs $VISUAL, $EDITOR or "editor" on it and waits. Error: system's fault, it could not be started, or
+    // did not end with 0. Keys that interrupt are for the editor alone.
     Done edit() const;
 
     // The copy stays for its user.

@@ -4,7 +4,8 @@
 // Two policies can be compared by this, whatever words they use.
 //
 // Trust:  names of a policy are escaped in texts, and as they are in JSON.
-// Limits: an identity has as many effects as its grants have procedures; they are made for one identity at a time.
+// Limits: an identity has as many effects as its grants have procedures; they are made for one identity at a
+//         time.
 #pragma once
 
 #include <compare>
@@ -48,7 +49,8 @@ struct Effect {
     [[nodiscard]] std::string to_text() const;
 };
 
-// {"identity", "effect": "allow"|"deny"|"redact"|"limit", "procedure"|"permission"|"limit", ...}, as the manual page says.
+// {"identity", "effect": "allow"|"deny"|"redact"|"limit", "procedure"|"permission"|"limit", ...}, as the
+// manual page says.
 [[nodiscard]] nlohmann::ordered_json to_json(const Effect& effect);
 
 // All effects for the identity of `rule`, in order, each once.

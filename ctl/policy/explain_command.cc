@@ -22,8 +22,8 @@ int status_of(const Error& error) {
     return error.fault == Fault::peer ? spawn::k_exit_usage : spawn::k_exit_system;
 }
 
-// Says why there is no identity, or not just one. JSON: {"allowed": false, "reason": "no-identity"|"ambiguous",
-// "identities": [...], "near_misses": [...]}.
+// Says why there is no identity, or not just one. JSON: {"allowed": false, "reason":
+// "no-identity"|"ambiguous", "identities": [...], "near_misses": [...]}.
 int refuse_unknown(const Table& table, const proto::who::Who& who, const Table::Match& match, bool json) {
     Json document{{"allowed", false}, {"reason", match.rule == nullptr ? "no-identity" : "ambiguous"}};
     Json identities = Json::array(), misses = Json::array();

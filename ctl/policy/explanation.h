@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// explanation - why a call is allowed or refused, binding by binding and word by word, and what would have to be
-// different.
+// explanation - why a call is allowed or refused, binding by binding and word by word, and what would have to
+// be different.
 //
 // Trust:  texts of the policy and of the request are escaped in the text, and as they are in JSON.
-// Limits: bindings whose roles have nothing to do with the procedure are only counted behind k_idle_shown of them.
+// Limits: bindings whose roles have nothing to do with the procedure are only counted behind k_idle_shown of
+//         them.
 // Owns:   copies; an explanation outlives the policy.
 #pragma once
 

@@ -45,7 +45,8 @@ Result<std::vector<PastRecord>> find_refusals(const std::string& path, const aud
         return true;
     });
     if (!done) return tl::unexpected(done.error());
-    // The nearest is always told; what is far from both it and the moment has nothing to do with the question.
+    // The nearest is always told; what is far from both it and the moment has nothing to do with the
+    // question.
     while (found.size() > 1 && distance(found.back().entry.time, at) > k_vicinity) found.pop_back();
     return found;
 }

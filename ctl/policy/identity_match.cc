@@ -84,7 +84,8 @@ const ClientTest* passed_alternative(const Table::Rule& rule, const proto::who::
     return nullptr;
 }
 
-// The test without which `who` would pass `rule`, whose alternatives are at most one; empty if there is not exactly one.
+// The test without which `who` would pass `rule`, whose alternatives are at most one; empty if there is not
+// exactly one.
 std::string single_obstacle(const Table::Rule& rule, const proto::who::Who& who) {
     std::vector<std::string> obstacles;
     // Who shares nothing with an identity but the way by which it comes is not nearly that identity.

@@ -11,8 +11,8 @@
 
 namespace virtgate::ctl::policy {
 
-// The tests of `rule` that `who`, who has passed it, has passed: "x509 CN", "san_dns", "sasl", "mechanism", "unix",
-// "source", "tls", "client_cert", "ssf". Of alternatives, those of the first that it passes.
+// The tests of `rule` that `who`, who has passed it, has passed: "x509 CN", "san_dns", "sasl", "mechanism",
+// "unix", "source", "tls", "client_cert", "ssf". Of alternatives, those of the first that it passes.
 [[nodiscard]] std::vector<std::string> passed_tests(const virtgate::policy::Table::Rule& rule,
                                                     const proto::who::Who& who);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// json - what "virtgate policy ... --json" prints: one document, indented, with keys in the order of the manual page.
+// json - what "virtgate policy ... --json" prints: one document, indented, with keys in the order of the
+// manual page.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

@@ -35,8 +35,8 @@ std::string place_of_uri(std::string_view uri) {
     return std::string(uri.substr(0, start + 3)).append(authority);
 }
 
-// The text by which a policy names exactly this object; empty if there is none. A name that begins like a pattern would
-// be read as one.
+// The text by which a policy names exactly this object; empty if there is none. A name that begins like a
+// pattern would be read as one.
 std::string name_in_policy(ObjectKind kind, const audit::Object& object) {
     const bool is_odd = object.name.starts_with(k_glob) || object.name.starts_with(k_uuid) ||
                         object.name.find('*') != object.name.npos || !is_plain_text(object.name) ||

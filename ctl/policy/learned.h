@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // learned - a role that allows what somebody did, and no more.
 //
-// Procedures that were used on the same objects become one role, so that nothing is allowed on an object on which it was
-// not used: grants never add up.
+// Procedures that were used on the same objects become one role, so that nothing is allowed on an object on
+// which it was not used: grants never add up.
 //
-// Trust:  names in records are clients' choice. They go into the proposal only where libvirt knew them, only as exact
-//         names, and never where they could be read as anything else; comments are escaped.
+// Trust:  names in records are clients' choice. They go into the proposal only where libvirt knew them, only
+//         as exact names, and never where they could be read as anything else; comments are escaped.
 // Limits: memory in proportion to different calls, not to records.
 // Owns:   counts and names.
 #pragma once

@@ -17,7 +17,8 @@
 namespace virtgate::ctl::policy {
 
 struct Matrix {
-    // Of the procedures of a row, how many an identity may call always, with some flags only, and on some objects only.
+    // Of the procedures of a row, how many an identity may call always, with some flags only, and on some
+    // objects only.
     struct Cell {
         std::uint32_t always = 0, flags = 0, objects = 0;
     };
@@ -32,9 +33,9 @@ struct Matrix {
     bool is_of_groups = false;
 };
 
-// The table at `listener`, of `identity` only unless that is empty. `words` are groups ("@lifecycle": each of its
-// procedures), procedures and patterns of them ("DOMAIN_*"); without any, the rows are the built-in groups.
-// Error: peer's fault, a word means nothing.
+// The table at `listener`, of `identity` only unless that is empty. `words` are groups ("@lifecycle": each of
+// its procedures), procedures and patterns of them ("DOMAIN_*"); without any, the rows are the built-in
+// groups. Error: peer's fault, a word means nothing.
 [[nodiscard]] Result<Matrix> make_matrix(const virtgate::policy::Table& table, std::string_view identity,
                                          const std::string& listener, const std::vector<std::string>& words);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // near_miss - the smallest changes that would turn a refusal into a permission.
 //
-// Every one is tried: what is said here has been judged by the same rules as the call itself. Only the last two kinds,
-// objects and roles, say what the policy speaks of instead.
+// Every one is tried: what is said here has been judged by the same rules as the call itself. Only the last
+// two kinds, objects and roles, say what the policy speaks of instead.
 //
 // Limits: k_misses_max changes of each kind are said.
 #pragma once
@@ -23,8 +23,8 @@ struct NearMiss {
     std::string text{};  // "without flags the call is allowed"
 };
 
-// What would have to be different for the call to be allowed, the call's own words first, then the policy's. Empty if no
-// single change is enough.
+// What would have to be different for the call to be allowed, the call's own words first, then the policy's.
+// Empty if no single change is enough.
 [[nodiscard]] std::vector<NearMiss> near_misses(const Question& question, Origins& origins);
 
 }  // namespace virtgate::ctl::policy

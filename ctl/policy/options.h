@@ -42,7 +42,8 @@ struct Options {
 // Prints "virtgate: TEXT" to standard error; the result is `status`.
 int say(std::string_view text, int status);
 
-// A policy without errors. Error: peer's fault; what is wrong with the policy has been printed to standard error.
+// A policy without errors. Error: peer's fault; what is wrong with the policy has been printed to standard
+// error.
 [[nodiscard]] Result<Loaded> open_policy(const std::vector<std::string>& directories);
 
 // "there is no identity NAME", with one that may be meant.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// origins - where in the policy files something comes from: which word of which role allows or denies a procedure.
+// origins - where in the policy files something comes from: which word of which role allows or denies a
+// procedure.
 //
-// The compiled table knows the binding of a grant only; everything else is found by reading the words again, one by
-// one. That is slow, and for people.
+// The compiled table knows the binding of a grant only; everything else is found by reading the words again,
+// one by one. That is slow, and for people.
 //
 // Trust:  the policy has no errors.
 // Owns:   what words mean, once it was asked for; the Source has to outlive it.
@@ -30,7 +31,8 @@ class Origins {
 public:
     explicit Origins(const virtgate::policy::Source& source);
 
-    // The words of `role` because of which it allows the procedure, denies it, denies some of `flags`, or requires flags.
+    // The words of `role` because of which it allows the procedure, denies it, denies some of `flags`, or
+    // requires flags.
     [[nodiscard]] std::vector<RoleWord> allows(std::string_view role,
                                                const virtgate::policy::ProcedureKey& key);
     [[nodiscard]] std::vector<RoleWord> denies(std::string_view role,

@@ -28,15 +28,16 @@ struct Today {
     bool is_different = false;
 };
 
-// Limits, connections for reading and what was in a call's XML are not of the question that is asked again: that a call was
-// refused for one of them says nothing about what a role would say.
+// Limits, connections for reading and what was in a call's XML are not of the question that is asked again:
+// that a call was refused for one of them says nothing about what a role would say.
 bool is_about_grants(const Entry& entry) {
     const bool is_about_xml = entry.reason == "constraint" && entry.detail;
     return entry.reason != "limit" && entry.reason != "read-only" && entry.reason != "redacted" &&
            !is_about_xml;
 }
 
-// The identity that a client of such a record would have now; a certificate cannot be made again from its subject.
+// The identity that a client of such a record would have now; a certificate cannot be made again from its
+// subject.
 const virtgate::policy::Table::Rule* find_rule(const Loaded& loaded, const Entry& entry) {
     if (entry.identity && !entry.identity->empty()) return loaded.table.find(*entry.identity);
     return nullptr;

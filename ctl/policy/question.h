@@ -35,8 +35,8 @@ struct Question {
 [[nodiscard]] virtgate::policy::Decision judge(const virtgate::policy::Rights& rights,
                                                const Request& request);
 
-// True if libvirt takes the call from a connection that is for reading, as all of the listener "unix-ro" are. Where it
-// depends on more than flags: no.
+// True if libvirt takes the call from a connection that is for reading, as all of the listener "unix-ro" are.
+// Where it depends on more than flags: no.
 [[nodiscard]] bool is_for_readers(const Request& request) noexcept;
 
 // "FILE:LINE:COLUMN", escaped; or "(built in)".

@@ -30,8 +30,8 @@ struct ClientWords {
     }
 };
 
-// What a session of that client would tell the policy: of a certificate, what doorman would. Error: peer's fault, what
-// is wrong with which word; or system's, the file of the certificate cannot be read.
+// What a session of that client would tell the policy: of a certificate, what doorman would. Error: peer's
+// fault, what is wrong with which word; or system's, the file of the certificate cannot be read.
 [[nodiscard]] Result<proto::who::Who> make_who(const ClientWords& words);
 
 struct Request {

@@ -10,7 +10,8 @@
 //
 // A client that is no identity, or two, is denied everything.
 //
-// Trust:  the files are the administrator's. A key that is not known is an error: a case must not test less than it says.
+// Trust:  the files are the administrator's. A key that is not known is an error: a case must not test less
+//         than it says.
 #pragma once
 
 #include <string>

@@ -39,8 +39,8 @@ bool is_recorded(AuditLevel level, const proto::ProcedureInfo& procedure) noexce
 
 std::string_view file_name(std::string_view path) noexcept { return path.substr(path.rfind('/') + 1); }
 
-// True if a record's rule ("20-bindings.toml:12") is the binding of the grant. Directories may be others than those of
-// the daemon.
+// True if a record's rule ("20-bindings.toml:12") is the binding of the grant. Directories may be others than
+// those of the daemon.
 bool is_rule_of(const Entry& entry, const Grant& grant) {
     return entry.role == grant.role && entry.rule &&
            file_name(*entry.rule) == fmt::format("{}:{}", file_name(grant.file), grant.line);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // usage - which parts of a policy somebody has used, and which nobody has.
 //
-// A recorded call counts for the binding that its record names. If the policy has changed since and that binding is no
-// more where it was, it counts for the one that allows the call now.
+// A recorded call counts for the binding that its record names. If the policy has changed since and that
+// binding is no more where it was, it counts for the one that allows the call now.
 //
 // Limits: memory in proportion to the policy, not to records.
 // Owns:   counts; the policy has to outlive it.

@@ -17,8 +17,8 @@ namespace virtgate::ctl::policy {
 [[nodiscard]] std::string say_procedure(const proto::ProgramInfo& program,
                                         const proto::ProcedureInfo& procedure);
 
-// "START_PAUSED,0x100": libvirt's names for the bits where they are known, without the part that all have; "*" for
-// all bits. Empty for none.
+// "START_PAUSED,0x100": libvirt's names for the bits where they are known, without the part that all have;
+// "*" for all bits. Empty for none.
 [[nodiscard]] std::string say_flags(std::string_view procedure, std::uint64_t bits);
 
 // "domain=glob:web-*", not escaped.

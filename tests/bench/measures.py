@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import time
 
+import policies
 from servers import BenchError, Libvirtd, Virtgate, processes
 
 SHAPES = {"1x1": (1, 1), "1x8": (1, 8), "16x4": (16, 4)}  # connections x calls in flight on each
@@ -271,6 +272,12 @@ class Round:
                     rate = self.calls(target, "1x1")["rate"]
                 self.book.add(f"calls 1x1, storm nice {nice}", column, rate)
                 self.book.add(f"storm nice {nice} sessions/s", column, storm["rate"])
+
+    def measure_policy(self):
+        if self.bench.virtgate:
+            (self.directory / "policies").mkdir()
+            (self.directory / "policies").chmod(0o755)
+            policies.measure(self)
 
     def measure_streams(self):
         size = self.plan.stream_bytes

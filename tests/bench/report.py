@@ -52,7 +52,7 @@ class Report:
 
     def text(self):
         parts = (self.targets(), self.calls(), self.cpu(), self.sessions(), self.idle(), self.calls_idle(),
-                 self.storm(), self.streams())
+                 self.storm(), self.policy(), self.streams())
         return "\n".join(line for part in parts for line in part)
 
     # --- rows ---
@@ -190,6 +190,28 @@ class Report:
                                  spread(self.book.get(f"storm nice {nice} sessions/s", column))])
         title = "lib_version calls/s of one client while 8 threads make new RSA sessions; (a): of virtgate"
         return table(title, ["", "calm", "during", "ratio", "sessions/s"], rows)
+
+    def policy(self):
+        rows = []
+        for shape in ("1x1", "16x4"):
+            figure = f"policy {shape} calls/s"
+            if not self.book.get(figure, "free"):
+                continue
+            for name, label in (("direct", "no policy: libvirtd's UNIX socket"), ("free", "may do everything"),
+                                ("rules", "object rules, 1,000 domains")):
+                ratio = self.book.ratios(figure, name, figure, "free")
+                limit = judge(ratio, 0.85, True) if name == "rules" else ""
+                rows.append([f"{shape} {label}", spread(self.book.get(figure, name)), middle(ratio), limit])
+        lines = table("domain_xml calls/s by the rights of the caller", ["", "calls/s", "to everything", "target"], rows)
+        rows = []
+        for name, label in (("free", "may do everything"), ("rules", "object rules")):
+            if self.book.get("policy p99, calm", name):
+                ratio = self.book.ratios("policy p99, flood", name, "policy p99, calm", name)
+                rows.append([label, spread(self.book.get("policy p99, calm", name)),
+                             spread(self.book.get("policy p99, flood", name)), middle(ratio),
+                             judge(ratio, 1.2, False)])
+        title = "p99 us of one client's calls while another identity calls far above its limit (100 calls/s)"
+        return lines + table(title, ["", "calm", "during", "ratio", "target"], rows)
 
     def streams(self):
         modes = ("upload", "download")

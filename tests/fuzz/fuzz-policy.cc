@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// fuzz-policy - any text as a policy file: complaints or a table, within a second and 64 MiB; and a table that was made
-// encodes, decodes to the same one, and does not depend on the order in which the files came.
+// fuzz-policy - any text as a policy file: complaints or a table, within a second and 64 MiB; and a table
+// that was made encodes, decodes to the same one, and does not depend on the order in which the files came.
 #include <malloc.h>
 
 #include <chrono>

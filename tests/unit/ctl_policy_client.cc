@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// ctl_policy_client - "explain --cert" reads from a certificate what doorman does, and refuses what doorman refuses.
+// ctl_policy_client - "explain --cert" reads from a certificate what doorman does, and refuses what doorman
+// refuses.
 #include <criterion/criterion.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -108,7 +109,8 @@ Test(client, agrees_with_doorman_on_every_type_of_string) {
 }
 
 Test(client, agrees_with_doorman_on_alternative_names) {
-    // GeneralName of RFC 5280: 1 an address of mail, 2 a name of the DNS, 4 a directory's, 6 a URI, 7 an address.
+    // GeneralName of RFC 5280: 1 an address of mail, 2 a name of the DNS, 4 a directory's, 6 a URI, 7 an
+    // address.
     const auto agree_on = [](int kind, const std::string& name, const char* what) {
         CertificateSpec spec;
         spec.raw_names = value(0x30, value(0x80 + kind, name));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// ctl_policy_history - what records say about a policy: refusals at a time, roles that are learned, grants unused.
+// ctl_policy_history - what records say about a policy: refusals at a time, roles that are learned, grants
+// unused.
 #include <criterion/criterion.h>
 #include <fmt/format.h>
 #include <unistd.h>

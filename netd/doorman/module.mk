@@ -20,6 +20,6 @@ test-doorman-proof_PACKAGES := GNUTLS EVENT
 test-doorman-service_SOURCES := tests/unit/doorman_service.cc tests/unit/support/certificates.cc
 test-doorman-service_LIBRARIES := $(virtgate-doorman_LIBRARIES)
 test-doorman-service_PACKAGES := GNUTLS EVENT
-test-doorman-logins_SOURCES := tests/unit/doorman_logins.cc tests/unit/pump.cc tests/unit/support/certificates.cc
+test-doorman-logins_SOURCES := tests/unit/doorman_logins.cc tests/unit/doorman_ways.cc tests/unit/pump.cc tests/unit/support/certificates.cc
 test-doorman-logins_LIBRARIES := $(virtgate-doorman_LIBRARIES)
 test-doorman-logins_PACKAGES := GNUTLS EVENT

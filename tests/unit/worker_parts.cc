@@ -216,6 +216,18 @@ Test(budget, without_limits_refuses_nothing) {
     cr_assert_eq(budget.idle_timeout().count(), 0);
 }
 
+Test(budget, lets_who_is_refused_too_often_rest) {
+    FakeClock clock;
+    clock.advance(Milliseconds{1000});
+    Budget budget(clock);
+    for (int i = 0; i < 500; ++i) cr_assert_eq(budget.take_refusal().count(), 0);
+    cr_assert_eq(budget.take_refusal(), Budget::k_rest);
+    clock.advance(Budget::k_rest);
+    int more = 0;
+    while (budget.take_refusal().count() == 0) ++more;
+    cr_assert_eq(more, 49, "what a rest brings, less the one that was owed");
+}
+
 Test(budget, fills_calls_with_time_up_to_the_burst) {
     FakeClock clock;
     clock.advance(Milliseconds{1});

@@ -40,6 +40,12 @@ std::string Budget::take_call(std::size_t size, bool opens_stream) {
     return {};
 }
 
+Milliseconds Budget::take_refusal() noexcept {
+    refusals_.fill(clock_.now(), k_refusals_per_second, k_refusals_per_second);
+    refusals_.level -= 1.0;
+    return refusals_.level >= 0 ? Milliseconds{0} : k_rest;
+}
+
 Milliseconds Budget::take_stream(std::size_t size) noexcept {
     if (!limits_.stream_bytes_per_second) return Milliseconds{0};
     const auto rate = static_cast<double>(std::max<std::uint64_t>(*limits_.stream_bytes_per_second, 1));

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // budget - what all sessions of one identity together may use up.
 //
-// A call that is over a limit is refused with the limit's name; stream data that is over one waits. Rates are token
+// A call that is over a limit is refused with the limit's name; stream data that is over one waits. Who is refused more
+// often than k_refusals_per_second is not read for a while: a flood of calls that are refused is a flood, too. That is
+// often enough for a client's pings, which wait behind its calls, to be answered long before it gives up. Rates are token
 // buckets: calls_per_second fills, `burst` is what it holds (as many as one second brings, if the policy does not say).
 //
 // Limits: those of the policy; an absent one never refuses.
@@ -19,6 +21,9 @@ namespace virtgate::workerd::worker {
 
 class Budget {
 public:
+    static constexpr double k_refusals_per_second = 500;
+    static constexpr Milliseconds k_rest{100};
+
     // `clock` has to outlive it.
     explicit Budget(const Clock& clock) noexcept : clock_(clock) {}
 
@@ -28,6 +33,9 @@ public:
     // Takes one call with `size` bytes of arguments. Returns the limit that is against it, "calls_per_second=5";
     // empty if it may go on.
     [[nodiscard]] std::string take_call(std::size_t size, bool opens_stream);
+
+    // Takes one refusal by take_call(). Returns how long nothing of the session should be read; 0: go on.
+    [[nodiscard]] Milliseconds take_refusal() noexcept;
 
     // Takes `size` bytes of stream data that went on. Returns how long no more of it should be read; 0: go on.
     [[nodiscard]] Milliseconds take_stream(std::size_t size) noexcept;
@@ -48,7 +56,7 @@ private:
     const Clock& clock_;
     proto::policy::LimitSet limits_{};
     OpenCalls::Usage usage_{};
-    Bucket calls_{}, stream_{};
+    Bucket calls_{}, stream_{}, refusals_{};
 };
 
 }  // namespace virtgate::workerd::worker

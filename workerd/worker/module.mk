@@ -28,14 +28,16 @@ virtgate-worker_LIBRARIES := worker scrutiny filter policy spawn rpc channel loo
 virtgate-worker_PACKAGES  := EVENT
 
 UNIT_TESTS += test-worker
-test-worker_SOURCES   := tests/unit/worker_audit.cc tests/unit/worker_fds.cc tests/unit/worker_parts.cc tests/unit/worker_reading.cc \
+test-worker_SOURCES   := tests/unit/worker_audit.cc tests/unit/worker_fds.cc tests/unit/worker_parts.cc \
+                         tests/unit/worker_reading.cc \
                          tests/unit/worker_relay.cc tests/unit/worker_session.cc tests/unit/worker_stage.cc \
                          tests/unit/pump.cc
 test-worker_LIBRARIES := worker scrutiny filter policy spawn rpc channel loop proto xdr base
 test-worker_PACKAGES  := EVENT
 
 UNIT_TESTS += test-filter
-test-filter_SOURCES   := tests/unit/filter.cc tests/unit/filter_redact.cc tests/unit/filter_rules.cc
+test-filter_SOURCES   := tests/unit/filter.cc tests/unit/filter_redact.cc tests/unit/filter_rules.cc \
+                         tests/unit/prune.cc
 test-filter_LIBRARIES := filter prototest proto xdr base
 
 UNIT_TESTS += test-scrutiny

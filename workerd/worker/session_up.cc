@@ -117,6 +117,8 @@ bool Session::on_call(const rpc::Header& call, MutableBytes payload, std::size_t
                !limit.empty()) {
         log_refusal(now_.procedure->name, limit);
         record_refusal(call, payload, proto::audit::AuditReason::reason_limit, limit);
+        if (const Milliseconds rest = home_.budget.take_refusal(); rest > Milliseconds{0})
+            paced_->start(rest);
         answer(call, rpc::k_code_resource_busy, fmt::format("virtgate: limit ({})", limit),
                rpc::k_domain_access);
     } else if (!answer_feature(call, payload)) {

@@ -51,7 +51,14 @@ std::string_view prefix_of(const ObjectPattern& pattern) noexcept {
     return {};
 }
 
-constexpr std::size_t k_prefix_max = 64;
+constexpr std::size_t k_affix_max = 64;
+
+// What a name that fits the glob ends with.
+std::string_view suffix_of(const ObjectPattern& pattern) noexcept {
+    const std::string_view text = pattern.text;
+    const std::string_view suffix = text.substr(text.find_last_of("*?") + 1);
+    return suffix.substr(suffix.size() - std::min(suffix.size(), k_affix_max));
+}
 
 }  // namespace
 
@@ -79,10 +86,17 @@ void ObjectTable::add(std::uint32_t grant, const ObjectPattern& pattern) {
         return;
     }
     std::string_view prefix = is_plain ? prefix_of(pattern) : std::string_view{};
-    prefix = prefix.substr(0, k_prefix_max);
-    if (lengths_.size() <= prefix.size()) lengths_.resize(prefix.size() + 1);
-    lengths_[prefix.size()] = true;
-    prefixes_[prefix].push_back({grant, &pattern});
+    prefix = prefix.substr(0, k_affix_max);
+    if (is_plain && prefix.empty())
+        if (const std::string_view suffix = suffix_of(pattern); !suffix.empty())
+            return tails_.add(suffix, {grant, &pattern});
+    heads_.add(prefix, {grant, &pattern});
+}
+
+void ObjectTable::Affixes::add(std::string_view affix, Hit hit) {
+    if (lengths.size() <= affix.size()) lengths.resize(affix.size() + 1);
+    lengths[affix.size()] = true;
+    hits[affix].push_back(hit);
 }
 
 // ---- procedures ----------------------------------------

@@ -3,7 +3,8 @@
 //
 // Grants are known by their place in the identity's list, which is sorted: the smaller number is the one to name.
 //   of procedures: which grants are about all objects that a procedure touches ("wide")
-//   of objects:    exact names and UUIDs are hashed, globs are found by what stands before their first wildcard
+//   of objects:    exact names and UUIDs are hashed, globs are found by what stands before their first wildcard, or, where
+//                  that is nothing, behind their last
 //
 // Owns: the grants, and tables that point into them.
 #pragma once
@@ -48,13 +49,15 @@ public:
             if (const auto found = uuids_.find({digits.data(), digits.size()}); found != uuids_.end())
                 for (const std::uint32_t grant : found->second) visit(grant);
         }
-        for (std::size_t length = 0; length < lengths_.size() && length <= object.name.size(); ++length) {
-            if (!lengths_[length]) continue;
-            const auto found = prefixes_.find(object.name.substr(0, length));
-            if (found == prefixes_.end()) continue;
-            for (const Hit& hit : found->second)
+        const auto try_hits = [&](std::span<const Hit> hits) {
+            for (const Hit& hit : hits)
                 if (matches(*hit.pattern, object, Doubt::does_not_hold)) visit(hit.grant);
-        }
+        };
+        const std::string_view name = object.name;
+        for (std::size_t length = 0; length < heads_.lengths.size() && length <= name.size(); ++length)
+            if (heads_.lengths[length]) try_hits(heads_.find(name.substr(0, length)));
+        for (std::size_t length = 1; length < tails_.lengths.size() && length <= name.size(); ++length)
+            if (tails_.lengths[length]) try_hits(tails_.find(name.substr(name.size() - length)));
     }
     [[nodiscard]] bool has_uuids() const noexcept { return !uuids_.empty(); }
 
@@ -63,8 +66,17 @@ private:
     [[nodiscard]] static Digits digits_of(const Uuid& uuid) noexcept;
     std::unordered_map<std::string_view, std::vector<std::uint32_t>> exact_;
     std::unordered_map<std::string_view, std::vector<std::uint32_t>> uuids_;
-    std::unordered_map<std::string_view, std::vector<Hit>> prefixes_;
-    std::vector<bool> lengths_;  // of the prefixes
+    // Patterns by the literal text at one end of them.
+    struct Affixes {
+        std::unordered_map<std::string_view, std::vector<Hit>> hits{};
+        std::vector<bool> lengths{};  // those that there are
+        void add(std::string_view affix, Hit hit);
+        [[nodiscard]] std::span<const Hit> find(std::string_view affix) const {
+            const auto found = hits.find(affix);
+            return found == hits.end() ? std::span<const Hit>{} : found->second;
+        }
+    };
+    Affixes heads_, tails_;  // a pattern is in one of them
 };
 
 // What is known of one procedure.

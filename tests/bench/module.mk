@@ -4,3 +4,7 @@ virtgate-load_SOURCES   := tests/bench/load.cc tests/bench/tasks.cc tests/bench/
                            tests/bench/wire.cc tests/bench/meter.cc
 virtgate-load_LIBRARIES := base
 virtgate-load_PACKAGES  := GNUTLS
+
+PROGRAMS += virtgate-decisions
+virtgate-decisions_SOURCES   := tests/bench/decisions.cc
+virtgate-decisions_LIBRARIES := policy_compiler policy config proto xdr base

@@ -7,6 +7,7 @@ that each call is judged by its object; what is judged is the name that libvirt 
 """
 
 import contextlib
+import json
 import pathlib
 import subprocess
 import threading
@@ -124,8 +125,20 @@ class House:
                 client.close()
 
 
+def decide(current):
+    """Books what virtgate-decisions says of a policy with 10,000 bindings."""
+    program = current.bench.load.with_name("virtgate-decisions")
+    run = subprocess.run([program], capture_output=True, text=True, timeout=120, check=False)
+    if run.returncode != 0:
+        raise BenchError(f"{program}: status {run.returncode}")
+    said = json.loads(run.stdout)
+    for figure in ("compile_ms", "decide_ns", "need_ns"):
+        current.book.add(f"policy {figure}", "c", said[figure])
+
+
 def measure(current):
     """Books, for one round, calls/s by kind of rights and the p99 of others during a flood."""
+    decide(current)
     with contextlib.ExitStack() as stack:
         house = House(stack, current.bench.virtgate, current.directory / "policies" / "virtgate", current.first)
         targets = {"direct": current.first.direct, "free": house.target("free"), "rules": house.target("rules")}

@@ -211,7 +211,13 @@ class Report:
                              spread(self.book.get("policy p99, flood", name)), middle(ratio),
                              judge(ratio, 1.2, False)])
         title = "p99 us of one client's calls while another identity calls far above its limit (100 calls/s)"
-        return lines + table(title, ["", "calm", "during", "ratio", "target"], rows)
+        lines += table(title, ["", "calm", "during", "ratio", "target"], rows)
+        rows = []
+        for figure, label, limit in (("compile_ms", "compile, ms", 200), ("decide_ns", "decide about one object, ns", 2000),
+                                     ("need_ns", "find out that there is nothing to decide, ns", 200)):
+            if values := self.book.get(f"policy {figure}", "c"):
+                rows.append([label, spread(values), judge(values, limit, False)])
+        return lines + table("A policy of 10,000 bindings", ["", "takes", "target"], rows)
 
     def streams(self):
         modes = ("upload", "download")

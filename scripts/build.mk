@@ -19,8 +19,9 @@ ifneq ($(if $(VERSION),$(flags-now)),$(if $(VERSION),$(strip $(file < $(flags-fi
 $(file > $(flags-file),$(flags-now))
 endif
 
-# Unit tests and command lines: what the optimiser would gain there, it takes twice in the build.
-$(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/tests/support/%.o $(BUILD)/obj/ctl/%.o: ALL_CXXFLAGS += -O1 -g1
+# Tests, what is generated for them, and command lines: what the optimiser would gain there, it takes twice in the build.
+$(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/tests/support/%.o $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/gen/test/%.o \
+    $(BUILD)/obj/ctl/%.o: ALL_CXXFLAGS += -O1 -g1
 
 define library
 $(BUILD)/lib/lib$(1).a: $$(call objects,$(1))

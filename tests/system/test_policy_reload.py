@@ -3,6 +3,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -22,7 +23,7 @@ identity = "crowd"
 role = "reader"
 objects = {{ domain = {names} }}
 """
-CLIENTS, RELOADS = 100, 12
+CLIENTS, RELOADS, PATIENCE = 100, 12, 60
 LIST_ALL, NUM_OF_DOMAINS = 273, 51
 
 
@@ -77,7 +78,9 @@ def test_each_call_is_judged_by_one_policy(changing, authority, scratch):
             write(where, expected)
             os.kill(pid, signal.SIGHUP)
             # The calls go out and are answered while the new policy is compiled and told to the worker.
+            deadline = time.monotonic() + PATIENCE
             while where.log().count("identities in force") == marks:
+                assert time.monotonic() < deadline, where.log()[-2000:]
                 calls = [(one, one.start(LIST_ALL, wire.u32(1) + wire.u32(0))) for one in clients]
                 every |= {seen(one.answer(call)) for one, call in calls}
             upstream.poll(

@@ -367,3 +367,33 @@ Test(session, closes_quietly_after_connect_close) {
     cr_assert_eq(stage.frame().header.serial, 8);
     cr_assert(stage.has_ended());
 }
+
+// ---- streams and a policy that changes ----------------------------------------
+
+// A console stays open for days; the right to it has to end when the policy says so.
+Test(streams, are_judged_again_when_the_policy_changes) {
+    Stage stage;
+    stage.open();
+    const rpc::Header call = call_header(Procedure::domain_open_console, 5);
+    stage.send(call, console_args());
+    cr_assert_eq(stage.asked().header.procedure, call.procedure);
+    // While it is opening as well as when it is open.
+    cr_assert(!stage.session().set_rights(only("connect_get_type"), false));
+    cr_assert(stage.session().set_rights(everything(), false));
+    stage.answer(rpc::reply_to(call));
+    static_cast<void>(stage.frame());
+    cr_assert(!stage.session().set_rights(only("connect_get_type"), false));
+    cr_assert(stage.session().set_rights(only("connect_get_type"), true), "on probation");
+    cr_assert(stage.session().set_rights(only("domain_open_console"), false));
+}
+
+Test(streams, that_are_over_count_no_more) {
+    Stage stage;
+    stage.open();
+    const rpc::Header call = call_header(Procedure::domain_open_console, 5);
+    stage.send(call, console_args());
+    static_cast<void>(stage.asked());
+    stage.answer(rpc::reply_to(call, rpc::Status::error), rpc::make_error_payload(42, "no domain", 10));
+    static_cast<void>(stage.frame());
+    cr_assert(stage.session().set_rights(only("connect_get_type"), false));
+}

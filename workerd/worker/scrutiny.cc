@@ -211,7 +211,8 @@ Scrutiny::Ruling Scrutiny::judge_call(const rpc::Header& call, const ProgramInfo
                           !RightsSight(*rights_, program, procedure, 0).sees_all(kind_of(rule.shape)));
     const bool redacts =
         !is_shadowed_ && secrets.where != Secrets::Where::nowhere && rights_->redacts(secrets.permission);
-    const bool records = this->records(procedure);
+    // What a stream is about has to be known when the policy changes.
+    const bool records = this->records(procedure) || procedure.stream != proto::Stream::none;
     if (need == Rights::Need::allowed && !filters && !redacts && !records) return pass();
     if (open_.size() >= OpenCalls::k_calls_max)
         return refuse(make_error(rpc::k_code_resource_busy, rpc::k_domain_rpc, "too many calls are open"),

@@ -95,8 +95,8 @@ public:
         ByteVector frame{};
         proto::net::Error error{};  // refuse: the payload of the error reply
         std::string log{};          // refuse: for the log: reason, role, file:line
-        // For the record: of a refusal by the policy, and of a call that is allowed where records() says so. A look-up
-        // has it when its reply is judged.
+        // For the record: of a refusal by the policy, and of a call that is allowed where records() says so or that opens
+        // a stream. A look-up has it when its reply is judged.
         std::optional<Finding> finding{};
     };
     // Tells whether a call of that program, procedure and serial is open on the daemon's side.

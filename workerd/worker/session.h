@@ -78,10 +78,9 @@ public:
     // returns.
     void dismiss(std::string_view reason) noexcept;
 
-    // What the next call is judged by.
-    void set_rights(std::shared_ptr<const policy::Rights> rights, bool is_shadowed) noexcept {
-        scrutiny_.set_rights(std::move(rights), is_shadowed);
-    }
+    // What the next call is judged by. False if a stream is open that could not be opened with these rights: the session
+    // then has to be dismissed, because a stream alone cannot be ended in the middle of a frame.
+    [[nodiscard]] bool set_rights(std::shared_ptr<const policy::Rights> rights, bool is_shadowed);
 
     [[nodiscard]] State state() const noexcept { return state_; }
     [[nodiscard]] const std::string& listener() const noexcept { return listener_; }
@@ -112,6 +111,7 @@ private:
     [[nodiscard]] bool follow(Scrutiny::Ruling ruling, const rpc::Header& call,
                               const proto::ProcedureInfo& procedure, ByteView frame, Instant began);
     void on_shown(const Scrutiny::Outcome& outcome);
+    void note_stream(const rpc::Header& call, const proto::ProcedureInfo& procedure, const Finding& finding);
 
     // What the auditor is told (session_audit.cc).
     [[nodiscard]] std::uint64_t record(const rpc::Header& call, const proto::ProcedureInfo& procedure,
@@ -202,6 +202,13 @@ private:
     std::shared_ptr<NamesLink> names_;  // of the daemon; null where nothing is kept
     rpc::Header held_{};                // the client's call that waits for an answer to a question of ours
     Instant held_since_{};
+    // Calls that opened a stream, and what they were about. Some are over.
+    struct StreamNote {
+        rpc::Header call{};
+        const proto::ProcedureInfo* procedure = nullptr;
+        Finding finding{};
+    };
+    std::vector<StreamNote> streams_;
     OpenCalls::Record answered_{};  // of the call whose reply is coming, if its end has to be recorded
     ByteVector own_up_;             // for the daemon: a question of ours, or a call that was held or changed
     bool scrutinising_ = false;     // the frame that is coming from the daemon has to be whole

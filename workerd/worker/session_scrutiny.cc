@@ -3,6 +3,8 @@
 //
 // What may pass is decided in scrutiny.h; here its rulings are carried out: questions of ours go to the daemon between
 // the client's calls, and while one is open nothing more of the client is looked at.
+#include <algorithm>
+
 #include "libshared/rpc/error.h"
 #include "proto/codec.h"
 #include "proto/programs.h"
@@ -59,6 +61,8 @@ bool Session::follow(Ruling ruling, const rpc::Header& call, const proto::Proced
             return false;
         case Ruling::Kind::pass: break;
     }
+    if (procedure.stream != proto::Stream::none && ruling.finding)
+        note_stream(call, procedure, *ruling.finding);
     rpc::Header sent = call;
     if (!ruling.frame.empty())
         own_up_ = std::move(ruling.frame);
@@ -68,6 +72,32 @@ bool Session::follow(Ruling ruling, const rpc::Header& call, const proto::Proced
     open_.add(sent, procedure.stream != proto::Stream::none,
               {procedure.fds_reply_min, procedure.fds_reply_max}, call.procedure, recorded);
     return own_up_.empty();
+}
+
+void Session::note_stream(const rpc::Header& call, const proto::ProcedureInfo& procedure,
+                          const Finding& finding) {
+    std::erase_if(streams_, [&](const StreamNote& note) { return !open_.has_stream(note.call); });
+    streams_.push_back({.call = call, .procedure = &procedure, .finding = finding});
+}
+
+bool Session::set_rights(std::shared_ptr<const policy::Rights> rights, bool is_shadowed) {
+    const auto may_go_on = [&](const StreamNote& note) {
+        const proto::ProgramInfo* program =
+            proto::find_hypervisor_program(note.call.program, note.call.version);
+        require(program != nullptr, "a stream of a program that is not served");
+        std::vector<policy::Object> objects;
+        policy::KindMask unknown = 0;
+        for (const Finding::Thing& thing : note.finding.things)
+            if (thing.is_known)
+                objects.push_back({thing.kind, thing.name, thing.uuid});
+            else
+                unknown |= bit(thing.kind);  // nobody asked what it is, since that did not matter
+        return rights->judge(*program, *note.procedure, note.finding.flags, objects, unknown).allowed;
+    };
+    std::erase_if(streams_, [&](const StreamNote& note) { return !open_.has_stream(note.call); });
+    const bool all = is_shadowed || std::all_of(streams_.begin(), streams_.end(), may_go_on);
+    scrutiny_.set_rights(std::move(rights), is_shadowed);
+    return all;
 }
 
 // What is our own goes up when the client's bytes before it have gone.

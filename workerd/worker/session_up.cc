@@ -122,7 +122,8 @@ bool Session::on_call(const rpc::Header& call, MutableBytes payload, std::size_t
         answer(call, rpc::k_code_resource_busy, fmt::format("virtgate: limit ({})", limit),
                rpc::k_domain_access);
     } else if (!answer_feature(call, payload)) {
-        if (!scrutiny_.is_idle() || scrutiny_.records(*now_.procedure)) return scrutinise(call, payload, fds);
+        if (!scrutiny_.is_idle() || scrutiny_.records(*now_.procedure) || opens_stream)
+            return scrutinise(call, payload, fds);
         open_.add(call, opens_stream, {now_.procedure->fds_reply_min, now_.procedure->fds_reply_max});
         return true;
     }

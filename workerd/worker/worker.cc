@@ -93,11 +93,15 @@ std::string_view Worker::take_rights(rpc::Control::Message& message) {
     budget_.set_limits(rights_.limits);
     on_idle_look();
     log_.info("policy {} is in force, with {} grants", rights_.generation, rights_.grants.size());
-    std::vector<std::uint64_t> numbers;
+    std::vector<std::uint64_t> numbers, streaming;
     for (const auto& [number, session] : sessions_) {
-        session->set_rights(rights_for(session->listener()), is_shadowed(session->is_local()));
+        if (!session->set_rights(rights_for(session->listener()), is_shadowed(session->is_local())))
+            streaming.push_back(number);
         numbers.push_back(number);
     }
+    for (const std::uint64_t number : streaming)
+        if (const auto session = sessions_.find(number); session != sessions_.end())
+            session->second->dismiss("the policy does not allow a stream any more that is open");
     if (!rights_.grants.empty() || rights_.shadowed != proto::policy::Probation::probation_nobody) return {};
     for (const std::uint64_t number : numbers)
         if (const auto session = sessions_.find(number); session != sessions_.end())

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// memory - what is written does not become code, and what is constant stays so.
+#include "libshared/confine/memory.h"
+
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace virtgate::confine {
+
+namespace {
+
+// Not in the headers of the oldest system that we build on. The number of mseal is the same on every
+// architecture.
+constexpr int k_set_mdwe = 65;
+constexpr int k_get_mdwe = 66;
+constexpr unsigned long k_refuse_exec_gain = 1;
+constexpr long k_mseal = 462;
+
+}  // namespace
+
+Done forbid_writable_code(Report& report) {
+    const int before = prctl(k_get_mdwe, 0, 0, 0, 0);
+    if (before < 0 && errno == EINVAL)
+        return report.note_lack(Layer::writable_code, "the kernel has no PR_SET_MDWE");
+    if (before < 0) return system_fault(errno, "cannot ask whether written memory may become code");
+    // Setting it again with other bits is refused (EPERM), so what systemd has set stays as it is.
+    if ((static_cast<unsigned long>(before) & k_refuse_exec_gain) == 0 &&
+        prctl(k_set_mdwe, k_refuse_exec_gain, 0, 0, 0) < 0)
+        return system_fault(errno, "cannot forbid that written memory becomes code");
+    const int after = prctl(k_get_mdwe, 0, 0, 0, 0);
+    if (after < 0 || (static_cast<unsigned long>(after) & k_refuse_exec_gain) == 0)
+        return system_fault(0, "written memory may still become code");
+    report.note_in_force(Layer::writable_code);
+    return {};
+}
+
+Done seal_memory(const void* start, std::size_t size, Report& report) {
+    if (syscall(k_mseal, start, size, 0UL) < 0) {
+        if (errno == ENOSYS) return report.note_lack(Layer::sealed_memory, "the kernel has no mseal");
+        return system_fault(errno, "cannot seal memory");
+    }
+    report.note_in_force(Layer::sealed_memory);
+    return {};
+}
+
+}  // namespace virtgate::confine

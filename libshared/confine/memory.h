@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// memory - what is written does not become code, and what is constant stays so.
+//
+// Limits: both hold for the whole process, whichever thread asks. Neither can be taken back.
+#pragma once
+
+#include <cstddef>
+
+#include "libshared/confine/report.h"
+
+namespace virtgate::confine {
+
+// From now on the kernel refuses (EACCES) a mapping that is writable and executable, and to make one
+// executable that was not. Does no harm where it has been done already.
+// Source: prctl(2) PR_SET_MDWE, Linux 6.3; what is older lacks it.
+Done forbid_writable_code(Report& report);
+
+// The `size` bytes from `start` on can from now on not be unmapped, moved, replaced, or protected otherwise
+// than they are. They have to begin with a page; the last page is sealed as a whole.
+// Source: mseal(2), Linux 6.10; what is older lacks it. Error: system's fault, also if `start` is not at a
+//         page.
+Done seal_memory(const void* start, std::size_t size, Report& report);
+
+}  // namespace virtgate::confine

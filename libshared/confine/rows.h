@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// rows - system calls that several processes need, in groups, each with its reason.
+//
+// A process takes the groups that it needs and adds its own table. Which calls these are was observed under
+// load; those of rare paths (a long malloc, a clock without vDSO) are from what the libraries do.
+#pragma once
+
+#include <span>
+
+#include "libshared/confine/filter.h"
+
+namespace virtgate::confine {
+
+// Every process, always: memory without code, time, locks, the given descriptors, the end.
+[[nodiscard]] std::span<const Row> runtime_rows() noexcept;
+
+// Who waits with libshared/loop.
+[[nodiscard]] std::span<const Row> loop_rows() noexcept;
+
+// Who speaks in packets (libshared/channel) over sockets that are there.
+[[nodiscard]] std::span<const Row> channel_rows() noexcept;
+
+// Starting only: threads of this process, but no process.
+[[nodiscard]] std::span<const Row> thread_rows() noexcept;
+
+// Starting only: the steps of this library that come after a starting filter, and reading files.
+[[nodiscard]] std::span<const Row> confining_rows() noexcept;
+
+}  // namespace virtgate::confine

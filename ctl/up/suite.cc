@@ -58,6 +58,7 @@ Result<spawn::Launch> Suite::plan(spawn::Ward& ward) {
     const Daemon& daemon = &ward == &netd_.ward ? netd_ : workerd_;
     launch.arguments = {"--config", daemon.config};
     launch.environment = {"NOTIFY_SOCKET=" + places_.notify_socket};
+    launch.log_lines_per_second = k_log_lines_per_second;
     return launch;
 }
 

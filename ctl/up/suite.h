@@ -32,6 +32,8 @@ class Suite final : public spawn::WardOwner {
 public:
     static constexpr Milliseconds k_patience{20'000};
     static constexpr Milliseconds k_grace{5'000};
+    // Of what a daemon says; it has bounded what its children say.
+    static constexpr unsigned k_log_lines_per_second = 2000;
 
     struct Setup {
         const Options& options;

@@ -41,10 +41,13 @@ std::string clean(std::string_view line) {
 
 }  // namespace
 
-LogRelay::LogRelay(loop::Loop& loop, UniqueFd pipe, std::string subject)
-    : loop_(loop), pipe_(std::move(pipe)), subject_(std::move(subject)), second_(loop.clock().now()) {
+LogRelay::LogRelay(loop::Loop& loop, UniqueFd pipe, std::string subject, unsigned lines_per_second)
+    : pipe_(std::move(pipe)), subject_(std::move(subject)), lines_per_second_(lines_per_second) {
     watch_ = loop.watch(pipe_.get(), loop::Want::read, loop::to<&LogRelay::on_readable>(*this));
+    second_ = loop.timer(loop::to<&LogRelay::on_second>(*this));
 }
+
+LogRelay::~LogRelay() { report_dropped(); }
 
 void LogRelay::on_readable(loop::Want) noexcept { static_cast<void>(read_some()); }
 
@@ -84,16 +87,21 @@ void LogRelay::take(std::string_view bytes) {
 }
 
 bool LogRelay::may_speak() {
-    const Instant now = loop_.clock().now();
-    if (now - second_ >= std::chrono::seconds(1)) {
-        if (dropped_ != 0)
-            write_log_line(Level::warning, subject_, fmt::format("{} lines of it were dropped", dropped_));
-        second_ = now;
-        lines_ = dropped_ = 0;
-    }
-    if (++lines_ <= k_lines_per_second) return true;
+    if (!second_->running()) second_->start(Milliseconds{1000});
+    if (++lines_ <= lines_per_second_) return true;
     ++dropped_;
     return false;
+}
+
+void LogRelay::on_second() noexcept {
+    lines_ = 0;
+    report_dropped();
+}
+
+void LogRelay::report_dropped() noexcept {
+    if (dropped_ == 0) return;
+    Log(subject_).warning("{} lines of it were dropped", dropped_);
+    dropped_ = 0;
 }
 
 void LogRelay::finish_line() {

@@ -6,8 +6,8 @@
 // lines.
 //
 // Trust:  the child may be taken over. Control bytes and what is not UTF-8 become \xNN.
-// Limits: k_line_max bytes a line, the rest of it is cut; k_lines_per_second lines, then the others of that
-//         second are counted and dropped.
+// Limits: k_line_max bytes a line, the rest of it is cut; so many lines a second as the owner says, then the
+//         others of that second are counted and dropped, and that is said when the second is over.
 // Owns:   the pipe's end and one unfinished line.
 #pragma once
 
@@ -22,11 +22,11 @@ namespace virtgate::spawn {
 class LogRelay {
 public:
     static constexpr std::size_t k_line_max = 1536;
-    static constexpr unsigned k_lines_per_second = 200;
 
     // Relays what comes from `pipe` (non-blocking) as `subject`, for example "gate-0[1234]", until it is
-    // closed.
-    LogRelay(loop::Loop& loop, UniqueFd pipe, std::string subject);
+    // closed; at most `lines_per_second`.
+    LogRelay(loop::Loop& loop, UniqueFd pipe, std::string subject, unsigned lines_per_second);
+    ~LogRelay();
 
     // Relays what is in the pipe now, and an unfinished line too: for a child that has ended.
     void drain() noexcept;
@@ -37,16 +37,18 @@ private:
     void take(std::string_view bytes);
     void finish_line();
     [[nodiscard]] bool may_speak();
+    void on_second() noexcept;
+    void report_dropped() noexcept;
 
-    loop::Loop& loop_;
     UniqueFd pipe_;
     std::string subject_;
     std::string line_;
     bool cut_ = false;
-    Instant second_{};
-    unsigned lines_ = 0;
+    const unsigned lines_per_second_;
+    unsigned lines_ = 0;  // in this second
     unsigned dropped_ = 0;
     std::unique_ptr<loop::Watch> watch_;
+    std::unique_ptr<loop::Timer> second_;  // runs from the first line of a second on
 };
 
 }  // namespace virtgate::spawn

@@ -30,6 +30,7 @@ void Ward::start() noexcept {
     started_ = loop_.clock().now();
     auto plan = owner_.plan(*this);
     if (plan) plan->name = name_;
+    const unsigned log_lines_per_second = plan ? plan->log_lines_per_second : 0;
     Result<Child> child = plan ? spawn::start(std::move(*plan)) : tl::unexpected(plan.error());
     if (!child) {
         log_.error("{}", child.error().text);
@@ -39,8 +40,8 @@ void Ward::start() noexcept {
     child_ = std::move(*child);
     state_ = State::running;
     log_.debug("started as process {}", child_.pid);
-    relay_ =
-        std::make_unique<LogRelay>(loop_, std::move(child_.log), fmt::format("{}[{}]", name_, child_.pid));
+    relay_ = std::make_unique<LogRelay>(
+        loop_, std::move(child_.log), fmt::format("{}[{}]", name_, child_.pid), log_lines_per_second);
     watch_ = loop_.watch(child_.process.get(), loop::Want::read, loop::to<&Ward::on_process>(*this));
     owner_.on_started(*this, std::move(child_.control));
 }

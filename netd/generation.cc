@@ -208,9 +208,17 @@ void Generation::on_ready(Post& post) noexcept {
     const bool all_ready =
         doorman_.is_ready() && (sasl_.is_ready() || !settings_.needs_sasl()) &&
         std::all_of(seats_.begin(), seats_.end(), [](const auto& seat) { return seat->is_ready(); });
+    if (state_ == State::serving) return serve(post);  // it was started again
     if (state_ != State::starting || !all_ready) return;
     state_ = State::serving;
+    serve(doorman_);
+    for (const auto& seat : seats_) serve(seat->gate);
     owner_.on_serving(*this);
+}
+
+// Nobody is accepted before: while it starts, a generation may still turn out not to work.
+void Generation::serve(Post& post) noexcept {
+    if (post.role() == Role::gate || post.role() == Role::doorman) post.serve();
 }
 
 void Generation::on_down(Post& post, const spawn::Exit& exit) noexcept {

@@ -90,6 +90,7 @@ private:
     void on_up(Post& post) noexcept override;
     void on_ready(Post& post) noexcept override;
     void on_down(Post& post, const spawn::Exit& exit) noexcept override;
+    static void serve(Post& post) noexcept;
     void on_sweep() noexcept;
     void clear_seats() noexcept;
     [[nodiscard]] ByteVector make_config(const Post& post) const;

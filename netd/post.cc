@@ -78,6 +78,8 @@ void Post::adopt(supervise::PeerRole role, std::uint32_t index, int channel) noe
     send(supervise::Procedure::adopt, *payload, std::span(&channel, 1));
 }
 
+void Post::serve() noexcept { send(supervise::Procedure::serve, {}, {}); }
+
 void Post::drain() noexcept {
     retire();
     send(supervise::Procedure::drain, {}, {});

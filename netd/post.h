@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // post - one child of netd's supervisor: its process and its control channel.
 //
-// Twins: ADOPT and DRAIN go to the child, READY comes from it (proto/supervise.x).
+// Twins: ADOPT, SERVE and DRAIN go to the child, READY comes from it (proto/supervise.x).
 //
 // Trust:  the child may be taken over. Anything but READY from it is logged and ignored.
 // Owns:   the process (spawn/ward.h) and the channel.
@@ -25,9 +25,9 @@ public:
     virtual ~PostOwner() = default;
     // What to start at `post`.
     virtual Result<spawn::Launch> plan(Post& post) = 0;
-    // The process runs and hears ADOPT and DRAIN.
+    // The process runs and hears what is sent to it.
     virtual void on_up(Post& post) noexcept = 0;
-    // It says that it serves.
+    // It says that it is ready to serve.
     virtual void on_ready(Post& post) noexcept = 0;
     // It has ended. Unless it was stopped or is draining, it will be started again.
     virtual void on_down(Post& post, const spawn::Exit& exit) noexcept = 0;
@@ -42,6 +42,8 @@ public:
     void stop(Milliseconds patience) noexcept { ward_.stop(patience); }
     // Hands a channel to the peer `role` number `index` to the child.
     void adopt(proto::supervise::PeerRole role, std::uint32_t index, int channel) noexcept;
+    // Tells it to accept clients.
+    void serve() noexcept;
     // Tells it to accept nothing new; a gate ends with its last session. It is not started again.
     void drain() noexcept;
     // Lets the process run, but does not start it again when it ends.

@@ -62,9 +62,10 @@ LocalDoor::LocalDoor(loop::Loop& loop, UniqueFd listener, UniqueFd read_only_lis
       read_only_listener_(std::move(read_only_listener)),
       on_client_(on_client),
       again_(loop.timer(loop::to<&LocalDoor::on_again>(*this))) {
-    if (listener_) watch_ = loop.watch(listener_.get(), Want::read, loop::to<&LocalDoor::on_listener>(*this));
+    if (listener_)
+        watch_ = loop.watch(listener_.get(), Want::nothing, loop::to<&LocalDoor::on_listener>(*this));
     if (read_only_listener_)
-        read_only_watch_ = loop.watch(read_only_listener_.get(), Want::read,
+        read_only_watch_ = loop.watch(read_only_listener_.get(), Want::nothing,
                                       loop::to<&LocalDoor::on_read_only_listener>(*this));
 }
 
@@ -80,7 +81,7 @@ void LocalDoor::close() noexcept {
     read_only_listener_.reset();
 }
 
-void LocalDoor::on_again() noexcept { watch(Want::read); }
+void LocalDoor::on_again() noexcept { open(); }
 
 void LocalDoor::accept_from(int listener, bool read_only) noexcept {
     for (int i = 0; i < k_accepts_per_turn; ++i) {

@@ -33,9 +33,12 @@ class LocalDoor {
 public:
     using OnClient = loop::Target<LocalClient&>;
 
-    // Serves the listening sockets, of which the second gets read-only clients; either may be empty.
+    // For the listening sockets, of which the second gets read-only clients; either may be empty. Nobody is
+    // accepted before open().
     LocalDoor(loop::Loop& loop, UniqueFd listener, UniqueFd read_only_listener, OnClient on_client);
 
+    // Accepts clients from now on.
+    void open() noexcept { watch(loop::Want::read); }
     // Accepts nobody any more.
     void close() noexcept;
 

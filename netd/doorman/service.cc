@@ -64,6 +64,7 @@ Done Service::report_ready() {
 
 void Service::on_parent(rpc::Control::Message& message) noexcept {
     if (message.header == make_message(supervise::Procedure::adopt)) return serve_adopt(message);
+    if (message.header == make_message(supervise::Procedure::serve)) return local_.open();
     if (message.header == make_message(supervise::Procedure::drain)) return local_.close();
     log_.error("the supervisor sent something that doorman does not know");
 }

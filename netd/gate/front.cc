@@ -68,9 +68,9 @@ Front::Front(loop::Loop& loop, const Settings& settings, const Credentials& cred
       admitted_(admitted),
       door_(loop, loop::to<&Front::on_arrived>(*this), loop::to<&Front::on_nonces>(*this)) {
     if (listeners_.tls >= 0)
-        tls_watch_ = loop_.watch(listeners_.tls, Want::read, loop::to<&Front::on_tls>(*this));
+        tls_watch_ = loop_.watch(listeners_.tls, Want::nothing, loop::to<&Front::on_tls>(*this));
     if (listeners_.tcp >= 0)
-        tcp_watch_ = loop_.watch(listeners_.tcp, Want::read, loop::to<&Front::on_tcp>(*this));
+        tcp_watch_ = loop_.watch(listeners_.tcp, Want::nothing, loop::to<&Front::on_tcp>(*this));
     accept_again_ = loop_.timer(loop::to<&Front::on_accept_again>(*this));
 }
 
@@ -133,11 +133,16 @@ void Front::add(std::unique_ptr<Arrival> arrival) {
 }
 
 void Front::on_accept_again() noexcept {
-    if (!draining_) watch_listeners(Want::read);
+    if (serving_) watch_listeners(Want::read);
+}
+
+void Front::serve() noexcept {
+    serving_ = true;
+    watch_listeners(Want::read);
 }
 
 void Front::drain() noexcept {
-    draining_ = true;
+    serving_ = false;
     watch_listeners(Want::nothing);
 }
 

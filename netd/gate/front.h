@@ -42,6 +42,8 @@ public:
     // There is a keeper again: clients that waited for one go on.
     void keeper_came() noexcept { on_nonces(); }
     void adopt_doorman(UniqueFd channel) { door_.adopt(std::move(channel)); }
+    // Accepts clients from now on.
+    void serve() noexcept;
     // Accepts nobody any more. Clients that are on their way in are still let in.
     void drain() noexcept;
     // True if nobody is on the way in.
@@ -83,7 +85,7 @@ private:
     std::size_t crowd_ = 0;  // the most arrivals at a time since memory was given back
     std::unique_ptr<loop::Watch> tls_watch_, tcp_watch_;
     std::unique_ptr<loop::Timer> accept_again_;
-    bool draining_ = false;
+    bool serving_ = false;
 };
 
 }  // namespace virtgate::netd::gate

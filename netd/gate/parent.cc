@@ -32,6 +32,7 @@ void Parent::on_message(rpc::Control::Message& message) noexcept {
         return log_.error("a message that is not the supervisor's");
     switch (static_cast<supervise::Procedure>(message.header.procedure)) {
         case supervise::Procedure::adopt: return serve_adopt(message);
+        case supervise::Procedure::serve: return front_.serve();
         case supervise::Procedure::drain: return serve_drain();
         case supervise::Procedure::ready: break;
     }

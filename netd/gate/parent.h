@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // parent - the gate's side of its control channel to the supervisor.
 //
-// Twins: the supervisor sends ADOPT and DRAIN (proto/supervise.x); serve_adopt() and serve_drain() here.
+// Twins: the supervisor sends ADOPT, SERVE and DRAIN (proto/supervise.x); serve_adopt(), serve_drain() here.
 //
 // Trust:  the supervisor is trusted. When it is gone the gate ends: nobody would restart its peers.
 // Owns:   the channel.

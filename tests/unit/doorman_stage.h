@@ -70,7 +70,7 @@ inline Packet receive(int socket) {
 // Doorman, with every peer at the end of a socket.
 struct Stage {
     explicit Stage(LoginMode tls, LoginMode tcp = LoginMode::login_off,
-                   LoginMode local = LoginMode::login_off) {
+                   LoginMode local = LoginMode::login_off, bool accepts = true) {
         g_log.clear();
         set_log_sink([](Level, std::string_view line) noexcept { g_log.append(line).append("\n"); });
         static int g_stages = 0;
@@ -93,6 +93,14 @@ struct Stage {
         service =
             std::make_unique<Service>(loop, std::move(pair->second), *examiner, config, std::move(listeners));
         cr_assert(service->report_ready().has_value());
+        if (accepts) tell(supervise::Procedure::serve);
+    }
+    // A word of the supervisor without arguments.
+    void tell(supervise::Procedure word) {
+        const auto frame = rpc::make_frame(
+            rpc::make_message(supervise::k_program, supervise::k_version, word), {});
+        cr_assert_eq(channel::send_packet(parent.get(), frame), channel::Outcome::done);
+        test::pump(loop);
     }
     [[nodiscard]] channel::LocalListener open_local(const char* name) const {
         return std::move(*channel::LocalListener::open(

@@ -86,15 +86,22 @@ Test(local, clients_whom_the_policy_does_not_know_are_closed_or_log_in) {
 Test(local, nobody_is_accepted_after_drain) {
     Stage stage(LoginMode::login_direct, LoginMode::login_off, LoginMode::login_direct);
     const UniqueFd gate = stage.adopt(supervise::PeerRole::peer_gate, 0);
-    const auto drain = rpc::make_frame(
-        rpc::make_message(supervise::k_program, supervise::k_version, supervise::Procedure::drain), {});
-    cr_assert_eq(channel::send_packet(stage.parent.get(), drain), channel::Outcome::done);
-    test::pump(stage.loop);
+    stage.tell(supervise::Procedure::drain);
     const UniqueFd client = connect_to(stage.local_listener);
     test::pump(stage.loop);
     cr_assert_eq(accept4(stage.broker_listener.get(), nullptr, nullptr, SOCK_NONBLOCK), -1);
     // It waits for whoever serves the socket next.
     cr_assert_geq(accept4(stage.local_listener.get(), nullptr, nullptr, SOCK_NONBLOCK), 0);
+}
+
+Test(local, nobody_is_accepted_before_serve) {
+    Stage stage(LoginMode::login_direct, LoginMode::login_off, LoginMode::login_direct, false);
+    const UniqueFd gate = stage.adopt(supervise::PeerRole::peer_gate, 0);
+    const UniqueFd client = connect_to(stage.local_listener);
+    test::pump(stage.loop);
+    cr_assert_eq(accept4(stage.broker_listener.get(), nullptr, nullptr, SOCK_NONBLOCK), -1);
+    stage.tell(supervise::Procedure::serve);
+    cr_assert(stage.take_broker_question().came());
 }
 
 Test(certificates, alone_or_with_a_login) {

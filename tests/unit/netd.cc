@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdlib>
@@ -19,6 +20,7 @@
 #include <set>
 
 #include "netd/supervisor.h"
+#include "proto/supervise.h"
 
 using namespace virtgate;
 using namespace virtgate::netd;
@@ -208,10 +210,13 @@ namespace {
 constexpr const char* k_ready =
     "printf '\\0\\0\\0\\034\\126\\107\\0\\1\\0\\0\\0\\1\\0\\0\\0\\3\\0\\0\\0\\2\\0\\0\\0\\0\\0\\0\\0\\0' "
     ">&4\n";
-// Reads packets until DRAIN (procedure 2) comes. The channel does not block, so it looks again and again.
-constexpr const char* k_await_drain =
-    "while :; do p=$(dd bs=65536 count=1 <&4 2>/dev/null | od -An -tx1 -v | tr -d ' \\n')\n"
-    "  case $p in ????????????????????????00000002*) break;; '') sleep 0.05;; esac\ndone\n";
+// Reads packets until that procedure comes. The channel does not block, so it looks again and again.
+std::string await_word(proto::supervise::Procedure procedure) {
+    return fmt::format(
+        "while :; do p=$(dd bs=65536 count=1 <&4 2>/dev/null | od -An -tx1 -v | tr -d ' \\n')\n"
+        "  case $p in ????????????????????????{:08x}*) break;; '') sleep 0.05;; esac\ndone\n",
+        static_cast<std::uint32_t>(procedure));
+}
 
 // A supervisor in a process of its own, and the socket that it notifies.
 class Play {
@@ -257,6 +262,17 @@ public:
         std::set<pid_t> result;
         for (pid_t pid; file >> pid;) result.insert(pid);
         return result;
+    }
+    // Waits until the file `name` has `count` lines, and sees that it gets no more.
+    bool await_lines(const std::string& name, std::size_t count) const {
+        const auto lines = [&] {
+            std::ifstream file(scratch_.path + "/" + name);
+            return static_cast<std::size_t>(
+                std::count(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>(), '\n'));
+        };
+        for (int i = 0; i < 100 && lines() < count; ++i) usleep(50'000);
+        usleep(300'000);
+        return lines() == count;
     }
     // Waits until there are `count` children and none of `gone` is among them.
     bool await(std::size_t count, const std::set<pid_t>& gone = {}) const {
@@ -347,7 +363,8 @@ Test(supervisor, gives_up_when_a_child_never_works) {
 Test(supervisor, reloads_with_new_gates_while_the_old_ones_drain) {
     // Gates end when they are told to drain and the file `leave` is there: until then they have a session.
     const std::string gate =
-        ready_then(std::string(k_await_drain) + "while [ ! -e ${0%/*}/leave ]; do sleep 0.05; done\n");
+        ready_then(await_word(proto::supervise::Procedure::drain) +
+                   "while [ ! -e ${0%/*}/leave ]; do sleep 0.05; done\n");
     Play play(gate, ready_then("exec sleep 60"), ready_then("exec sleep 60"));
     cr_assert(!play.notification().empty());
     const auto before = play.children();
@@ -368,21 +385,26 @@ Test(supervisor, reloads_with_new_gates_while_the_old_ones_drain) {
 }
 
 Test(supervisor, keeps_the_old_generation_when_the_new_one_cannot_work) {
-    // Keepers started after the file `broken` was made find the configuration wrong.
-    Play play(ready_then("exec sleep 60"), "[ -e ${0%/*}/broken ] && exit 78\n" + ready_then("exec sleep 60"),
+    // Keepers started after the file `broken` was made find the configuration wrong. Gates note that they serve.
+    const std::string gate = ready_then(await_word(proto::supervise::Procedure::serve) +
+                                        "echo gate >> ${0%/*}/served; exec sleep 60\n");
+    Play play(gate, "[ -e ${0%/*}/broken ] && exit 78\n" + ready_then("exec sleep 60"),
               ready_then("exec sleep 60"));
     cr_assert(!play.notification().empty());
     const auto before = play.children();
+    cr_assert(play.await_lines("served", 2), "both gates serve");
     play.scratch_.write("broken", "");
     play.signal(SIGHUP);
     cr_assert_eq(play.notification(), "STATUS=reloading");
     cr_assert(play.notification().starts_with("READY=1\n"));
     cr_assert(play.await(5), "the new generation is still there");
     cr_assert(play.children() == before);
+    cr_assert(play.await_lines("served", 2), "a gate of the new generation was told to serve");
     unlink((play.scratch_.path + "/broken").c_str());
     play.signal(SIGHUP);
     cr_assert_eq(play.notification(), "STATUS=reloading");
     cr_assert(play.notification().starts_with("READY=1\n"));
+    cr_assert(play.await_lines("served", 4));
     play.signal(SIGTERM);
     cr_assert_eq(play.notification(), "STOPPING=1");
     cr_assert_eq(play.status(), 0);

@@ -2,67 +2,26 @@
 // main - the virtgate command: reads the command line and calls what does the work.
 //
 // Exit status: that of the subcommand; 64 for a command line that is wrong.
-#include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "config.h"
 #include "ctl/audit/command.h"
-#include "ctl/files.h"
 #include "ctl/passwd/command.h"
 #include "ctl/pki/command.h"
 #include "ctl/policy/command.h"
-#include "ctl/up/options.h"
-#include "ctl/up/up.h"
+#include "ctl/up/command.h"
 #include "libshared/base/suggest.h"
 #include "libshared/spawn/exit.h"
 
 namespace {
 
 using namespace virtgate;
-
-// The words of the command line, before they are understood.
-struct Words {
-    std::vector<std::string> help_topic;  // a command, and a command of it
-    std::string directory, key_type = "ecdsa", log_level = "info";
-    std::uint16_t tls_port = 0;
-    std::vector<std::string> upstreams, settings;
-};
-
-constexpr char k_up_footer[] =
-    "Example, with a libvirt daemon that runs on this machine:\n"
-    "  virtgate up --dir ~/try-virtgate --upstream qemu:///system=/run/libvirt/libvirt-sock\n"
-    "The URI for libvirt's clients is printed when everything runs. Ctrl-C ends it. See virtgate-up(1).";
-
-// Values are taken as text here and read by the room of the command, which explains mistakes better than
-// CLI11 does.
-CLI::App* add_up(CLI::App& app, Words& words) {
-    CLI::App* up =
-        app.add_subcommand("up", "run virtgate from a directory, without systemd and without root");
-    up->footer(k_up_footer);
-    up->add_option("--dir", words.directory,
-                   "directory for certificates, configuration and sockets; made when missing")
-        ->required()
-        ->type_name("DIR");
-    up->add_option("--tls-port", words.tls_port, "TCP port for clients on localhost (default: any free one)")
-        ->type_name("N");
-    up->add_option("--upstream", words.upstreams,
-                   "the libvirt daemon behind a URI, and its UNIX socket; may be repeated")
-        ->type_name("URI=SOCKET")
-        ->allow_extra_args(false);
-    up->add_option("--key-type", words.key_type, "kind of key, when certificates are made (default: ecdsa)")
-        ->check(CLI::IsMember({"ecdsa", "rsa", "ed25519"}))
-        ->type_name("TYPE");
-    up->add_option("--log-level", words.log_level, "what is logged (default: info)")
-        ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
-        ->type_name("LEVEL");
-    up->add_option("--set", words.settings, "one key of netd.toml or workerd.toml; may be repeated")
-        ->type_name("FILE.SECTION.KEY=VALUE")
-        ->allow_extra_args(false);
-    return up;
-}
 
 // What follows the first "--" of `word`, up to "=".
 std::string option_name(const std::string& word) { return word.substr(0, word.find('=')); }
@@ -126,10 +85,10 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
 }
 
 // "virtgate help pki init": each word is a command of the one before.
-int run_help(const CLI::App& app, const Words& words) {
+int run_help(const CLI::App& app, const std::vector<std::string>& topics) {
     const CLI::App* where = &app;
     std::string name = "virtgate";  // how the command is called, without its last word
-    for (const std::string& topic : words.help_topic) {
+    for (const std::string& topic : topics) {
         const auto found =
             where->get_subcommands([&](const CLI::App* sub) { return sub->get_name() == topic; });
         if (found.empty())
@@ -143,49 +102,21 @@ int run_help(const CLI::App& app, const Words& words) {
     return 0;
 }
 
-// From words to options. What is wrong with a word is said with the option's name, before anything is
-// touched.
-int run_up(const Words& words) {
-    ctl::up::Options options;
-    options.tls_port = words.tls_port;
-    if (words.directory.empty()) return complain("--dir: a directory has a name");
-    const Result<std::string> directory = ctl::absolute_path(words.directory);
-    if (!directory) return complain("--dir: " + directory.error().text);
-    options.directory = *directory;
-    if (const auto type = ctl::pki::parse_key_type(words.key_type)) options.key_type = *type;
-    static_cast<void>(parse_level(words.log_level, options.log_level));
-    for (const std::string& word : words.upstreams) {
-        Result<ctl::up::Upstream> upstream = ctl::up::parse_upstream(word);
-        if (!upstream) return complain("--upstream: " + upstream.error().text);
-        for (const ctl::up::Upstream& other : options.upstreams)
-            if (other.uri == upstream->uri)
-                return complain(fmt::format("--upstream: {} is there twice", other.uri));
-        options.upstreams.push_back(std::move(*upstream));
-    }
-    for (const std::string& word : words.settings) {
-        Result<ctl::up::Setting> setting = ctl::up::parse_setting(word);
-        if (!setting) return complain("--set: " + setting.error().text);
-        options.settings.push_back(std::move(*setting));
-    }
-    return ctl::up::run(options);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-    Words words;
     CLI::App app{"virtgate, a front door for libvirt", "virtgate"};
     app.set_version_flag("--version", std::string{"virtgate "} + VIRTGATE_VERSION);
     app.set_help_flag("-h,--help", "show this text");
     app.require_subcommand(1);
     app.footer("\"virtgate help COMMAND\" tells more about a command. See virtgate(1).");
-    CLI::App* up = add_up(app, words);
-    const ctl::pki::Command pki{app};
-    const ctl::passwd::Command passwd{app};
-    const ctl::policy::Command policy{app};
-    const ctl::audit::Command audit{app};
+    std::vector<std::unique_ptr<ctl::Command>> commands;
+    for (const auto add : {ctl::up::add_command, ctl::pki::add_command, ctl::passwd::add_command,
+                           ctl::policy::add_command, ctl::audit::add_command})
+        commands.push_back(add(app));
+    std::vector<std::string> topics;  // of "help": a command, and a command of it
     CLI::App* help = app.add_subcommand("help", "show the commands, or the options of one");
-    help->add_option("COMMAND", words.help_topic, "the command to tell about, and a command of it");
+    help->add_option("COMMAND", topics, "the command to tell about, and a command of it");
     if (argc < 2) {
         fmt::print(stderr, "{}", app.help());
         return spawn::k_exit_usage;
@@ -197,11 +128,8 @@ int main(int argc, char** argv) {
     } catch (const CLI::ParseError& error) {
         return explain(app, error);
     }
-    if (help->parsed()) return run_help(app, words);
-    if (up->parsed()) return run_up(words);
-    if (pki.parsed()) return pki.run();
-    if (passwd.parsed()) return passwd.run();
-    if (policy.parsed()) return policy.run();
-    if (audit.parsed()) return audit.run();
+    if (help->parsed()) return run_help(app, topics);
+    for (const auto& command : commands)
+        if (command->parsed()) return command->run();
     return spawn::k_exit_usage;
 }

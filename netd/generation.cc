@@ -121,14 +121,16 @@ ByteVector Generation::make_config(const Post& post) const {
                                           .tcp = settings_.tcp.login,
                                           .priority = settings_.priority,
                                           .certificate = pki_.certificate,
-                                          .authorities = pki_.authorities});
+                                          .authorities = pki_.authorities,
+                                          .sandbox = settings_.sandbox});
         }
         case Role::keeper:
             return encode_config(proto::config::KeeperConfig{.index = post.index(),
                                                              .log_level = level,
                                                              .key_file = settings_.key_file,
                                                              .certificate_file = settings_.certificate_file,
-                                                             .certificate = pki_.certificate});
+                                                             .certificate = pki_.certificate,
+                                                             .sandbox = settings_.sandbox});
         case Role::doorman:
             return encode_config(proto::config::DoormanConfig{.log_level = level,
                                                               .broker_socket = settings_.broker_socket,
@@ -142,7 +144,8 @@ ByteVector Generation::make_config(const Post& post) const {
                                                               .revoked_file = settings_.crl_file,
                                                               .authorities = pki_.authorities,
                                                               .revoked = pki_.revoked,
-                                                              .certificate = pki_.certificate});
+                                                              .certificate = pki_.certificate,
+                                                              .sandbox = settings_.sandbox});
         case Role::sasl: return encode_config(settings_.sasl);
     }
     panic("an unknown role");

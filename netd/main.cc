@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -13,6 +14,7 @@
 #include "config.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
+#include "netd/confinement.h"
 #include "netd/supervisor.h"
 
 namespace {
@@ -79,6 +81,15 @@ Result<netd::Ground> make_ground(const netd::Settings& settings) {
     return ground;
 }
 
+// For "virtgate sandbox". What is kept depends on the settings.
+int show_sandbox(const std::string& path) {
+    const auto settings = netd::read_settings(path);
+    if (!settings) return fail(settings.error(), spawn::k_exit_config);
+    const auto directory = spawn::program_directory();
+    if (!directory) return fail(directory.error(), spawn::k_exit_system);
+    return confine::show(netd::make_plan(*settings, *directory));
+}
+
 int serve(const std::string& path, bool only_check) {
     auto settings = netd::read_settings(path);
     if (!settings) return fail(settings.error(), spawn::k_exit_config);
@@ -100,7 +111,10 @@ int serve(const std::string& path, bool only_check) {
     if (!ground) return fail(ground.error(), spawn::k_exit_system);
     ground->directory = std::move(*directory);
     const auto loop = loop::make_event_loop();
+    auto plan = netd::make_plan(*settings, ground->directory);
     netd::Supervisor supervisor(*loop, path, std::move(*ground));
+    if (!confine::confine(std::move(plan), static_cast<confine::Mode>(settings->sandbox)))
+        return spawn::k_exit_system;
     return supervisor.run(std::move(*settings), std::move(*pki), std::move(*key));
 }
 
@@ -110,13 +124,17 @@ int main(int argc, char** argv) {
     CLI::App app{"The network side of virtgate.", "virtgate-netd"};
     std::string path = VIRTGATE_SYSCONFDIR "/netd.toml";
     bool only_check = false;
+    bool only_sandbox = false;
     app.add_option("--config", path, "the configuration file")->type_name("FILE")->capture_default_str();
     app.add_flag("--check", only_check, "only check the configuration and the files that it names");
+    app.add_flag("--sandbox", only_sandbox, "only show what it takes from itself; see virtgate-sandbox(1)");
     app.set_version_flag("--version", "virtgate-netd " VIRTGATE_VERSION);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {  // the library's way to say it, for --help too
         return app.exit(error) == 0 ? 0 : virtgate::spawn::k_exit_usage;
     }
-    return serve(path, only_check);
+    // Where nothing is configured, there are the defaults of an empty file.
+    if (only_sandbox && app.count("--config") == 0 && access(path.c_str(), F_OK) != 0) path = "/dev/null";
+    return only_sandbox ? show_sandbox(path) : serve(path, only_check);
 }

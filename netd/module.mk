@@ -3,11 +3,11 @@ LIBRARIES += netd
 netd_SOURCES := netd/file_watch.cc netd/generation.cc netd/listener.cc netd/post.cc netd/settings.cc netd/supervisor.cc
 
 PROGRAMS += virtgate-netd
-virtgate-netd_SOURCES := netd/main.cc
-virtgate-netd_LIBRARIES := netd config spawn rpc channel proto xdr loop base
+virtgate-netd_SOURCES := netd/main.cc netd/confinement.cc
+virtgate-netd_LIBRARIES := netd confine config spawn rpc channel proto xdr loop base
 virtgate-netd_PACKAGES := EVENT TOML
 
 UNIT_TESTS += test-netd
 test-netd_SOURCES := tests/unit/netd.cc
-test-netd_LIBRARIES := netd config spawn rpc channel proto xdr loop base
+test-netd_LIBRARIES := netd confine config spawn rpc channel proto xdr loop base
 test-netd_PACKAGES := EVENT TOML

@@ -2,6 +2,8 @@
 // post - one child of netd's supervisor: its process and its control channel.
 #include "netd/post.h"
 
+#include <csignal>
+
 #include "proto/codec.h"
 
 namespace virtgate::netd {
@@ -20,6 +22,9 @@ std::string make_name(Role role, std::uint32_t index) {
     panic("an unknown role");
 }
 
+// For a child that ends, from the end of its channel to its own.
+constexpr Milliseconds k_linger{1'000};
+
 rpc::Header make_message(supervise::Procedure procedure) noexcept {
     return rpc::make_message(supervise::k_program, supervise::k_version, procedure);
 }
@@ -32,7 +37,8 @@ Post::Post(loop::Loop& loop, PostOwner& owner, Role role, std::uint32_t index)
       role_(role),
       index_(index),
       ward_(loop, *this, make_name(role, index)),
-      log_(ward_.name()) {}
+      log_(ward_.name()),
+      linger_(loop.timer(loop::to<&Post::on_lingering>(*this))) {}
 
 Result<spawn::Launch> Post::plan(spawn::Ward&) {
     auto launch = owner_.plan(*this);
@@ -48,22 +54,37 @@ void Post::on_started(spawn::Ward&, UniqueFd control) noexcept {
 
 void Post::on_ended(spawn::Ward&, const spawn::Exit& exit) noexcept {
     control_.reset();
+    linger_->stop();
     ready_ = false;
     owner_.on_down(*this, exit);
 }
 
 void Post::on_message(rpc::Control::Message& message) noexcept {
-    if (message.header != make_message(supervise::Procedure::ready) || !message.payload.empty())
-        return log_.error("it sent something else than READY");
+    if (message.header != make_message(supervise::Procedure::ready) || !message.payload.empty()) {
+        log_.error("it sent something else than READY; it is killed");
+        control_.reset();
+        return kill();
+    }
     if (ready_) return;
     ready_ = true;
     owner_.on_ready(*this);
 }
 
-// Its process ends now or in a moment; on_ended() follows from the ward.
+// Its process ends now or in a moment, and with a status that says why; on_ended() follows from the ward.
 void Post::on_closed(std::string_view why) noexcept {
     log_.debug("control channel closed: {}", why);
     control_.reset();
+    linger_->start(k_linger);
+}
+
+void Post::on_lingering() noexcept {
+    log_.error("it does not listen and does not end; it is killed");
+    kill();
+}
+
+// The pid is its own until the ward has reaped it.
+void Post::kill() noexcept {
+    if (ward_.is_running()) ::kill(ward_.pid(), SIGKILL);
 }
 
 void Post::send(supervise::Procedure procedure, ByteView payload, std::span<const int> fds) noexcept {

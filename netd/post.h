@@ -3,7 +3,8 @@
 //
 // Twins: ADOPT, SERVE and DRAIN go to the child, READY comes from it (proto/supervise.x).
 //
-// Trust:  the child may be taken over. Anything but READY from it is logged and ignored.
+// Trust:  the child may be taken over. One that says anything but READY, or hangs up and stays, is killed and started
+//         again: the supervisor could neither tell it anything any more nor trust it with what it was given.
 // Owns:   the process (spawn/ward.h) and the channel.
 #pragma once
 
@@ -62,6 +63,8 @@ private:
     void on_ended(spawn::Ward& ward, const spawn::Exit& exit) noexcept override;
     void on_message(rpc::Control::Message& message) noexcept;
     void on_closed(std::string_view why) noexcept;
+    void on_lingering() noexcept;
+    void kill() noexcept;
     void send(proto::supervise::Procedure procedure, ByteView payload, std::span<const int> fds) noexcept;
 
     loop::Loop& loop_;
@@ -71,6 +74,7 @@ private:
     spawn::Ward ward_;
     Log log_;
     std::unique_ptr<rpc::Control> control_;
+    std::unique_ptr<loop::Timer> linger_;  // runs from the end of the channel on
     bool ready_ = false;
 };
 

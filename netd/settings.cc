@@ -15,6 +15,7 @@
 #include "config.h"
 #include "libshared/base/suggest.h"
 #include "libshared/config/document.h"
+#include "libshared/confine/plan.h"
 #include "libshared/spawn/self.h"
 #include "netd/listener.h"
 
@@ -214,6 +215,10 @@ Result<Settings> read_settings(const std::string& path) {
     const std::string level = root.text("log_level", "info");
     if (!parse_level(level, settings.log_level))
         root.refuse("log_level", "\"log_level\" has to be \"debug\", \"info\", \"warning\" or \"error\"");
+    confine::Mode sandbox{};
+    if (!confine::parse_mode(root.text("sandbox", "best-effort"), sandbox))
+        root.refuse("sandbox", "\"sandbox\" has to be \"best-effort\", \"strict\", \"report\" or \"off\"");
+    settings.sandbox = static_cast<proto::config::SandboxMode>(sandbox);
     settings.gates = static_cast<unsigned>(root.integer("gates", 0, 0, k_gates_max));
     if (settings.gates == 0) settings.gates = count_cores();
     settings.user_switch = root.boolean("user_switch", true);
@@ -232,6 +237,7 @@ Result<Settings> read_settings(const std::string& path) {
         broker.refuse("socket", "\"socket\" has to be an absolute path of at most 107 bytes");
     if (auto done = (*document)->finish(); !done) return tl::unexpected(done.error());
     settings.sasl.log_level = static_cast<std::uint32_t>(settings.log_level);
+    settings.sasl.sandbox = settings.sandbox;
     settings.sasl.exchange_timeout = settings.limits.login;
     // A security layer is a process for as long as its connection: those are bounded as connections.
     settings.sasl.exchanges = k_processes_max;

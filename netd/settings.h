@@ -17,6 +17,7 @@ namespace virtgate::netd {
 
 struct Settings {
     Level log_level = Level::info;
+    proto::config::SandboxMode sandbox{};
     unsigned gates = 1;       // already the number of cores where the file says 0
     bool user_switch = true;  // started as root: give the children users of their own
     // A TCP listener.

@@ -18,7 +18,9 @@ namespace {
 
 constexpr std::string_view k_all = "*";
 
-ObjectKind kind_of_pattern(const ObjectPattern& pattern) noexcept { return static_cast<ObjectKind>(pattern.kind); }
+ObjectKind kind_of_pattern(const ObjectPattern& pattern) noexcept {
+    return static_cast<ObjectKind>(pattern.kind);
+}
 
 bool is_open(const ObjectPattern& pattern) noexcept {
     return pattern.how == PatternKind::pattern_glob && pattern.text == k_all;
@@ -76,7 +78,8 @@ bool is_of(const FlagRule& rule, const proto::ProgramInfo& program, std::uint32_
 
 }  // namespace
 
-bool has(const proto::who::Ceiling& ceiling, const proto::ProgramInfo& program, std::uint32_t procedure) noexcept {
+bool has(const proto::who::Ceiling& ceiling, const proto::ProgramInfo& program,
+         std::uint32_t procedure) noexcept {
     for (const auto& each : ceiling.programs)
         if (each.program == program.number && each.version == program.version)
             return procedure / 8 < each.procedures.size() &&
@@ -133,6 +136,26 @@ std::uint64_t denied_flags(const Grant& grant, const proto::ProgramInfo& program
     for (const FlagRule& rule : grant.denied_flags)
         if (is_of(rule, program, procedure)) bits |= rule.forbidden;
     return bits;
+}
+
+bool only_reads(const Grant& grant, const proto::ProgramInfo& program,
+                const proto::ProcedureInfo& procedure) noexcept {
+    if (procedure.kind != proto::ProcedureInfo::Kind::call || procedure.readonly == proto::ReadOnly::allowed)
+        return true;
+    if (procedure.readonly == proto::ReadOnly::refused) return false;
+    std::uint64_t refused = 0;  // flags
+    for (const proto::Test& test : procedure.readonly_tests) {
+        // What other arguments say, no grant can forbid.
+        if (test.path != "flags" || test.kind != proto::layout::TestKind::has) return false;
+        refused |= test.value;
+    }
+    bool has_rule = false;
+    for (const FlagRule& rule : grant.conditions) {
+        if (!is_of(rule, program, procedure.number)) continue;
+        if ((refused & ~rule.forbidden) != 0) return false;
+        has_rule = true;
+    }
+    return has_rule;
 }
 
 bool is_for_listener(const Grant& grant, std::string_view listener, Doubt doubt) noexcept {

@@ -58,6 +58,11 @@ enum class Doubt : bool { does_not_hold, holds };
 [[nodiscard]] std::uint64_t denied_flags(const proto::policy::Grant& grant, const proto::ProgramInfo& program,
                                          std::uint32_t procedure) noexcept;
 
+// True if libvirt refuses to a connection for reading none of the calls of the procedure that the grant, which has it,
+// allows.
+[[nodiscard]] bool only_reads(const proto::policy::Grant& grant, const proto::ProgramInfo& program,
+                              const proto::ProcedureInfo& procedure) noexcept;
+
 // True if it is for clients of `listener`; an empty one is not known.
 [[nodiscard]] bool is_for_listener(const proto::policy::Grant& grant, std::string_view listener,
                                    Doubt doubt) noexcept;

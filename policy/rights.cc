@@ -256,6 +256,8 @@ bool Rights::redacts(std::string_view permission) const noexcept {
     });
 }
 
+bool Rights::only_reads() const noexcept { return index_->only_reads; }
+
 const proto::policy::LimitSet& Rights::limits() const noexcept { return index_->rights.limits; }
 
 proto::policy::AuditLevel Rights::audit_level(const Decision& decision) const noexcept {

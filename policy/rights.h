@@ -113,6 +113,9 @@ public:
     [[nodiscard]] bool redacts(std::string_view permission, const Object& object) const noexcept;
     [[nodiscard]] bool redacts(std::string_view permission) const noexcept;
 
+    // True if libvirt refuses none of what it allows to a connection for reading, so that such a connection will do.
+    [[nodiscard]] bool only_reads() const noexcept;
+
     [[nodiscard]] const proto::policy::LimitSet& limits() const noexcept;
     // How much is recorded of the decision: as the grant that decided says, and of others the most that any says.
     [[nodiscard]] proto::policy::AuditLevel audit_level(const Decision& decision) const noexcept;

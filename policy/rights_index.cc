@@ -155,6 +155,7 @@ void Rights::Index::fill(const ProgramInfo& program, const ProcedureInfo& proced
         if (fact.may_live && is_set(bitmap_of(grant.may, program), procedure.number)) {
             cell.is_allowed_somewhere = true;
             fact.shown |= shows;
+            only_reads = only_reads && (cell.is_hard || policy::only_reads(grant, program, procedure));
             const bool is_judged = fact.has_xml && takes_xml(program, procedure);
             const bool is_free =
                 !is_judged && !fact.is_timed && !has_rule(grant.conditions, program, procedure.number);

@@ -111,6 +111,7 @@ struct Rights::Index {
     std::array<bool, k_kinds> sees_all{};
     KindMask shown = 0;  // kinds of which something can be seen
     bool has_redactions = false;
+    bool only_reads = true;  // no grant that may_live has more than reading
     proto::policy::AuditLevel audit = proto::policy::AuditLevel::audit_none;
 
 private:

@@ -93,98 +93,103 @@ private:
     std::uint64_t broken_ = 0, reported_ = 0, shown_ = 0;
 };
 
-}  // namespace
+class AuditCommand final : public Command {
+public:
+    explicit AuditCommand(CLI::App& app);
+    [[nodiscard]] bool parsed() const override;
+    [[nodiscard]] int run() const override;
 
-struct Command::Words {
-    CLI::App* audit = nullptr;
+private:
+    CLI::App* audit_ = nullptr;
 
-    std::string file = k_default_file, identity, since, until, procedure, object;
-    std::optional<std::uint64_t> session, last;
-    bool refused = false, follows = false, json = false;
+    std::string file_ = k_default_file, identity_, since_, until_, procedure_, object_;
+    std::optional<std::uint64_t> session_, last_;
+    bool refused_ = false, follows_ = false, json_ = false;
 
     [[nodiscard]] Result<Filter> filter() const;
     [[nodiscard]] int run_once(Display& display) const;
     [[nodiscard]] int run_follow(Display& display) const;
 };
 
-Command::Command(CLI::App& app) : words_(std::make_unique<Words>()) {
-    Words& words = *words_;
-    words.audit = app.add_subcommand("audit", "who did what: show the records of the auditor");
-    CLI::App& audit = *words.audit;
+AuditCommand::AuditCommand(CLI::App& app) {
+    audit_ = app.add_subcommand("audit", "who did what: show the records of the auditor");
+    CLI::App& audit = *audit_;
     audit.footer(k_footer);
     audit
-        .add_option("--file", words.file,
+        .add_option("--file", file_,
                     "the file of records, or - for standard input (default: " VIRTGATE_LOGDIR "/audit.jsonl)")
         ->type_name("FILE");
-    audit.add_option("--identity", words.identity, "only of this identity")->type_name("NAME");
-    audit.add_option("--since", words.since, "from then on: 14:02, 2h (ago), 7d (ago), or a date and a time")
+    audit.add_option("--identity", identity_, "only of this identity")->type_name("NAME");
+    audit.add_option("--since", since_, "from then on: 14:02, 2h (ago), 7d (ago), or a date and a time")
         ->type_name("TIME");
-    audit.add_option("--until", words.until, "before then")->type_name("TIME");
-    audit.add_flag("--refused", words.refused, "only what was refused, or allowed on probation alone");
-    audit.add_option("--procedure", words.procedure, "only calls of it: DOMAIN_DESTROY, \"domain_*\"")
+    audit.add_option("--until", until_, "before then")->type_name("TIME");
+    audit.add_flag("--refused", refused_, "only what was refused, or allowed on probation alone");
+    audit.add_option("--procedure", procedure_, "only calls of it: DOMAIN_DESTROY, \"domain_*\"")
         ->type_name("GLOB");
-    audit.add_option("--object", words.object, "only calls about it: \"web-*\", domain=db-1, or a UUID")
+    audit.add_option("--object", object_, "only calls about it: \"web-*\", domain=db-1, or a UUID")
         ->type_name("[KIND=]GLOB");
-    audit.add_option("--session", words.session, "only of the session with this number")->type_name("N");
-    audit.add_option("--last", words.last, "only the last ones")->type_name("N");
-    audit.add_flag("--follow", words.follows, "show the last ten, and go on with those that come");
-    audit.add_flag("--json", words.json, "as they are in the file: one JSON object a line");
+    audit.add_option("--session", session_, "only of the session with this number")->type_name("N");
+    audit.add_option("--last", last_, "only the last ones")->type_name("N");
+    audit.add_flag("--follow", follows_, "show the last ten, and go on with those that come");
+    audit.add_flag("--json", json_, "as they are in the file: one JSON object a line");
 }
 
-Command::~Command() = default;
+bool AuditCommand::parsed() const { return audit_->parsed(); }
 
-bool Command::parsed() const { return words_->audit->parsed(); }
-
-Result<Filter> Command::Words::filter() const {
-    Filter filter{.refused = refused, .procedure = procedure, .object = object, .session = session};
-    if (!identity.empty()) filter.identity = identity;
+Result<Filter> AuditCommand::filter() const {
+    Filter filter{.refused = refused_, .procedure = procedure_, .object = object_, .session = session_};
+    if (!identity_.empty()) filter.identity = identity_;
     const Moment now = current_moment();
     for (const auto& [option, text, to] :
-         {std::tuple{"--since", &since, &filter.since}, std::tuple{"--until", &until, &filter.until}}) {
+         {std::tuple{"--since", &since_, &filter.since}, std::tuple{"--until", &until_, &filter.until}}) {
         if (text->empty()) continue;
         const auto moment = parse_moment(*text, now);
         if (!moment) return wrap(moment.error(), option);
         *to = *moment;
     }
-    for (const auto& [option, glob] : {std::pair{"--procedure", &procedure}, std::pair{"--object", &object}})
+    for (const auto& [option, glob] :
+         {std::pair{"--procedure", &procedure_}, std::pair{"--object", &object_}})
         if (const std::string_view flaw = policy::flaw_of_glob(*glob); !glob->empty() && !flaw.empty())
             return peer_fault(fmt::format("{}: {}", option, flaw));
     return filter;
 }
 
-int Command::run() const {
-    const Words& words = *words_;
-    const Result<Filter> filter = words.filter();
-    if (!filter) return say(filter.error().text, spawn::k_exit_usage);
-    if (words.follows && words.file == "-")
+int AuditCommand::run() const {
+    const Result<Filter> wanted = filter();
+    if (!wanted) return say(wanted.error().text, spawn::k_exit_usage);
+    if (follows_ && file_ == "-")
         return say("--follow: standard input is shown as it comes without it", spawn::k_exit_usage);
-    std::optional<std::uint64_t> last = words.last;
+    std::optional<std::uint64_t> last = last_;
     // With a beginning that was asked for, everything since then.
-    if (words.follows && !last && !filter->since) last = k_followed_past;
-    Display display(*filter, words.json, last);
-    return words.follows ? words.run_follow(display) : words.run_once(display);
+    if (follows_ && !last && !wanted->since) last = k_followed_past;
+    Display display(*wanted, json_, last);
+    return follows_ ? run_follow(display) : run_once(display);
 }
 
-int Command::Words::run_once(Display& display) const {
-    const auto too_long = read_lines(file, [&](std::string_view line) { return display.take(line); });
+int AuditCommand::run_once(Display& display) const {
+    const auto too_long = read_lines(file_, [&](std::string_view line) { return display.take(line); });
     const bool good = display.flush();
     if (!too_long) return say(too_long.error().text, spawn::k_exit_system);
-    display.report_broken(file, *too_long);
+    display.report_broken(file_, *too_long);
     if (!good) return say("cannot write to standard output", spawn::k_exit_system);
     return display.shown() != 0 ? 0 : k_exit_none;
 }
 
-int Command::Words::run_follow(Display& display) const {
-    auto follower = Follower::open(file);
+int AuditCommand::run_follow(Display& display) const {
+    auto follower = Follower::open(file_);
     if (!follower) return say(follower.error().text, spawn::k_exit_system);
     for (;;) {
         const auto too_long = follower->poll([&](std::string_view line) { return display.take(line); });
         const bool good = display.flush();
         if (!too_long) return say(too_long.error().text, spawn::k_exit_system);
-        display.report_broken(file, *too_long);
+        display.report_broken(file_, *too_long);
         if (!good) return say("cannot write to standard output", spawn::k_exit_system);
         std::this_thread::sleep_for(k_pause);
     }
 }
+
+}  // namespace
+
+std::unique_ptr<Command> add_command(CLI::App& app) { return std::make_unique<AuditCommand>(app); }
 
 }  // namespace virtgate::ctl::audit

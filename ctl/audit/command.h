@@ -5,30 +5,11 @@
 // cannot be read. With --follow it runs until a signal ends it.
 #pragma once
 
-#include <memory>
-
-namespace CLI {
-class App;
-}
+#include "ctl/command.h"
 
 namespace virtgate::ctl::audit {
 
-class Command {
-public:
-    // Adds the command to `app`, which has to live as long as this.
-    explicit Command(CLI::App& app);
-    ~Command();
-    Command(const Command&) = delete;
-    Command& operator=(const Command&) = delete;
-
-    // Whether the command line was for this command.
-    [[nodiscard]] bool parsed() const;
-    // Does it. The result is an exit status; what went wrong has been said on standard error.
-    [[nodiscard]] int run() const;
-
-private:
-    struct Words;
-    std::unique_ptr<Words> words_;
-};
+// Adds the command to `app`, which has to live as long as the result.
+[[nodiscard]] std::unique_ptr<Command> add_command(CLI::App& app);
 
 }  // namespace virtgate::ctl::audit

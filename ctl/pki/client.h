@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // client - what a client's certificate says, as the policy is told of it when that client comes.
 //
-// Doorman reads the same values from the certificate of a handshake (netd/doorman/x509_names.h); a test
-// compares the two. Whether doorman would let the certificate in is not asked here: "virtgate pki check"
-// tells that.
+// It is read by the very function with which doorman reads the certificate of a handshake (libshared/x509). Whether doorman
+// would let the certificate in for its issuer, its dates or its purpose is not asked here: "virtgate pki check" tells that.
 //
-// Trust:  the file may be anybody's. Values are not taken apart or put together as text, and what could be
-//         read in two ways (no UTF-8, control characters, too long) is refused here as it is there.
+// Trust:  the file may be anybody's; what libshared/x509 refuses is refused here.
 // Limits: those of proto/who.x, and of ctl/files.h.
 #pragma once
 

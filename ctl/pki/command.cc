@@ -47,218 +47,6 @@ int complain(const std::string& text) {
     return spawn::k_exit_usage;
 }
 
-}  // namespace
-
-struct Command::Words {
-    // The commands, to ask which was given.
-    CLI::App *pki{}, *init{}, *server{}, *client{}, *renew{}, *revoke{}, *list{}, *crl{}, *output{}, *check{};
-
-    std::string directory, organisation, key_type, file;
-    std::vector<std::string> names;
-    std::string name;
-    int days = 0, patience = 10;
-    bool of_server = false, of_client = false, new_key = false, json = false, all = false, with_crl = false;
-    CheckOptions options;
-
-    void add_making(CLI::App& pki_app);
-    void add_tending(CLI::App& pki_app);
-    void add_looking(CLI::App& pki_app);
-    CLI::App* add(CLI::App& pki_app, const char* name, const char* text);
-    void add_days(CLI::App* app, const char* text);
-    void add_key_type(CLI::App* app, const char* text);
-    void add_name(CLI::App* app, const char* text);
-
-    [[nodiscard]] Result<std::string> place() const;
-    [[nodiscard]] Result<Store> open(Access access) const;
-    [[nodiscard]] Result<Kind> choose_kind(const Store& store, bool records) const;
-    [[nodiscard]] std::string call(const std::string& words) const;
-    [[nodiscard]] std::time_t lifetime(int usual) const { return (days != 0 ? days : usual) * k_day; }
-    [[nodiscard]] Order order(std::time_t now, int usual_days) const;
-
-    [[nodiscard]] int run_init() const;
-    [[nodiscard]] int run_server() const;
-    [[nodiscard]] int run_client() const;
-    [[nodiscard]] int run_renew() const;
-    [[nodiscard]] int run_revoke() const;
-    [[nodiscard]] int run_crl() const;
-    [[nodiscard]] int run_list() const;
-    [[nodiscard]] int run_export() const;
-    [[nodiscard]] int run_check() const;
-};
-
-// ---- the command line
-
-CLI::App* Command::Words::add(CLI::App& pki_app, const char* command, const char* text) {
-    CLI::App* app = pki_app.add_subcommand(command, text);
-    app->footer("See virtgate-pki(1).");
-    app->add_option("--dir", directory,
-                    "directory of the authority (default: " VIRTGATE_SYSCONFDIR
-                    "/pki for root, else ~/.local/share/virtgate/pki)")
-        ->type_name("DIR");
-    return app;
-}
-
-void Command::Words::add_days(CLI::App* app, const char* text) {
-    app->add_option("--days", days, text)->check(CLI::Range(1, k_days_max))->type_name("N");
-}
-
-void Command::Words::add_key_type(CLI::App* app, const char* text) {
-    app->add_option("--key-type", key_type, text)
-        ->check(CLI::IsMember({"ecdsa", "ed25519", "rsa"}))
-        ->type_name("TYPE");
-}
-
-void Command::Words::add_name(CLI::App* app, const char* text) {
-    app->add_option("NAME", name, text)->required();
-    CLI::Option* one = app->add_flag("--server", of_server, "the certificate of the server of this name");
-    app->add_flag("--client", of_client, "the certificate of the client of this name")->excludes(one);
-}
-
-void Command::Words::add_making(CLI::App& pki_app) {
-    init = add(pki_app, "init", "make a certificate authority");
-    init->add_option("--organisation", organisation, "O of the authority, and of what it issues")
-        ->type_name("NAME");
-    add_days(init, "how long it is valid (default: 3650)");
-    add_key_type(init, "kind of its key: ecdsa (P-256, the default), ed25519 or rsa (3072 bits)");
-
-    server = add(pki_app, "server", "make a certificate for a server");
-    server->add_option("NAME", names, "the host names and addresses by which clients reach the server")
-        ->required()
-        ->type_name("…");
-    server->add_option("--organisation", organisation, "O of the subject (default: that of the authority)")
-        ->type_name("NAME");
-    add_days(server, "how long it is valid (default: 365)");
-    add_key_type(server, "kind of its key: ecdsa, ed25519 or rsa (default: that of the authority)");
-
-    client = add(pki_app, "client", "make a certificate for each of some clients");
-    client->add_option("NAME", names, "the name of a client, as the policy knows it")
-        ->required()
-        ->type_name("…");
-    client->add_option("--organisation", organisation, "O of the subject (default: that of the authority)")
-        ->type_name("NAME");
-    add_days(client, "how long it is valid (default: 365)");
-    add_key_type(client, "kind of its key: ecdsa, ed25519 or rsa (default: that of the authority)");
-}
-
-void Command::Words::add_tending(CLI::App& pki_app) {
-    renew = add(pki_app, "renew", "issue a certificate anew, for the same names and key");
-    add_name(renew, "the first name of the server, or the name of the client");
-    renew->add_flag("--new-key", new_key, "make a new key too");
-    add_days(renew, "how long it is valid from now on (default: 365)");
-
-    revoke = add(pki_app, "revoke", "declare all certificates of a name invalid");
-    add_name(revoke, "the first name of the server, or the name of the client");
-
-    crl = add(pki_app, "crl", "write the list of revoked certificates anew");
-    add_days(crl, "how long it is in force (default: as long as the authority)");
-
-    list = add(pki_app, "list", "show what was issued, and how long it is valid");
-    list->add_flag("--all", all, "also what was replaced by a newer certificate");
-    list->add_flag("--json", json, "as JSON");
-}
-
-void Command::Words::add_looking(CLI::App& pki_app) {
-    output = add(pki_app, "export", "pack a certificate, its key and the authority's certificate");
-    add_name(output, "the first name of the server, or the name of the client");
-    output->add_option("--output", file, "the archive to make (default: standard output)")->type_name("FILE");
-    output->add_flag("--crl", with_crl, "put the list of revoked certificates in, too");
-
-    check = add(pki_app, "check", "find out what is wrong with certificates, or with a connection");
-    check
-        ->add_option("HOST", options.peer,
-                     "connect to this server: HOST, HOST:PORT, or the URI that does not work "
-                     "(default: only look at files)")
-        ->type_name("[:PORT]");
-    check->add_option("--name", options.name, "what the server's certificate has to be for (default: HOST)")
-        ->type_name("NAME");
-    check->add_option("--pkipath", options.pkipath, "directory with libvirt's names for the files")
-        ->type_name("DIR");
-    check->add_option("--ca", options.ca, "certificates of the authorities that are trusted")
-        ->type_name("FILE");
-    check->add_option("--certificate", options.certificate, "the certificate to show, or to look at")
-        ->type_name("FILE");
-    check->add_option("--key", options.key, "its private key")->type_name("FILE");
-    check->add_option("--crl", options.crl, "list of revoked certificates")->type_name("FILE");
-    check->add_option("--priority", options.priority, "GnuTLS's priority string, as libvirt's tls_priority")
-        ->type_name("WORDS");
-    check->add_option("--timeout", patience, "seconds to wait for the server (default: 10)")
-        ->check(CLI::Range(1, 3600))
-        ->type_name("N");
-    check->add_flag("--json", json, "as JSON");
-}
-
-Command::Command(CLI::App& app) : words_(std::make_unique<Words>()) {
-    CLI::App* pki =
-        app.add_subcommand("pki", "certificates: make, renew, revoke, pack, and find out what is wrong");
-    words_->pki = pki;
-    pki->require_subcommand(1);
-    pki->footer(k_footer);
-    words_->add_making(*pki);
-    words_->add_tending(*pki);
-    words_->add_looking(*pki);
-}
-
-Command::~Command() = default;
-
-bool Command::parsed() const { return words_->pki->parsed(); }
-
-int Command::run() const {
-    const Words& words = *words_;
-    const std::pair<const CLI::App*, int (Words::*)() const> commands[] = {
-        {words.init, &Words::run_init},     {words.server, &Words::run_server},
-        {words.client, &Words::run_client}, {words.renew, &Words::run_renew},
-        {words.revoke, &Words::run_revoke}, {words.list, &Words::run_list},
-        {words.crl, &Words::run_crl},       {words.output, &Words::run_export},
-        {words.check, &Words::run_check}};
-    for (const auto& [app, function] : commands)
-        if (app->parsed()) return (words.*function)();
-    return spawn::k_exit_usage;
-}
-
-// ---- what the commands have in common
-
-Result<std::string> Command::Words::place() const {
-    const std::string path = directory.empty() ? default_directory() : directory;
-    if (path.empty()) return system_fault(0, "there is no home directory; give --dir");
-    return absolute_path(path);
-}
-
-Result<Store> Command::Words::open(Access access) const {
-    const Result<std::string> path = place();
-    if (!path) return tl::make_unexpected(path.error());
-    return Store::open(*path, access);
-}
-
-// A host that moves guests to others is server and client under the same name.
-Result<Kind> Command::Words::choose_kind(const Store& store, bool records) const {
-    if (of_server) return Kind::server;
-    if (of_client) return Kind::client;
-    const std::vector<Kind> kinds = store.kinds_of(name, records);
-    if (kinds.size() == 1) return kinds.front();
-    if (kinds.size() > 1)
-        return system_fault(0,
-                            fmt::format("\"{}\" is a server and a client: add --server or --client", name));
-    return system_fault(0, fmt::format("there is no server or client \"{}\" in {}; \"{}\" shows who is there",
-                                       name, store.directory(), call("list")));
-}
-
-// A command line for the next step, as it has to be typed.
-std::string Command::Words::call(const std::string& words) const {
-    const std::string where = directory.empty() ? "" : fmt::format(" --dir {}", directory);
-    return fmt::format("virtgate pki {}{}", words, where);
-}
-
-Order Command::Words::order(std::time_t now, int usual_days) const {
-    Order order;
-    order.organisation = organisation;
-    if (!key_type.empty()) order.key_type = parse_key_type(key_type);
-    order.now = now;
-    order.lifetime = lifetime(usual_days);
-    return order;
-}
-
-namespace {
-
 std::string say_end(const Issued& made, std::time_t now) {
     return fmt::format("{}, on {}{}", say_expiry(now, made.facts.from, made.facts.until),
                        say_time(made.facts.until),
@@ -276,13 +64,222 @@ std::string quote(const std::string& word) {
     return word.find_first_of(" '$`*?!&|()[]{}~") == std::string::npos ? word : fmt::format("'{}'", word);
 }
 
-}  // namespace
+class PkiCommand final : public Command {
+public:
+    explicit PkiCommand(CLI::App& app);
+    [[nodiscard]] bool parsed() const override;
+    [[nodiscard]] int run() const override;
+
+private:
+    // The commands, to ask which was given.
+    CLI::App *pki_{}, *init_{}, *server_{}, *client_{}, *renew_{}, *revoke_{}, *list_{}, *crl_{}, *output_{},
+        *check_{};
+
+    std::string directory_, organisation_, key_type_, file_;
+    std::vector<std::string> names_;
+    std::string name_;
+    int days_ = 0, patience_ = 10;
+    bool of_server_ = false, of_client_ = false, new_key_ = false, json_ = false, all_ = false,
+         with_crl_ = false;
+    CheckOptions options_;
+
+    void add_making(CLI::App& pki_app);
+    void add_tending(CLI::App& pki_app);
+    void add_looking(CLI::App& pki_app);
+    CLI::App* add(CLI::App& pki_app, const char* command, const char* text);
+    // One that makes certificates which the authority signs.
+    CLI::App* add_leaf(CLI::App& pki_app, const char* command, const char* text, const char* names);
+    void add_days(CLI::App* app, const char* text);
+    void add_key_type(CLI::App* app, const char* text);
+    void add_name(CLI::App* app, const char* text);
+
+    [[nodiscard]] Result<std::string> place() const;
+    [[nodiscard]] Result<Store> open(Access access) const;
+    [[nodiscard]] Result<Kind> choose_kind(const Store& store, bool records) const;
+    [[nodiscard]] std::string call(const std::string& words) const;
+    [[nodiscard]] std::time_t lifetime(int usual) const { return (days_ != 0 ? days_ : usual) * k_day; }
+    [[nodiscard]] Order order(std::time_t now, int usual_days) const;
+
+    [[nodiscard]] int run_init() const;
+    [[nodiscard]] int run_server() const;
+    [[nodiscard]] int run_client() const;
+    [[nodiscard]] int run_renew() const;
+    [[nodiscard]] int run_revoke() const;
+    [[nodiscard]] int run_crl() const;
+    [[nodiscard]] int run_list() const;
+    [[nodiscard]] int run_export() const;
+    [[nodiscard]] int run_check() const;
+};
+
+// ---- the command line
+
+CLI::App* PkiCommand::add(CLI::App& pki_app, const char* command, const char* text) {
+    CLI::App* app = pki_app.add_subcommand(command, text);
+    app->footer("See virtgate-pki(1).");
+    app->add_option("--dir", directory_,
+                    "directory of the authority (default: " VIRTGATE_SYSCONFDIR
+                    "/pki for root, else ~/.local/share/virtgate/pki)")
+        ->type_name("DIR");
+    return app;
+}
+
+void PkiCommand::add_days(CLI::App* app, const char* text) {
+    app->add_option("--days", days_, text)->check(CLI::Range(1, k_days_max))->type_name("N");
+}
+
+void PkiCommand::add_key_type(CLI::App* app, const char* text) {
+    app->add_option("--key-type", key_type_, text)
+        ->check(CLI::IsMember({"ecdsa", "ed25519", "rsa"}))
+        ->type_name("TYPE");
+}
+
+void PkiCommand::add_name(CLI::App* app, const char* text) {
+    app->add_option("NAME", name_, text)->required();
+    CLI::Option* one = app->add_flag("--server", of_server_, "the certificate of the server of this name");
+    app->add_flag("--client", of_client_, "the certificate of the client of this name")->excludes(one);
+}
+
+CLI::App* PkiCommand::add_leaf(CLI::App& pki_app, const char* command, const char* text, const char* names) {
+    CLI::App* app = add(pki_app, command, text);
+    app->add_option("NAME", names_, names)->required()->type_name("…");
+    app->add_option("--organisation", organisation_, "O of the subject (default: that of the authority)")
+        ->type_name("NAME");
+    add_days(app, "how long it is valid (default: 365)");
+    add_key_type(app, "kind of its key: ecdsa, ed25519 or rsa (default: that of the authority)");
+    return app;
+}
+
+void PkiCommand::add_making(CLI::App& pki_app) {
+    init_ = add(pki_app, "init", "make a certificate authority");
+    init_->add_option("--organisation", organisation_, "O of the authority, and of what it issues")
+        ->type_name("NAME");
+    add_days(init_, "how long it is valid (default: 3650)");
+    add_key_type(init_, "kind of its key: ecdsa (P-256, the default), ed25519 or rsa (3072 bits)");
+
+    server_ = add_leaf(pki_app, "server", "make a certificate for a server",
+                       "the host names and addresses by which clients reach the server");
+    client_ = add_leaf(pki_app, "client", "make a certificate for each of some clients",
+                       "the name of a client, as the policy knows it");
+}
+
+void PkiCommand::add_tending(CLI::App& pki_app) {
+    renew_ = add(pki_app, "renew", "issue a certificate anew, for the same names and key");
+    add_name(renew_, "the first name of the server, or the name of the client");
+    renew_->add_flag("--new-key", new_key_, "make a new key too");
+    add_days(renew_, "how long it is valid from now on (default: 365)");
+
+    revoke_ = add(pki_app, "revoke", "declare all certificates of a name invalid");
+    add_name(revoke_, "the first name of the server, or the name of the client");
+
+    crl_ = add(pki_app, "crl", "write the list of revoked certificates anew");
+    add_days(crl_, "how long it is in force (default: as long as the authority)");
+
+    list_ = add(pki_app, "list", "show what was issued, and how long it is valid");
+    list_->add_flag("--all", all_, "also what was replaced by a newer certificate");
+    list_->add_flag("--json", json_, "as JSON");
+}
+
+void PkiCommand::add_looking(CLI::App& pki_app) {
+    output_ = add(pki_app, "export", "pack a certificate, its key and the authority's certificate");
+    add_name(output_, "the first name of the server, or the name of the client");
+    output_->add_option("--output", file_, "the archive to make (default: standard output)")
+        ->type_name("FILE");
+    output_->add_flag("--crl", with_crl_, "put the list of revoked certificates in, too");
+
+    check_ = add(pki_app, "check", "find out what is wrong with certificates, or with a connection");
+    check_
+        ->add_option("HOST", options_.peer,
+                     "connect to this server: HOST, HOST:PORT, or the URI that does not work "
+                     "(default: only look at files)")
+        ->type_name("[:PORT]");
+    check_->add_option("--name", options_.name, "what the server's certificate has to be for (default: HOST)")
+        ->type_name("NAME");
+    check_->add_option("--pkipath", options_.pkipath, "directory with libvirt's names for the files")
+        ->type_name("DIR");
+    check_->add_option("--ca", options_.ca, "certificates of the authorities that are trusted")
+        ->type_name("FILE");
+    check_->add_option("--certificate", options_.certificate, "the certificate to show, or to look at")
+        ->type_name("FILE");
+    check_->add_option("--key", options_.key, "its private key")->type_name("FILE");
+    check_->add_option("--crl", options_.crl, "list of revoked certificates")->type_name("FILE");
+    check_->add_option("--priority", options_.priority, "GnuTLS's priority string, as libvirt's tls_priority")
+        ->type_name("WORDS");
+    check_->add_option("--timeout", patience_, "seconds to wait for the server (default: 10)")
+        ->check(CLI::Range(1, 3600))
+        ->type_name("N");
+    check_->add_flag("--json", json_, "as JSON");
+}
+
+PkiCommand::PkiCommand(CLI::App& app) {
+    pki_ = app.add_subcommand("pki", "certificates: make, renew, revoke, pack, and find out what is wrong");
+    pki_->require_subcommand(1);
+    pki_->footer(k_footer);
+    add_making(*pki_);
+    add_tending(*pki_);
+    add_looking(*pki_);
+}
+
+bool PkiCommand::parsed() const { return pki_->parsed(); }
+
+int PkiCommand::run() const {
+    const std::pair<const CLI::App*, int (PkiCommand::*)() const> commands[] = {
+        {init_, &PkiCommand::run_init},     {server_, &PkiCommand::run_server},
+        {client_, &PkiCommand::run_client}, {renew_, &PkiCommand::run_renew},
+        {revoke_, &PkiCommand::run_revoke}, {list_, &PkiCommand::run_list},
+        {crl_, &PkiCommand::run_crl},       {output_, &PkiCommand::run_export},
+        {check_, &PkiCommand::run_check}};
+    for (const auto& [app, function] : commands)
+        if (app->parsed()) return (this->*function)();
+    return spawn::k_exit_usage;
+}
+
+// ---- what the commands have in common
+
+Result<std::string> PkiCommand::place() const {
+    const std::string path = directory_.empty() ? default_directory() : directory_;
+    if (path.empty()) return system_fault(0, "there is no home directory; give --dir");
+    return absolute_path(path);
+}
+
+Result<Store> PkiCommand::open(Access access) const {
+    const Result<std::string> path = place();
+    if (!path) return tl::make_unexpected(path.error());
+    return Store::open(*path, access);
+}
+
+// A host that moves guests to others is server and client under the same name.
+Result<Kind> PkiCommand::choose_kind(const Store& store, bool records) const {
+    if (of_server_) return Kind::server;
+    if (of_client_) return Kind::client;
+    const std::vector<Kind> kinds = store.kinds_of(name_, records);
+    if (kinds.size() == 1) return kinds.front();
+    if (kinds.size() > 1)
+        return system_fault(0,
+                            fmt::format("\"{}\" is a server and a client: add --server or --client", name_));
+    return system_fault(0, fmt::format("there is no server or client \"{}\" in {}; \"{}\" shows who is there",
+                                       name_, store.directory(), call("list")));
+}
+
+// A command line for the next step, as it has to be typed.
+std::string PkiCommand::call(const std::string& words) const {
+    const std::string where = directory_.empty() ? "" : fmt::format(" --dir {}", directory_);
+    return fmt::format("virtgate pki {}{}", words, where);
+}
+
+Order PkiCommand::order(std::time_t now, int usual_days) const {
+    Order order;
+    order.organisation = organisation_;
+    if (!key_type_.empty()) order.key_type = parse_key_type(key_type_);
+    order.now = now;
+    order.lifetime = lifetime(usual_days);
+    return order;
+}
 
 // ---- the commands
 
-int Command::Words::run_init() const {
-    if (!organisation.empty())
-        if (const Done done = check_subject_part("the organisation", organisation); !done)
+int PkiCommand::run_init() const {
+    if (!organisation_.empty())
+        if (const Done done = check_subject_part("the organisation", organisation_); !done)
             return complain(done.error().text);
     const Result<std::string> path = place();
     if (!path) return fail(path.error());
@@ -302,11 +299,11 @@ int Command::Words::run_init() const {
     return 0;
 }
 
-int Command::Words::run_server() const {
-    const Result<ServerNames> server_names = parse_server_names(names);
+int PkiCommand::run_server() const {
+    const Result<ServerNames> server_names = parse_server_names(names_);
     if (!server_names) return complain(server_names.error().text);
-    if (!organisation.empty())
-        if (const Done done = check_subject_part("the organisation", organisation); !done)
+    if (!organisation_.empty())
+        if (const Done done = check_subject_part("the organisation", organisation_); !done)
             return complain(done.error().text);
     Result<Store> store = open(Access::write);
     if (!store) return fail(store.error());
@@ -324,20 +321,21 @@ int Command::Words::run_server() const {
         "  certificate = \"{0}/{1}\"\n  key = \"{0}/{2}\"\n  ca = \"{3}\"\n  crl = \"{4}\"\n"
         "On another: \"{5}\".\n",
         made->directory, certificate_file(Kind::server), key_file(Kind::server), store->authority_path(),
-        store->crl_path(), call(fmt::format("export {} --server --output server.tar", quote(names.front()))));
+        store->crl_path(),
+        call(fmt::format("export {} --server --output server.tar", quote(names_.front()))));
     return 0;
 }
 
-int Command::Words::run_client() const {
-    for (const std::string& one : names)
+int PkiCommand::run_client() const {
+    for (const std::string& one : names_)
         if (const Done done = check_client_name(one); !done) return complain(done.error().text);
-    if (!organisation.empty())
-        if (const Done done = check_subject_part("the organisation", organisation); !done)
+    if (!organisation_.empty())
+        if (const Done done = check_subject_part("the organisation", organisation_); !done)
             return complain(done.error().text);
     Result<Store> store = open(Access::write);
     if (!store) return fail(store.error());
     const std::time_t now = std::time(nullptr);
-    for (const std::string& one : names) {
+    for (const std::string& one : names_) {
         Order wish = order(now, k_leaf_days);
         wish.common_name = one;
         const Result<Issued> made = store->issue(Kind::client, wish);
@@ -352,35 +350,35 @@ int Command::Words::run_client() const {
     return 0;
 }
 
-int Command::Words::run_renew() const {
+int PkiCommand::run_renew() const {
     Result<Store> store = open(Access::write);
     if (!store) return fail(store.error());
     const Result<Kind> kind = choose_kind(*store, false);
     if (!kind) return fail(kind.error());
     const std::time_t now = std::time(nullptr);
-    const Result<Issued> made = store->renew(*kind, name, now, lifetime(k_leaf_days), new_key);
+    const Result<Issued> made = store->renew(*kind, name_, now, lifetime(k_leaf_days), new_key_);
     if (!made) return fail(made.error());
-    fmt::print("Renewed {}{}; it {}.\n", made->facts.subject, new_key ? " with a new key" : "",
+    fmt::print("Renewed {}{}; it {}.\n", made->facts.subject, new_key_ ? " with a new key" : "",
                say_end(*made, now));
-    if (new_key)
+    if (new_key_)
         fmt::print("What it replaces is in {}, and valid until it expires: \"{}\" ends both.\n", made->aside,
-                   call("revoke " + quote(name)));
+                   call("revoke " + quote(name_)));
     if (*kind == Kind::server)
         fmt::print(
             "Next: \"systemctl reload virtgate-netd\" where it is used, after a copy if that is another "
             "machine.\n");
     else
         fmt::print("Next: hand it over again, with \"{}\".\n",
-                   call(fmt::format("export {} --client --output client.tar", quote(name))));
+                   call(fmt::format("export {} --client --output client.tar", quote(name_))));
     return 0;
 }
 
-int Command::Words::run_revoke() const {
+int PkiCommand::run_revoke() const {
     Result<Store> store = open(Access::write);
     if (!store) return fail(store.error());
     const Result<Kind> kind = choose_kind(*store, true);
     if (!kind) return fail(kind.error());
-    const Result<Store::Revoked> revoked = store->revoke(*kind, name, std::time(nullptr));
+    const Result<Store::Revoked> revoked = store->revoke(*kind, name_, std::time(nullptr));
     if (!revoked) return fail(revoked.error());
     for (const Facts& facts : revoked->certificates)
         fmt::print("Revoked {} (serial number {}).\n", facts.subject, facts.serial);
@@ -392,11 +390,11 @@ int Command::Words::run_revoke() const {
     return 0;
 }
 
-int Command::Words::run_crl() const {
+int PkiCommand::run_crl() const {
     Result<Store> store = open(Access::write);
     if (!store) return fail(store.error());
     const std::time_t now = std::time(nullptr);
-    const auto until = days != 0 ? std::optional<std::time_t>{now + days * k_day} : std::nullopt;
+    const auto until = days_ != 0 ? std::optional<std::time_t>{now + days_ * k_day} : std::nullopt;
     if (const Done done = store->write_crl(now, until); !done) return fail(done.error());
     const Result<CrlFacts> facts = store->read_crl();
     if (!facts) return fail(facts.error());
@@ -406,18 +404,18 @@ int Command::Words::run_crl() const {
     return 0;
 }
 
-int Command::Words::run_list() const {
+int PkiCommand::run_list() const {
     const Result<Store> store = open(Access::read);
     if (!store) return fail(store.error());
     const std::time_t now = std::time(nullptr);
-    const Result<std::string> text = list_store(*store, now, all, json);
+    const Result<std::string> text = list_store(*store, now, all_, json_);
     if (!text) return fail(text.error());
     fmt::print("{}", *text);
     return 0;
 }
 
-int Command::Words::run_export() const {
-    if (file.empty() && isatty(STDOUT_FILENO) != 0)
+int PkiCommand::run_export() const {
+    if (file_.empty() && isatty(STDOUT_FILENO) != 0)
         return complain(
             "there is a private key in the archive, which is not for a terminal: give --output FILE, "
             "or send it to a file or another program");
@@ -425,13 +423,13 @@ int Command::Words::run_export() const {
     if (!store) return fail(store.error());
     const Result<Kind> kind = choose_kind(*store, false);
     if (!kind) return fail(kind.error());
-    const Files files = files_in(store->bundle_path(*kind, name), *kind);
+    const Files files = files_in(store->bundle_path(*kind, name_), *kind);
     std::vector<TarMember> members;
     std::vector<std::string> contents;
     contents.reserve(4);  // the members point into it
     std::vector<std::pair<std::string, mode_t>> wanted{
         {files.ca, k_certificate_mode}, {files.certificate, k_certificate_mode}, {files.key, k_key_mode}};
-    if (with_crl) wanted.emplace_back(store->crl_path(), k_certificate_mode);
+    if (with_crl_) wanted.emplace_back(store->crl_path(), k_certificate_mode);
     for (const auto& [path, mode] : wanted) {
         Result<std::string> content = read_file(path);
         if (!content) return fail(content.error());
@@ -439,29 +437,29 @@ int Command::Words::run_export() const {
         members.push_back({path.substr(path.rfind('/') + 1), mode, contents.back()});
     }
     const std::string archive = make_tar(members, std::time(nullptr));
-    if (file.empty()) {
+    if (file_.empty()) {
         if (std::fwrite(archive.data(), 1, archive.size(), stdout) == archive.size() &&
             std::fflush(stdout) == 0)
             return 0;
         return fail(system_fault(errno, "cannot write to standard output").value());
     }
-    if (const Done done = write_new_file(file, archive, k_key_mode); !done) return fail(done.error());
+    if (const Done done = write_new_file(file_, archive, k_key_mode); !done) return fail(done.error());
     fmt::print("Made {} with {}. There is a private key in it: send it by a safe way, and remove it then.\n",
-               file, *kind == Kind::server ? "the files of a server" : "the files of a client");
+               file_, *kind == Kind::server ? "the files of a server" : "the files of a client");
     if (*kind == Kind::server)
-        fmt::print("There: \"tar -xf {} -C DIRECTORY\", and the paths of the files in netd.toml.\n", file);
+        fmt::print("There: \"tar -xf {} -C DIRECTORY\", and the paths of the files in netd.toml.\n", file_);
     else
         fmt::print(
             "There: \"mkdir -p ~/.pki/libvirt && tar -xf {} -C ~/.pki/libvirt\", or any directory and "
             "\"pkipath=DIRECTORY\" in the URI.\n",
-            file);
+            file_);
     return 0;
 }
 
-int Command::Words::run_check() const {
-    CheckOptions wish = options;
-    wish.directory = directory;
-    wish.patience = std::chrono::seconds(patience);
+int PkiCommand::run_check() const {
+    CheckOptions wish = options_;
+    wish.directory = directory_;
+    wish.patience = std::chrono::seconds(patience_);
     if (wish.certificate.empty() && !wish.key.empty()) return complain("--key wants --certificate too");
     if (!wish.peer.empty()) {
         if (!wish.certificate.empty() && wish.key.empty()) return complain("--certificate wants --key too");
@@ -474,8 +472,12 @@ int Command::Words::run_check() const {
     }
     const Result<Report> report = pki::check(wish, std::time(nullptr));
     if (!report) return fail(report.error());
-    fmt::print("{}", json ? report->to_json() : report->to_text());
+    fmt::print("{}", json_ ? report->to_json() : report->to_text());
     return report->count(Level::problem) == 0 ? 0 : k_exit_problems;
 }
+
+}  // namespace
+
+std::unique_ptr<Command> add_command(CLI::App& app) { return std::make_unique<PkiCommand>(app); }
 
 }  // namespace virtgate::ctl::pki

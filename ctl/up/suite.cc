@@ -59,6 +59,7 @@ Result<spawn::Launch> Suite::plan(spawn::Ward& ward) {
     launch.arguments = {"--config", daemon.config};
     launch.environment = {"NOTIFY_SOCKET=" + places_.notify_socket};
     launch.log_lines_per_second = k_log_lines_per_second;
+    launch.keeps_capabilities = true;
     return launch;
 }
 

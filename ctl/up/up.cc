@@ -2,39 +2,23 @@
 // up - "virtgate up": the whole suite on one machine, without systemd and without root.
 #include "ctl/up/up.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <csignal>
 #include <ctime>
 
-#include "config.h"
 #include "ctl/pki/throwaway.h"
+#include "ctl/programs.h"
 #include "ctl/up/configuration.h"
 #include "ctl/up/console.h"
 #include "ctl/up/places.h"
 #include "ctl/up/suite.h"
 #include "libshared/spawn/exit.h"
-#include "libshared/spawn/self.h"
 
 namespace virtgate::ctl::up {
 
 namespace {
 
 const Log k_log{"up"};
-
-// The directory of the daemons: beside this executable, as they are built, or where they are installed.
-Result<std::string> find_programs() {
-    const Result<std::string> beside = spawn::program_directory();
-    if (!beside) return beside;
-    for (const std::string& directory : {*beside, std::string{VIRTGATE_LIBEXECDIR}})
-        if (access((directory + "/virtgate-netd").c_str(), X_OK) == 0 &&
-            access((directory + "/virtgate-workerd").c_str(), X_OK) == 0)
-            return directory;
-    return system_fault(
-        0, fmt::format("cannot find virtgate-netd and virtgate-workerd, neither in {} nor in {}", *beside,
-                       VIRTGATE_LIBEXECDIR));
-}
 
 Done prepare_pki(const Options& options, const Places& places) {
     const Result<pki::Throwaway> pki =

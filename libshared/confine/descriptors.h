@@ -24,7 +24,7 @@ enum class FdKind : unsigned char {
     listener,   // a socket that listens, of any family
     file,       // a regular file, or one in memory
     directory,  // of whatever file system
-    loop,       // epoll, eventfd, timerfd, signalfd
+    loop,       // epoll, eventfd, timerfd, signalfd; a pipe of which both ends are here (list_descriptors())
     other,      // what else there is: a terminal, a packet socket, a device, …
 };
 
@@ -55,7 +55,7 @@ Result<FdKind> find_kind(int fd);
 Result<std::vector<OpenFd>> list_descriptors();
 
 // Compares what is open with what is meant: each of `meant` is open and of one of its kinds, and no other is
-// open.
+// open but those of event loops, whose numbers nobody chooses.
 // Error: system's fault that names every difference.
 Done check_descriptors(std::span<const MeantFd> meant);
 

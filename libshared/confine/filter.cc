@@ -61,8 +61,12 @@ unsigned place_of(std::uint32_t token, const Row& row, const Where& where) noexc
     return changed ? 1 - where.argument : where.argument;
 }
 
+// Calls that are newer than the libseccomp of the oldest system that we build on; these have one number everywhere.
+int newer_call(const char* name) noexcept { return std::strcmp(name, "mseal") == 0 ? 462 : __NR_SCMP_ERROR; }
+
 Done add_row(scmp_filter_ctx context, std::uint32_t token, const Row& row) {
-    const int number = seccomp_syscall_resolve_name(row.call);
+    int number = seccomp_syscall_resolve_name(row.call);
+    if (number == __NR_SCMP_ERROR) number = newer_call(row.call);
     if (number == __NR_SCMP_ERROR)
         return system_fault(0, fmt::format("libseccomp knows no call {}", row.call));
     // Negative: that architecture does not have it under a number of its own.
@@ -92,7 +96,7 @@ bool contradict(const Row& one, const Row& other) noexcept {
 }
 
 // All rows, in their order. Error: system's fault, if two contradict each other.
-Result<std::vector<Row>> collect(std::initializer_list<std::span<const Row>> tables) {
+Result<std::vector<Row>> collect(std::span<const std::span<const Row>> tables) {
     std::vector<Row> rows;
     for (const auto& table : tables)
         for (const auto& row : table) {
@@ -113,6 +117,7 @@ Done set_attributes(scmp_filter_ctx context) {
     } rows[] = {
         {SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS},
         {SCMP_FLTATR_API_SYSRAWRC, 1},
+        {SCMP_FLTATR_CTL_OPTIMIZE, 2},  // a search tree: a list would be walked in every call
     };
     for (const auto& row : rows)
         if (const int failed = seccomp_attr_set(context, row.attribute, row.value); failed != 0)
@@ -173,7 +178,7 @@ void swap_bytes(std::vector<sock_filter>& program) noexcept {
 
 }  // namespace
 
-Result<Filter> Filter::make(std::initializer_list<std::span<const Row>> tables, OnViolation on_violation,
+Result<Filter> Filter::make(std::span<const std::span<const Row>> tables, OnViolation on_violation,
                             Architecture architecture) {
     const Context context{seccomp_init(default_action(on_violation))};
     if (context == nullptr) return system_fault(0, "cannot begin a filter of system calls");
@@ -217,12 +222,18 @@ Done Filter::load(Report& report) const {
     return {};
 }
 
+std::string library_version() {
+    const scmp_version* version = seccomp_version();
+    return fmt::format("libseccomp {}.{}.{}", version->major, version->minor, version->micro);
+}
+
 std::uint32_t audit_number(Architecture architecture) noexcept { return token_of(architecture); }
 
 int call_number(Architecture architecture, const char* name) noexcept {
     const std::uint32_t token = token_of(architecture);
     const int number = seccomp_syscall_resolve_name_arch(token, name);
     if (number >= 0) return number;
+    if (const int newer = newer_call(name); newer >= 0) return newer;
     // Where socketcall exists as well, the library names its parts by negative numbers; the calls have
     // others.
     for (int one = 0; one < k_numbers; ++one) {

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "libshared/confine/report.h"
@@ -86,8 +87,12 @@ public:
     // loaded.
     // Error: system's fault, for a name that libseccomp does not know, and for two rows about one call with
     // different answers of which one has no condition or both have the same.
-    static Result<Filter> make(std::initializer_list<std::span<const Row>> tables, OnViolation on_violation,
+    static Result<Filter> make(std::span<const std::span<const Row>> tables, OnViolation on_violation,
                                Architecture architecture = Architecture::native);
+    static Result<Filter> make(std::initializer_list<std::span<const Row>> tables, OnViolation on_violation,
+                               Architecture architecture = Architecture::native) {
+        return make(std::span(tables.begin(), tables.size()), on_violation, architecture);
+    }
 
     // Puts the filter in force, for good, in all threads. Takes prctl(PR_GET_NO_NEW_PRIVS) and seccomp(2)
     // alone. Where arguments are out of sight (s390x), that is noted as lacking.
@@ -102,6 +107,9 @@ private:
 
     std::vector<sock_filter> program_;
 };
+
+// The library that compiles filters: "libseccomp 2.5.4".
+[[nodiscard]] std::string library_version();
 
 // The AUDIT_ARCH_ number of linux/audit.h.
 [[nodiscard]] std::uint32_t audit_number(Architecture architecture) noexcept;

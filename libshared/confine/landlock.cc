@@ -44,6 +44,7 @@ constexpr std::uint64_t bits_of(PathAccess access) noexcept {
         case PathAccess::execute: return k_read | LANDLOCK_ACCESS_FS_EXECUTE;
         case PathAccess::write: return k_write;
         case PathAccess::create: return k_create;
+        case PathAccess::listen: return k_create | LANDLOCK_ACCESS_FS_MAKE_SOCK;
     }
     return 0;
 }

@@ -25,6 +25,7 @@ enum class PathAccess : unsigned char {
     execute,  // the same and execute; for who starts processes
     write,    // read, write and truncate what is there
     create,   // the same; also make and remove regular files
+    listen,   // the same; also make UNIX sockets
 };
 
 struct PathRule {

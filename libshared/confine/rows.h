@@ -26,4 +26,9 @@ namespace virtgate::confine {
 // Starting only: the steps of this library that come after a starting filter, and reading files.
 [[nodiscard]] std::span<const Row> confining_rows() noexcept;
 
+// Who starts other programs of ours: a filter stays with all that is started below it, so these are also the calls that
+// those need until they have a filter of their own. What nobody of us ever needs is missing: namespaces, mounts, ptrace,
+// keys, bpf, io_uring, other processes' memory and descriptors, clocks, modules.
+[[nodiscard]] std::span<const Row> supervisor_rows() noexcept;
+
 }  // namespace virtgate::confine

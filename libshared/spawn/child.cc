@@ -40,6 +40,7 @@ struct Plan {
     int report;
     pid_t parent;
     const User* user;
+    bool keeps_capabilities;
 };
 
 const char* to_text(Step step) noexcept {
@@ -70,10 +71,17 @@ void reset_signals() noexcept {
     sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+// Best effort: it takes root, and the child looks at what it has (libshared/confine/privileges.h).
+void drop_bounding_set() noexcept {
+    for (unsigned long one = 0; prctl(PR_CAPBSET_READ, one, 0, 0, 0) >= 0; ++one)
+        if (prctl(PR_CAPBSET_DROP, one, 0, 0, 0) < 0) return;
+}
+
 // Runs in the child; only async-signal-safe calls.
 [[noreturn]] void become(const Plan& plan) noexcept {
     reset_signals();
     setsid();
+    if (!plan.keeps_capabilities) drop_bounding_set();
     if (plan.user != nullptr)
         if (const int number = switch_user(*plan.user); number != 0) fail(plan.report, Step::user, number);
     // After the switch, since a change of the user forgets the setting.
@@ -220,7 +228,8 @@ Result<Child> start(Launch launch) {
                     .sources = ends->sources,
                     .report = ends->report_to_parent.get(),
                     .parent = getpid(),
-                    .user = launch.user ? &*launch.user : nullptr};
+                    .user = launch.user ? &*launch.user : nullptr,
+                    .keeps_capabilities = launch.keeps_capabilities};
     const auto pid = fork_child(plan);
     if (!pid) return wrap(pid.error(), what);
     ends->report_to_parent.reset();

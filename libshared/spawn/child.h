@@ -34,6 +34,8 @@ struct Launch {
     bool control = false;         // makes a SOCK_SEQPACKET pair, the child's end is 4; otherwise /dev/null
     std::vector<UniqueFd> extra;  // become 5, 6, …; the open file descriptions are shared with the child
     std::optional<User> user;     // to run as; the parent has to be root
+    // Root's children cannot become root again by any exec, unless they start processes as other users themselves.
+    bool keeps_capabilities = false;
     // Of what it logs, so much is passed on (log_relay.h). A supervisor has bounded what its children say.
     unsigned log_lines_per_second = 200;
 };

@@ -4,18 +4,26 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <iterator>
 
 namespace virtgate::spawn {
+
+bool Exit::is_violation() const noexcept { return by_signal && number == SIGSYS; }
+
+bool Exit::is_crash() const noexcept {
+    constexpr int k_faults[] = {SIGSYS, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP};
+    return by_signal && std::find(std::begin(k_faults), std::end(k_faults), number) != std::end(k_faults);
+}
 
 std::string describe(const Exit& exit) {
     if (exit.by_signal) {
         const char* name = sigabbrev_np(exit.number);
-        // The kernel ends a process with SIGSYS when its system call filter says so.
         return fmt::format("was killed by {}{}{}", name != nullptr ? "SIG" : "signal ",
                            name != nullptr ? name : std::to_string(exit.number),
-                           exit.number == SIGSYS ? " (sandbox violation)" : "");
+                           exit.is_violation() ? " (system call violation)" : "");
     }
     switch (exit.number) {
         case 0: return "ended";

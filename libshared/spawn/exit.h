@@ -16,10 +16,15 @@ struct Exit {
     int number = 0;  // the exit status, or the signal
 
     [[nodiscard]] bool success() const noexcept { return !by_signal && number == 0; }
+    // It made a system call that its filter does not allow: the kernel ends such a process with SIGSYS.
+    [[nodiscard]] bool is_violation() const noexcept;
+    // It did something that no program should: a violation, a bad address, a failed assertion. Somebody who sends
+    // SIGKILL or SIGTERM is no crash.
+    [[nodiscard]] bool is_crash() const noexcept;
 };
 
 // In words: "ended", "ended with status 78 (configuration error)", "was killed by SIGKILL",
-// "was killed by SIGSYS (sandbox violation)".
+// "was killed by SIGSYS (system call violation)".
 [[nodiscard]] std::string describe(const Exit& exit);
 
 }  // namespace virtgate::spawn

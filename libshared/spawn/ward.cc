@@ -76,6 +76,13 @@ Exit Ward::reap() noexcept {
     return {.by_signal = info.si_code != CLD_EXITED, .number = info.si_status};
 }
 
+// In words; a violation is counted.
+std::string Ward::tell(const Exit& exit) {
+    if (!exit.is_violation()) return describe(exit);
+    ++violations_;
+    return fmt::format("{}, {} {} so far", describe(exit), violations_, violations_ == 1 ? "time" : "times");
+}
+
 void Ward::on_process(loop::Want) noexcept {
     const pid_t pid = child_.pid;
     const Exit exit = reap();
@@ -84,12 +91,13 @@ void Ward::on_process(loop::Want) noexcept {
     relay_.reset();
     const auto ran = std::chrono::duration_cast<Milliseconds>(loop_.clock().now() - started_);
     if (ran >= k_good_run) rest_ = k_rest_min;
+    const std::string how = tell(exit);
     if (state_ == State::stopping || restart_ == Restart::never)
-        log_.debug("process {} {}", pid, describe(exit));
+        exit.is_violation() ? log_.error("process {} {}", pid, how) : log_.debug("process {} {}", pid, how);
     else if (exit.success())
         log_.info("process {} ended; it is started again in {} ms", pid, rest_.count());
     else
-        log_.error("process {} {}; it is started again in {} ms", pid, describe(exit), rest_.count());
+        log_.error("process {} {}; it is started again in {} ms", pid, how, rest_.count());
     rest_or_end(exit);
 }
 

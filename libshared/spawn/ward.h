@@ -6,8 +6,8 @@
 //       └── it ends ── stopping ◀──────────────────┘ (to idle at once: nothing runs)
 //
 // A child that ends is started again after a pause: 100 ms, doubling up to 10 s, and 100 ms again after a
-// child that ran for 10 s. How it ended is logged in words; SIGSYS is a sandbox violation. A child that could
-// not be started counts as one that ended.
+// child that ran for 10 s. How it ended is logged in words; a system call violation always as an error, with the
+// number of those of this ward. A child that could not be started counts as one that ended.
 //
 // Trust:  nothing that the child sends is read here, but its log lines (log_relay.h).
 // Owns:   the process: destroying a Ward kills and reaps it.
@@ -76,6 +76,7 @@ private:
     void signal(int number) noexcept;
     void rest_or_end(const Exit& exit) noexcept;
     [[nodiscard]] Exit reap() noexcept;
+    [[nodiscard]] std::string tell(const Exit& exit);
 
     loop::Loop& loop_;
     WardOwner& owner_;
@@ -86,6 +87,7 @@ private:
     Child child_;
     Instant started_{};
     Milliseconds rest_ = k_rest_min;
+    unsigned violations_ = 0;
     std::unique_ptr<LogRelay> relay_;
     std::unique_ptr<loop::Watch> watch_;
     std::unique_ptr<loop::Timer> rested_, impatient_;

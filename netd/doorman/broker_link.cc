@@ -3,12 +3,10 @@
 #include "netd/doorman/broker_link.h"
 
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 
+#include "libshared/channel/connect.h"
 #include "libshared/rpc/error.h"
 #include "proto/codec.h"
 
@@ -80,26 +78,10 @@ void BrokerLink::forget(const void* asker) noexcept {
         if (question.answer.object == asker) question.answer = {};
 }
 
-UniqueFd BrokerLink::try_connect() const noexcept {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path_.size() >= sizeof address.sun_path) {
-        errno = ENAMETOOLONG;
-        return {};
-    }
-    std::memcpy(address.sun_path, path_.data(), path_.size());
-    UniqueFd socket{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
-    // A UNIX socket connects at once or not at all; EAGAIN means that the broker's queue is full.
-    if (!socket || ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
-        return {};
-    return socket;
-}
-
 void BrokerLink::connect() noexcept {
-    UniqueFd socket = try_connect();
+    auto socket = channel::connect_to(path_, SOCK_SEQPACKET);
     if (!socket) {
-        if (retry_ == k_retry_min)
-            log_.error("cannot connect to {}: {}; clients wait", path_, std::strerror(errno));
+        if (retry_ == k_retry_min) log_.error("cannot connect to the broker: {}; clients wait", socket.error().text);
         retry_timer_->start(retry_);
         retry_ = std::min(2 * retry_, k_retry_max);
         return;
@@ -107,7 +89,7 @@ void BrokerLink::connect() noexcept {
     log_.info("connected to {}", path_);
     retry_ = k_retry_min;
     control_ =
-        std::make_unique<rpc::Control>(loop_, std::move(socket), 1, loop::to<&BrokerLink::on_message>(*this),
+        std::make_unique<rpc::Control>(loop_, std::move(*socket), 1, loop::to<&BrokerLink::on_message>(*this),
                                        loop::to<&BrokerLink::on_closed>(*this));
     send_waiting();
 }

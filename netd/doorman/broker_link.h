@@ -67,7 +67,6 @@ private:
         Instant asked{};
     };
     void connect() noexcept;
-    [[nodiscard]] UniqueFd try_connect() const noexcept;
     void send_waiting() noexcept;
     void on_message(rpc::Control::Message& message) noexcept;
     void on_closed(std::string_view why) noexcept;

@@ -21,6 +21,11 @@ rpc::Header make_call(Procedure procedure, std::uint32_t serial) noexcept {
     return rpc::make_call(door::k_program, door::k_version, procedure, serial);
 }
 
+DeskTools of_gate(DeskTools tools, std::uint32_t gate) {
+    tools.visit.gate = gate;
+    return tools;
+}
+
 std::string join(const std::vector<std::string>& names) { return fmt::format("{}", fmt::join(names, ",")); }
 
 // As libvirt's own daemons put them: a client picks the first that it knows.
@@ -31,7 +36,7 @@ door::Visit describe(const Visit& visit) {
 }  // namespace
 
 Desk::Desk(const DeskTools& tools, std::uint32_t gate, UniqueFd channel, loop::Target<std::uint32_t> on_gone)
-    : tools_(tools),
+    : tools_(of_gate(tools, gate)),
       gate_(gate),
       on_gone_(on_gone),
       log_(fmt::format("gate-{}", gate)),

@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <array>
 
+#include "libshared/x509/names.h"
 #include "netd/doorman/handshake.h"
-#include "netd/doorman/x509_names.h"
 #include "netd/doorman/x509_own.h"
 #include "netd/doorman/x509_proof.h"
 
@@ -62,14 +62,14 @@ Done Examiner::examine_into(const proto::door::AdmitArgs& proof, Nonces& nonces,
     const auto chain = parse_chain(handshake->client_chain);
     if (!chain) return tl::unexpected(chain.error());
     gnutls_x509_crt_t leaf = chain->front().get();
-    result.presented = describe_subject(leaf);
+    result.presented = x509::describe_subject(leaf);
 
     const auto verify = read_certificate_verify(proof.certificate_verify);
     if (!verify) return tl::unexpected(verify.error());
     if (auto done = check_proof(*handshake, *verify, leaf); !done) return done;
     if (auto done = authorities_.judge(*chain, result.warnings); !done) return done;
     proto::who::X509Facts& facts = result.who.certificate.emplace();
-    if (auto done = read_names(leaf, facts); !done) return done;
+    if (auto done = x509::read_names(leaf, facts); !done) return done;
     if (chain->size() > proto::who::k_chain_max) return peer_fault("the chain has too many certificates");
     for (const X509Certificate& certificate : *chain) {
         auto id = identify(certificate.get());

@@ -3,7 +3,7 @@
 //
 // In this order, cheapest first: the transcript is a full TLS 1.3 handshake; its nonce is one of this gate's,
 // unspent; the server in it was us; the client's signature covers it; the chain is valid (x509.h); its names
-// are unambiguous (x509_names.h).
+// are unambiguous (libshared/x509).
 //
 // Trust:  nothing in the proof is believed but what the client's signature and the CA's cover. The source
 //         address is the gate's word: a taken-over gate can lie about it.

@@ -9,6 +9,7 @@
 #include "libshared/fdmap.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
+#include "netd/doorman/confinement.h"
 #include "netd/doorman/service.h"
 #include "proto/config.h"
 
@@ -29,7 +30,9 @@ bool is_socket(int fd) noexcept {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+    if (argc == 2 && std::string_view(argv[1]) == "--sandbox")
+        return confine::show(netd::doorman::make_plan(true));
     if (const auto done = spawn::close_to_others(); !done) return fail(done.error(), spawn::k_exit_system);
     auto config = spawn::read_config<proto::config::DoormanConfig>(fdmap::k_config);
     if (!config) return fail(config.error(), spawn::k_exit_system);
@@ -42,13 +45,17 @@ int main() {
 
     const auto loop = loop::make_event_loop();
     netd::doorman::Service::Listeners listeners;
-    if (config->local != proto::config::LoginMode::login_off) {
+    const bool has_local_clients = config->local != proto::config::LoginMode::login_off;
+    if (has_local_clients) {
         listeners.local = UniqueFd(fdmap::k_doorman_local_listener);
         if (is_socket(fdmap::k_doorman_local_read_only_listener))
             listeners.read_only = UniqueFd(fdmap::k_doorman_local_read_only_listener);
     }
     netd::doorman::Service service(*loop, UniqueFd(fdmap::k_control), *examiner, *config,
                                    std::move(listeners));
+    if (!confine::confine(netd::doorman::make_plan(has_local_clients),
+                          static_cast<confine::Mode>(config->sandbox)))
+        return spawn::k_exit_system;
     if (const auto done = service.report_ready(); !done) return fail(done.error(), spawn::k_exit_system);
     loop->run();
     return service.status();

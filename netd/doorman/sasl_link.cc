@@ -2,7 +2,9 @@
 // sasl_link - doorman's channel to virtgate-sasl, which starts a process for each exchange.
 #include "netd/doorman/sasl_link.h"
 
+#include <algorithm>
 #include <map>
+#include <utility>
 
 #include "proto/codec.h"
 
@@ -41,23 +43,42 @@ void SaslLink::on_closed(std::string_view why) noexcept {
     channel_.reset();
 }
 
-// Makes room for one. False if all wait for virtgate-sasl and not for their clients.
-bool SaslLink::oust() {
-    std::map<std::string_view, std::size_t> held;
-    for (const Exchange* each : exchanges_) ++held[each->source_];
+// Ends the one that has to go first: of that gate, or of all. False if they all wait for virtgate-sasl and not for their
+// clients.
+bool SaslLink::oust(std::optional<std::uint32_t> gate) {
+    std::map<std::string_view, std::size_t> of_source;
+    std::map<std::uint32_t, std::size_t> of_gate;
+    for (const Exchange* each : exchanges_) {
+        ++of_source[each->origin_.source];
+        ++of_gate[each->origin_.gate];
+    }
+    const auto held = [&](const Exchange& each) {
+        return std::pair{of_source[each.origin_.source], of_gate[each.origin_.gate]};
+    };
     Exchange* worst = nullptr;
-    for (Exchange* each : exchanges_)
-        if (each->waits_ && (worst == nullptr || held[each->source_] > held[worst->source_])) worst = each;
+    for (Exchange* each : exchanges_) {
+        if (!each->waits_ || (gate && each->origin_.gate != *gate)) continue;
+        if (worst == nullptr || held(*each) > held(*worst)) worst = each;
+    }
     if (worst == nullptr) return false;
     worst->on_ousted_();
     return true;
 }
 
-Result<std::unique_ptr<SaslLink::Exchange>> SaslLink::begin(const sasl::ExchangeArgs& client,
-                                                            std::string source, loop::Target<> on_ousted) {
+// Room for one more of that gate.
+bool SaslLink::make_room(std::uint32_t gate) {
+    const auto mine = static_cast<std::size_t>(
+        std::count_if(exchanges_.begin(), exchanges_.end(),
+                      [&](const Exchange* each) { return each->origin_.gate == gate; }));
+    const std::size_t share = gates_ > 1 ? (exchanges_max_ + 1) / 2 : exchanges_max_;
+    if (mine >= share) return oust(gate);
+    return exchanges_.size() < exchanges_max_ || oust(std::nullopt);
+}
+
+Result<std::unique_ptr<SaslLink::Exchange>> SaslLink::begin(const sasl::ExchangeArgs& client, Origin origin,
+                                                            loop::Target<> on_ousted) {
     if (!channel_) return system_fault(0, "no SASL process runs");
-    if (exchanges_.size() >= exchanges_max_ && !oust())
-        return system_fault(0, "too many SASL exchanges at a time");
+    if (!make_room(origin.gate)) return system_fault(0, "too many SASL exchanges at a time");
     auto pair = make_channel_pair();
     if (!pair) return tl::unexpected(pair.error());
     const auto payload = proto::encode(client);
@@ -66,7 +87,7 @@ Result<std::unique_ptr<SaslLink::Exchange>> SaslLink::begin(const sasl::Exchange
     const auto message = rpc::make_message(sasl::k_program, sasl::k_version, sasl::Procedure::exchange);
     if (auto sent = channel_->send(message, *payload, std::span(&theirs, 1)); !sent)
         return tl::unexpected(sent.error());
-    return std::make_unique<Exchange>(*this, std::move(pair->first), std::move(source), on_ousted);
+    return std::make_unique<Exchange>(*this, std::move(pair->first), std::move(origin), on_ousted);
 }
 
 }  // namespace virtgate::netd::doorman

@@ -5,12 +5,15 @@
 //
 // Trust:  it holds passwords, but it is told only what it needs, and its answers are decoded like any input.
 // Limits: `exchanges` at a time. When there are as many, a new one takes the place of an old one that waits for its
-//         client: of the oldest of the source that holds most. So nobody keeps others out by waiting.
+//         client: of the oldest of the source that holds most. So nobody keeps others out by waiting. Where there are
+//         several gates, one of them has at most half of the places: sources are its word, and it may have been taken
+//         over.
 // Owns:   the channel. An exchange's own channel belongs to whoever began it.
 #pragma once
 
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "libshared/base/log.h"
@@ -33,13 +36,19 @@ public:
         return needs_layer ? mechanisms_.with_layer : mechanisms_.below_encryption;
     }
 
+    // Where a client comes from.
+    struct Origin {
+        std::string source;  // see source_of()
+        std::uint32_t gate = 0;
+    };
+
     // One exchange; counts as one of `exchanges` as long as it lives.
     class Exchange {
     public:
-        Exchange(SaslLink& link, UniqueFd channel, std::string source, loop::Target<> on_ousted)
+        Exchange(SaslLink& link, UniqueFd channel, Origin origin, loop::Target<> on_ousted)
             : link_(link),
               channel_(std::move(channel)),
-              source_(std::move(source)),
+              origin_(std::move(origin)),
               on_ousted_(on_ousted),
               place_(link.exchanges_.insert(link.exchanges_.end(), this)) {}
         ~Exchange() { link_.exchanges_.erase(place_); }
@@ -54,24 +63,29 @@ public:
         friend class SaslLink;
         SaslLink& link_;
         UniqueFd channel_;
-        const std::string source_;
+        const Origin origin_;
         const loop::Target<> on_ousted_;
         bool waits_ = false;
         const std::list<Exchange*>::iterator place_;
     };
-    // Begins an exchange for a client of `source` (see source_of()). `on_ousted` has to destroy it; it is called only
-    // while the exchange waits for its client.
+    // How many gates there are now.
+    void set_gates(std::size_t gates) noexcept { gates_ = gates; }
+
+    // Begins an exchange for a client from there. `on_ousted` has to destroy it; it is called only while the exchange
+    // waits for its client.
     // Error: system's fault: too many, or there is no process to begin it.
     [[nodiscard]] Result<std::unique_ptr<Exchange>> begin(const proto::sasl::ExchangeArgs& client,
-                                                          std::string source, loop::Target<> on_ousted);
+                                                          Origin origin, loop::Target<> on_ousted);
 
 private:
-    [[nodiscard]] bool oust();
+    [[nodiscard]] bool make_room(std::uint32_t gate);
+    [[nodiscard]] bool oust(std::optional<std::uint32_t> gate);
     void on_message(rpc::Control::Message& message) noexcept;
     void on_closed(std::string_view why) noexcept;
 
     loop::Loop& loop_;
     const std::size_t exchanges_max_;
+    std::size_t gates_ = 1;
     loop::Target<> ready_;
     Log log_{"sasl"};
     std::unique_ptr<rpc::Control> channel_;

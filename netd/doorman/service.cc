@@ -77,6 +77,7 @@ void Service::serve_adopt(rpc::Control::Message& message) {
             auto desk = std::make_unique<Desk>(tools_, adopt->index, message.fds.take(0),
                                                loop::to<&Service::on_desk_gone>(*this));
             desks_[adopt->index] = std::move(desk);
+            sasl_.set_gates(desks_.size());
             return log_.debug("serves gate {}", adopt->index);
         }
         case supervise::PeerRole::peer_sasl: return sasl_.adopt(message.fds.take(0));
@@ -120,6 +121,7 @@ void Service::on_desk_gone(std::uint32_t gate) noexcept {
     if (at == desks_.end()) return;
     gone_.push_back(std::move(at->second));
     desks_.erase(at);
+    sasl_.set_gates(desks_.size());
     sweep_->start(Milliseconds{0});
 }
 

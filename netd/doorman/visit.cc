@@ -57,7 +57,7 @@ bool Visit::serve_start(proto::door::StartArgs arguments) {
          .needs_layer = needs_layer(),
          .local = {},
          .remote = who_.local ? std::string{} : fmt::format("{};{}", who_.source, who_.source_port)},
-        source_, loop::to<&Visit::on_ousted>(*this));
+        {.source = source_, .gate = tools_.gate}, loop::to<&Visit::on_ousted>(*this));
     if (!begun) {
         log_.error("no exchange for {}: {}", client_, begun.error().text);
         fail("no exchange can be had", false);

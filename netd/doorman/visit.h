@@ -32,6 +32,7 @@ struct VisitTools {
     SaslLink& sasl;
     Failures& failures;
     unsigned tries;
+    std::uint32_t gate = 0;  // whose visits they are
 };
 
 class Visit;

@@ -5,7 +5,7 @@
 // chain ends at a configured CA and nothing in it is revoked; every certificate in it is valid now; the
 // client's own is not a CA's; where its key usage or purpose is marked critical, it allows digital signatures
 // and TLS clients. A usage or purpose that does not fit and is not critical is a warning, as in libvirt.
-// Stricter than libvirt are the names (x509_names.h).
+// Stricter than libvirt are the names (libshared/x509).
 //
 // Trust:  the chain is hostile until it is judged, and its names are then still chosen by somebody else.
 // Limits: the caller's: handshake.h bounds the chain.

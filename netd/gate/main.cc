@@ -10,10 +10,12 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include <latch>
 #include <thread>
 
 #include "libshared/fdmap.h"
 #include "libshared/spawn/self.h"
+#include "netd/gate/confinement.h"
 #include "netd/gate/parent.h"
 #include "netd/gate/sessions.h"
 #include "proto/config.h"
@@ -39,6 +41,11 @@ Settings settings_of(const proto::config::GateConfig& config) {
             .tls = config.tls};
 }
 
+int fail(const Error& error) {
+    Log{}.error("{}", error.text);
+    return EX_OSERR;
+}
+
 int serve(const proto::config::GateConfig& config) {
     const Settings settings = settings_of(config);
     Signer signer;
@@ -52,16 +59,28 @@ int serve(const proto::config::GateConfig& config) {
     Sources sources(config.sources.connections, config.sources.arrivals);
     const auto session_loop = loop::make_event_loop();
     Sessions sessions(*session_loop, settings, live);
-    std::thread session_thread([&session_loop] { session_loop->run(); });
-    // After the sessions' thread was made: it would inherit the priority.
-    static_cast<void>(setpriority(PRIO_PROCESS, 0, k_front_niceness));
-
     const auto front_loop = loop::make_event_loop();
     const bool has_tcp = config.tcp != proto::config::LoginMode::login_off;
     Front front(*front_loop, settings, **credentials, signer,
                 {.tls = fdmap::k_gate_tls_listener, .tcp = has_tcp ? fdmap::k_gate_tcp_listener : -1}, live,
                 sources, sessions.arrivals());
     Parent parent(*front_loop, UniqueFd{fdmap::k_control}, front, signer, live);
+
+    auto confinement = confine::Confinement::begin(make_plan(), static_cast<confine::Mode>(config.sandbox));
+    if (!confinement) return fail(confinement.error());
+    // The first calls of a thread are the C library's, and the filter does not allow them.
+    std::latch runs{1};
+    std::thread session_thread([&] {
+        runs.count_down();
+        session_loop->run();
+    });
+    runs.wait();
+    // After the sessions' thread was made: it would inherit the priority.
+    static_cast<void>(setpriority(PRIO_PROCESS, 0, k_front_niceness));
+    if (const auto done = confinement->serve(); !done) {
+        Log{}.error("{}", done.error().text);
+        _exit(EX_OSERR);  // the thread runs
+    }
     front_loop->run();
     // What is left ends with the process: sessions that a lost supervisor leaves behind are cut like by a crash.
     _exit(EX_OK);
@@ -71,14 +90,12 @@ int serve(const proto::config::GateConfig& config) {
 
 }  // namespace virtgate::netd::gate
 
-int main() {
+int main(int argc, char** argv) {
     using namespace virtgate;
     mallopt(M_TRIM_THRESHOLD, netd::gate::k_trim_threshold);
     mallopt(M_ARENA_MAX, 2);
-    if (const auto closed = spawn::close_to_others(); !closed) {
-        Log{}.error("{}", closed.error().text);
-        return EX_OSERR;
-    }
+    if (argc == 2 && std::string_view(argv[1]) == "--sandbox") return confine::show(netd::gate::make_plan());
+    if (const auto closed = spawn::close_to_others(); !closed) return netd::gate::fail(closed.error());
     const auto config = spawn::read_config<proto::config::GateConfig>(fdmap::k_config);
     if (!config) {
         Log{}.error("{}", config.error().text);

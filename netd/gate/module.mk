@@ -7,8 +7,8 @@ gate_tls_SOURCES := netd/gate/tls/connection.cc netd/gate/tls/credentials.cc net
                     netd/gate/tls/transcript.cc
 
 PROGRAMS += virtgate-gate
-virtgate-gate_SOURCES := netd/gate/main.cc
-virtgate-gate_LIBRARIES := gate gate_tls spawn rpc channel proto xdr loop base
+virtgate-gate_SOURCES := netd/gate/main.cc netd/gate/confinement.cc
+virtgate-gate_LIBRARIES := gate gate_tls confine spawn rpc channel proto xdr loop base
 virtgate-gate_PACKAGES := GNUTLS EVENT
 
 UNIT_TESTS += test-gate test-gate-login

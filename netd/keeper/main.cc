@@ -10,6 +10,7 @@
 #include "libshared/fdmap.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
+#include "netd/keeper/confinement.h"
 #include "netd/keeper/service.h"
 #include "proto/config.h"
 
@@ -27,7 +28,9 @@ int fail(const Log& log, const Error& error, int status) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+    if (argc == 2 && std::string_view(argv[1]) == "--sandbox")
+        return confine::show(netd::keeper::make_plan());
     Log log;
     if (const auto done = spawn::close_to_others(); !done)
         return fail(log, done.error(), spawn::k_exit_system);
@@ -49,6 +52,8 @@ int main() {
 
     const auto loop = loop::make_event_loop();
     netd::keeper::Service service(*loop, UniqueFd(fdmap::k_control), *signer, "");
+    if (!confine::confine(netd::keeper::make_plan(), static_cast<confine::Mode>(config->sandbox)))
+        return spawn::k_exit_system;
     if (const auto done = service.report_ready(); !done) return fail(log, done.error(), spawn::k_exit_system);
     loop->run();
     return 0;

@@ -3,8 +3,8 @@ LIBRARIES += keeper
 keeper_SOURCES := netd/keeper/scheme.cc netd/keeper/service.cc netd/keeper/signer.cc
 
 PROGRAMS += virtgate-keeper
-virtgate-keeper_SOURCES := netd/keeper/main.cc
-virtgate-keeper_LIBRARIES := keeper spawn rpc channel proto xdr loop base
+virtgate-keeper_SOURCES := netd/keeper/main.cc netd/keeper/confinement.cc
+virtgate-keeper_LIBRARIES := keeper confine spawn rpc channel proto xdr loop base
 virtgate-keeper_PACKAGES := GNUTLS EVENT
 
 UNIT_TESTS += test-keeper

@@ -14,6 +14,7 @@
 #include "libshared/fdmap.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
+#include "policy/compile/confinement.h"
 #include "policy/compiler.h"
 #include "proto/codec.h"
 #include "proto/config.h"
@@ -37,6 +38,8 @@ int run() {
         Log{}.error("{}", config.error().text);
         return spawn::k_exit_usage;
     }
+    if (!confine::confine(make_plan(config->directories), static_cast<confine::Mode>(config->sandbox)))
+        return spawn::k_exit_system;
     Complaints complaints;
     const auto table = compile(config->directories, complaints);
     // The texts were escaped where they were made.
@@ -56,8 +59,9 @@ int run() {
 
 }  // namespace virtgate::policy
 
-int main() {
+int main(int argc, char** argv) {
     using namespace virtgate;
+    if (argc == 2 && std::string_view(argv[1]) == "--sandbox") return confine::show(policy::make_plan({}));
     if (const auto closed = spawn::close_to_others(); !closed) {
         Log{}.error("{}", closed.error().text);
         return spawn::k_exit_system;

@@ -15,7 +15,7 @@ import subprocess
 
 import pytest
 
-from vgtest import libvirtd, processes, suite, upstream, wire
+from vgtest import processes, upstream, wire
 from vgtest.clients import attempt, run
 from vgtest.suite import BUILD
 
@@ -76,7 +76,7 @@ class Auditor:
         self.broker, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.broker.settimeout(wire.PATIENCE)
         config = os.memfd_create("config")
-        os.write(config, wire.u32(1) + wire.u32(1) + wire.string(str(self.file)) + wire.string(str(journal)))
+        os.write(config, wire.u32(1) + wire.u32(1) + wire.string(str(self.file)) + wire.string(str(journal)) + wire.u32(0))
         # Above the numbers that the child has them at.
         sources = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in (config, end.fileno())]
         actions = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in zip(sources, (3, 4))]
@@ -280,105 +280,79 @@ objects = { domain = ["test"] }
 
 
 @pytest.fixture(scope="module")
-def audited(scratch, running_suite, private_libvirtd):
+def audited(guard):
     """A suite in front of the test driver whose only identity is the operator."""
-    assert libvirtd.available()
-    directory = scratch / "audited"
-    running_suite.sibling(directory)
-    fresh = suite.Suite(directory, {"test:///default": private_libvirtd.socket})
-    fresh.add_policy("20-roles.toml", POLICY_TEXT)
-    with fresh:
-        yield fresh
+    with guard("audited", POLICY_TEXT) as made:
+        yield made
 
 
-@pytest.fixture(scope="module")
-def operator(authority, scratch):
-    return authority.pkipath(scratch / "pki-audited", "/CN=operator")
-
-
-def recorded(one, **wanted):
-    """The records that have these values."""
-    path = one.directory / "audit.jsonl"
-    found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [record for record in found if wanted.items() <= record.items()]
-
-
-def wait_for(one, count=1, **wanted):
-    upstream.poll(lambda: len(recorded(one, **wanted)) >= count, 15, lambda: f"{wanted} in {recorded(one)[-5:]}")
-    return recorded(one, **wanted)
-
-
-def test_real_client_leaves_a_trace(audited, operator):
-    done = attempt("virsh", "-q", "-c", audited.uri(pki=operator), "suspend test; resume test")
+def test_real_client_leaves_a_trace(audited):
+    done = audited.virsh("operator", "suspend test; resume test")
     assert done.returncode == 0, done.stderr
-    suspended = wait_for(audited, procedure="DOMAIN_SUSPEND")[0]
+    suspended = audited.wait_for_records(procedure="DOMAIN_SUSPEND")[0]
     assert suspended["verdict"] == "allowed" and suspended["result"] == "done"
     assert suspended["identity"] == "operator" and suspended["role"] == "operator"
     assert suspended["subject"] == "CN=operator" and suspended["listener"] == "tls"
     assert suspended["objects"][0]["name"] == "test"
-    came = wait_for(audited, record="session", session=suspended["session"])[0]
+    came = audited.wait_for_records(record="session", session=suspended["session"])[0]
     assert came["verdict"] == "allowed" and came["time"] <= suspended["time"]
-    gone = wait_for(audited, record="session-end", session=suspended["session"])[0]
+    gone = audited.wait_for_records(record="session-end", session=suspended["session"])[0]
     assert gone["duration_us"] > 0
 
 
-def test_refusal_has_reason_and_rule(audited, operator):
-    attempt("virsh", "-q", "-c", audited.uri(pki=operator), "undefine", "test")
-    refused = wait_for(audited, verdict="refused", record="call")[0]
+def test_refusal_has_reason_and_rule(audited):
+    audited.virsh("operator", "undefine", "test")
+    refused = audited.wait_for_records(verdict="refused", record="call")[0]
     assert refused["reason"] in ("no-binding", "object") and refused["procedure"].startswith("DOMAIN_UNDEFINE")
-    shown = run(BUILD / "virtgate", "audit", "--file", audited.directory / "audit.jsonl", "--refused")
+    shown = run(BUILD / "virtgate", "audit", "--file", audited.records_file, "--refused")
     assert "operator refused DOMAIN_UNDEFINE" in shown
 
 
-def test_unknown_client_is_recorded(audited, authority, scratch):
-    pki = authority.pkipath(scratch / "pki-stranger", "/CN=stranger")
-    attempt("virsh", "-q", "-c", audited.uri(pki=pki), "list")
-    stranger = wait_for(audited, record="session", verdict="refused")[0]
+def test_unknown_client_is_recorded(audited):
+    audited.virsh("stranger", "list")
+    stranger = audited.wait_for_records(record="session", verdict="refused")[0]
     assert stranger["reason"] == "no-identity" and stranger["subject"] == "CN=stranger"
     assert "session" not in stranger and "identity" not in stranger
 
 
-def test_name_of_a_client_cannot_forge_a_record(audited, operator):
-    before = len(recorded(audited, verdict="allowed", identity="operator", procedure="DOMAIN_LOOKUP_BY_NAME"))
-    with audited.connect(context=wire.tls_context(operator)) as client:
-        client.open("test:///default")
+def test_name_of_a_client_cannot_forge_a_record(audited):
+    before = len(audited.records(verdict="allowed", identity="operator", procedure="DOMAIN_LOOKUP_BY_NAME"))
+    with audited.open_as("operator") as client:
         client.ask(LOOKUP_BY_NAME, wire.string('x"},"verdict":"allowed","procedure":"DOMAIN_LOOKUP_BY_NAME\u202e'))
-        session = wait_for(audited, record="session", verdict="allowed")[-1]["session"]
-    wait_for(audited, record="session-end", session=session)
-    for line in (audited.directory / "audit.jsonl").read_bytes().splitlines():
+        session = audited.wait_for_records(record="session", verdict="allowed")[-1]["session"]
+    audited.wait_for_records(record="session-end", session=session)
+    for line in (audited.records_file).read_bytes().splitlines():
         assert line.isascii() and json.loads(line)["record"]
-    after = recorded(audited, verdict="allowed", identity="operator", procedure="DOMAIN_LOOKUP_BY_NAME")
+    after = audited.records(verdict="allowed", identity="operator", procedure="DOMAIN_LOOKUP_BY_NAME")
     assert len(after) - before <= 1
 
 
-def test_crash_of_a_worker_is_recorded(audited, operator):
-    with audited.connect(context=wire.tls_context(operator)) as client:
-        client.open("test:///default")
-        session = wait_for(audited, record="session", verdict="allowed")[-1]["session"]
+def test_crash_of_a_worker_is_recorded(audited):
+    with audited.open_as("operator"):
+        session = audited.wait_for_records(record="session", verdict="allowed")[-1]["session"]
         for pid in audited.pids("virtgate-worker"):
             os.kill(pid, signal.SIGKILL)
-        wait_for(audited, record="session-end", session=session)
+        audited.wait_for_records(record="session-end", session=session)
 
 
-def test_rotation_and_a_reload(audited, operator):
-    path = audited.directory / "audit.jsonl"
+def test_rotation_and_a_reload(audited):
+    path = audited.records_file
     path.rename(path.with_suffix(".1"))
     (broker,) = audited.pids("virtgate-workerd")
     os.kill(broker, signal.SIGHUP)
     # The policy is read again, too: that is the first record of the new file.
-    wait_for(audited, record="policy", verdict="allowed")
-    attempt("virsh", "-q", "-c", audited.uri(pki=operator), "list")
-    wait_for(audited, record="session")
+    audited.wait_for_records(record="policy", verdict="allowed")
+    audited.virsh("operator", "list")
+    audited.wait_for_records(record="session")
 
 
-def test_auditor_that_dies_is_replaced(audited, operator):
-    with audited.connect(context=wire.tls_context(operator)) as client:
-        client.open("test:///default")
-        session = wait_for(audited, record="session", verdict="allowed")[-1]["session"]
+def test_auditor_that_dies_is_replaced(audited):
+    with audited.open_as("operator") as client:
+        session = audited.wait_for_records(record="session", verdict="allowed")[-1]["session"]
         (auditor,) = audited.pids("virtgate-auditor")
         os.kill(auditor, signal.SIGKILL)
         upstream.poll(lambda: set(audited.pids("virtgate-auditor")) - {auditor}, 15, "another auditor")
         # It is told of the session again, and of what is asked in it.
-        wait_for(audited, 2, record="session", session=session)
+        audited.wait_for_records(2, record="session", session=session)
         assert client.ask(wire.GET_LIB_VERSION).status == wire.OK
-        wait_for(audited, session=session, procedure="CONNECT_GET_LIB_VERSION")
+        audited.wait_for_records(session=session, procedure="CONNECT_GET_LIB_VERSION")

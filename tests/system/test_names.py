@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from vgtest import suite, upstream, wire
+from vgtest import guarded, upstream, wire
 
 POLICY = """
 [role.operator]
@@ -35,25 +35,13 @@ def of(name):
 
 
 def document(name):
-    return wire.string(
-        f"<domain type='test'><name>{name}</name><uuid>{UUID}</uuid><memory>8192</memory><vcpu>1</vcpu>"
-        "<os><type>hvm</type></os></domain>"
-    )
+    return wire.string(guarded.domain_xml(name, UUID))
 
 
 @pytest.fixture(scope="module")
-def narrow(scratch, running_suite, private_libvirtd):
-    directory = scratch / "names"
-    running_suite.sibling(directory)
-    fresh = suite.Suite(directory, {"test:///default": private_libvirtd.socket})
-    fresh.add_policy("20-roles.toml", POLICY)
-    with fresh:
-        yield fresh
-
-
-@pytest.fixture(scope="module")
-def certificate(authority, scratch):
-    return wire.tls_context(authority.pkipath(scratch / "pki-names", "/CN=operator"))
+def narrow(guard):
+    with guard("names", POLICY) as made:
+        yield made
 
 
 @pytest.fixture
@@ -93,10 +81,9 @@ def settled(daemon):
 
 
 @pytest.fixture
-def operator(narrow, certificate, admin, private_libvirtd):
+def operator(narrow, admin, private_libvirtd):
     """A client whose calls have been asked about often enough, so that names are known."""
-    with narrow.connect(context=certificate) as client:
-        client.open("test:///default")
+    with narrow.open_as("operator") as client:
         before = settled(private_libvirtd)
         for _ in range(ENOUGH):
             assert client.ask(GET_INFO, of("x")).status == wire.OK
@@ -154,11 +141,10 @@ def test_many_calls_in_flight_meet_no_old_name(operator, admin):
         upstream.poll(lambda: allowed(operator), SOON, "the name of before")
 
 
-def test_second_connection_ends_with_the_last_session(narrow, certificate, admin, private_libvirtd):
+def test_second_connection_ends_with_the_last_session(narrow, admin, private_libvirtd):
     before = settled(private_libvirtd)
-    with narrow.connect(context=certificate) as one, narrow.connect(context=certificate) as two:
+    with narrow.open_as("operator") as one, narrow.open_as("operator") as two:
         for client in (one, two):
-            client.open("test:///default")
             for _ in range(ENOUGH):
                 assert allowed(client)
         upstream.poll(lambda: connections(private_libvirtd) == before + 3, what="one more for both")

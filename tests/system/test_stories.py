@@ -8,7 +8,6 @@ Some stories have had their tests before, and are told here by name only:
 """
 
 import datetime
-import json
 import re
 import resource
 import shlex
@@ -16,7 +15,7 @@ import shutil
 
 import pytest
 
-from vgtest import libvirtd, sasl, suite, upstream, wire
+from vgtest import guarded, sasl, wire
 from vgtest.clients import attempt
 
 DOMAINS = {
@@ -25,8 +24,7 @@ DOMAINS = {
     "other": "7a0bb41b-68b2-4683-84e5-9502892bea0b",
 }
 PASSWORD = "correct horse battery"
-POLICY = """version = 1
-[role.monitor]
+POLICY = """[role.monitor]
 allow = ["@read-only", "@events"]
 audit = "denied"
 limits = { calls_per_second = 20, burst = 20 }
@@ -59,59 +57,17 @@ NUM_OF_DOMAINS, IDLE, CALLS = 51, 5000, 50
 
 
 @pytest.fixture(scope="module")
-def node(scratch):
-    """A file of libvirt's test driver with three domains."""
-    domains = "".join(
-        f"<domain type='test'><name>{name}</name><uuid>{uuid}</uuid><memory>8192</memory><vcpu>1</vcpu>"
-        "<os><type>hvm</type></os></domain>"
-        for name, uuid in DOMAINS.items()
+def house(guard):
+    """Three identities before the test driver with three domains; TLS takes a certificate or a password."""
+    made = guard(
+        "stories",
+        POLICY,
+        node=guarded.domains_xml(DOMAINS),
+        settings={"netd.tls.authentication": '"x509-or-sasl"', "netd.limits.connections_per_source": "10000"},
     )
-    path = scratch / "stories.xml"
-    path.write_text(f"<node>{domains}</node>")
-    path.chmod(0o644)
-    return path
-
-
-@pytest.fixture(scope="module")
-def house(scratch, running_suite, private_libvirtd, node):
-    """Three identities before the test driver; TLS takes a certificate or a password."""
-    assert libvirtd.available()
-    directory = scratch / "stories"
-    running_suite.sibling(directory)
-    fresh = suite.Suite(
-        directory,
-        {f"test://{node}": private_libvirtd.socket},
-        {"netd.tls.authentication": '"x509-or-sasl"', "netd.limits.connections_per_source": "10000"},
-    )
-    (directory / "etc" / "policy.d").mkdir(parents=True, exist_ok=True)
-    fresh.add_policy("20-stories.toml", POLICY.removeprefix("version = 1\n"))
-    sasl.add_user(directory / "etc" / "users", "monitor", PASSWORD)
-    with fresh:
-        yield fresh
-
-
-@pytest.fixture(scope="module")
-def pki(authority, scratch):
-    return {name: authority.pkipath(scratch / f"stories-{name}", f"/CN={name}") for name in ("monitor", "alice", "boss")}
-
-
-@pytest.fixture
-def virsh(house, node, pki):
-    def call(who, *words):
-        return attempt("virsh", "-q", "-c", house.uri(path=str(node), pki=pki[who]), *words)
-
-    return call
-
-
-def records(house, **wanted):
-    """The records whose fields have these values."""
-    lines = (house.directory / "audit.jsonl").read_text().splitlines()
-    return [r for r in map(json.loads, lines) if all(r.get(key) == value for key, value in wanted.items())]
-
-
-def wait_for_record(house, **wanted):
-    upstream.poll(lambda: records(house, **wanted), what=f"a record with {wanted}")
-    return records(house, **wanted)[-1]
+    sasl.add_user(made.directory / "etc" / "users", "monitor", PASSWORD)
+    with made:
+        yield made
 
 
 def is_denied(done, procedure):
@@ -119,44 +75,44 @@ def is_denied(done, procedure):
     return True
 
 
-def test_monitor_with_a_certificate_lists_and_cannot_destroy(house, virsh):
-    assert set(virsh("monitor", "list", "--all", "--name").stdout.split()) == set(DOMAINS)
-    assert is_denied(virsh("monitor", "destroy", "other"), "domain_destroy")
-    assert virsh("boss", "domstate", "other").stdout.strip() == "running"
+def test_monitor_with_a_certificate_lists_and_cannot_destroy(house):
+    assert set(house.virsh("monitor", "list", "--all", "--name").stdout.split()) == set(DOMAINS)
+    assert is_denied(house.virsh("monitor", "destroy", "other"), "domain_destroy")
+    assert house.virsh("boss", "domstate", "other").stdout.strip() == "running"
     assert re.search(r"domain_destroy: no-binding, role monitor at \S+20-stories\.toml:\d+", house.log())
-    record = wait_for_record(house, identity="monitor", procedure="DOMAIN_DESTROY")
+    record = house.wait_for_records(identity="monitor", procedure="DOMAIN_DESTROY")[-1]
     assert record["verdict"] == "refused" and record["reason"] == "no-binding", record
     assert record["subject"] == "CN=monitor" and record["source"] == "127.0.0.1", record
     assert record["objects"][0]["name"] == "other" and "20-stories.toml:" in record["rule"], record
 
 
-def test_monitor_with_a_password_is_the_same_one(house, node, tmp_path):
+def test_monitor_with_a_password_is_the_same_one(house, tmp_path):
     shutil.copy(house.pki / "cacert.pem", tmp_path)
     secret = sasl.auth_file(tmp_path / "auth.conf", "monitor", PASSWORD)
-    uri = house.uri(path=str(node), pki=tmp_path) + f"&authfile={secret}"
+    uri = house.uri(path=house.path, pki=tmp_path) + f"&authfile={secret}"
     assert set(attempt("virsh", "-q", "-c", uri, "list", "--all", "--name").stdout.split()) == set(DOMAINS)
     assert is_denied(attempt("virsh", "-q", "-c", uri, "destroy", "acme-db"), "domain_destroy")
-    record = wait_for_record(house, login="monitor", procedure="DOMAIN_DESTROY")
+    record = house.wait_for_records(login="monitor", procedure="DOMAIN_DESTROY")[-1]
     assert record["mechanism"].startswith("SCRAM-SHA-") and record["identity"] == "monitor", record
 
 
-def test_console_of_one_machine_only(house, node, pki, virsh):
+def test_console_of_one_machine_only(house):
     """The test driver has no consoles: that it says so shows that the call went through."""
 
     def console(name):
-        words = ["virsh", "-q", "-c", house.uri(path=str(node), pki=pki["alice"]), "console", name]
+        words = ["virsh", "-q", "-c", house.uri_of("alice"), "console", name]
         # virsh wants a terminal for this, which script(1) makes.
         return attempt("script", "-qec", shlex.join(words), "/dev/null").stdout
 
     assert "not supported by the connection driver" in console("acme-web")
     hidden = console("acme-db")
     assert "failed to get domain" in hidden and hidden.replace("acme-db", "no-such") == console("no-such")
-    assert is_denied(virsh("alice", "shutdown", "acme-web"), "domain_shutdown")
-    record = wait_for_record(house, identity="alice", procedure="DOMAIN_OPEN_CONSOLE", verdict="allowed")
+    assert is_denied(house.virsh("alice", "shutdown", "acme-web"), "domain_shutdown")
+    record = house.wait_for_records(identity="alice", procedure="DOMAIN_OPEN_CONSOLE", verdict="allowed")[-1]
     assert record["objects"][0]["name"] == "acme-web" and record["result"] == "error", record
 
 
-def test_idle_connections_of_one_host_do_not_stop_another(house, virsh):
+def test_idle_connections_of_one_host_do_not_stop_another(house):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(IDLE, hard - 512)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -164,16 +120,15 @@ def test_idle_connections_of_one_host_do_not_stop_another(house, virsh):
     try:
         for _ in range(count):
             silent.append(wire.connect_tcp(house.port, source="127.0.0.9"))
-        assert virsh("monitor", "list", "--all", "--name").returncode == 0
+        assert house.virsh("monitor", "list", "--all", "--name").returncode == 0
     finally:
         for sock in silent:
             sock.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_keepalive_is_answered_whatever_limits_refuse(house, node, pki):
-    with house.connect(context=wire.tls_context(pki["monitor"])) as client:
-        client.open(f"test://{node}")
+def test_keepalive_is_answered_whatever_limits_refuse(house):
+    with house.open_as("monitor") as client:
         calls, pongs = {}, 0
         for number in range(CALLS):
             calls[client.start(NUM_OF_DOMAINS, b"").serial] = None
@@ -189,17 +144,15 @@ def test_keepalive_is_answered_whatever_limits_refuse(house, node, pki):
         assert refused and all("calls_per_second=20" in error[2] for error in refused)
 
 
-def test_why_was_alice_denied(house, virsh):
+def test_why_was_alice_denied(house):
     """The question of the next morning, answered from the record and from the policy."""
-    assert is_denied(virsh("alice", "reboot", "acme-web"), "domain_reboot")
-    record = wait_for_record(house, identity="alice", procedure="DOMAIN_REBOOT")
-    told = attempt(
-        suite.BUILD / "virtgate", "audit", "--file", house.directory / "audit.jsonl", "--identity", "alice", "--refused"
-    )
+    assert is_denied(house.virsh("alice", "reboot", "acme-web"), "domain_reboot")
+    record = house.wait_for_records(identity="alice", procedure="DOMAIN_REBOOT")[-1]
+    told = guarded.virtgate("audit", "--file", house.records_file, "--identity", "alice", "--refused")
     assert "DOMAIN_REBOOT" in told.stdout and "no-binding" in told.stdout, told
     moment = datetime.datetime.fromisoformat(record["time"]).isoformat()
-    why = attempt(
-        suite.BUILD / "virtgate", "policy", "explain", "--identity", "alice", "--at", moment,
-        "--file", house.directory / "audit.jsonl", "--dir", house.directory / "etc" / "policy.d",
+    why = guarded.virtgate(
+        "policy", "explain", "--identity", "alice", "--at", moment, "--file", house.records_file,
+        "--dir", house.policy_directory,
     )  # fmt: skip
     assert "DOMAIN_REBOOT" in why.stdout and "DENY" in why.stdout and "20-stories.toml" in why.stdout, why

@@ -147,6 +147,93 @@ Test(crew, pauses_between_workers_that_die_soon) {
     serve_and_die(6);
 }
 
+Test(crew, counts_crashes_of_workers_that_served_somebody) {
+    const Directory directory;
+    Team team(directory.script("worker", "sleep 0.1; kill -SEGV $$"));
+    const auto serve_and_die = [&](std::uint64_t number, const std::string& identity) {
+        team.loop.advance(Crew::k_pause_max);
+        cr_assert(team.serve(number, identity).has_value());
+        cr_assert(pump_until(team.loop, [&] { return team.crew.sessions() == 0; }));
+    };
+    serve_and_die(1, "alice");
+    cr_assert_eq(team.crew.refused_for("alice").count(), 0);
+    serve_and_die(2, "alice");
+    cr_assert_eq(team.crew.refused_for("alice"), Crashes::k_refusal_min);
+    cr_assert(logged("was killed by SIGSEGV; 1 sessions are lost"));
+    cr_assert(logged("it crashed too often: alice gets no session for 30 s"));
+    serve_and_die(3, "bob");
+    cr_assert_eq(team.crew.refused_for("bob").count(), 0);
+    // The workers of one identity come and go; what they did is remembered.
+    team.loop.advance(Crashes::k_refusal_min);
+    cr_assert_eq(team.crew.refused_for("alice").count(), 0);
+    serve_and_die(4, "alice");
+    cr_assert_eq(team.crew.refused_for("alice"), 2 * Crashes::k_refusal_min);
+}
+
+Test(crew, counts_neither_ends_nor_kills_as_crashes) {
+    for (const char* end : {"exit 71", "kill -KILL $$"}) {
+        const Directory directory;
+        Team team(directory.script("worker", std::string("sleep 0.1; ") + end));
+        for (std::uint64_t number = 1; number < 4; ++number) {
+            team.loop.advance(Crew::k_pause_max);
+            cr_assert(team.serve(number).has_value());
+            cr_assert(pump_until(team.loop, [&] { return team.crew.sessions() == 0; }));
+        }
+        cr_assert_eq(team.crew.refused_for("alice").count(), 0, "%s", end);
+    }
+}
+
+Test(crew, counts_what_a_worker_was_stopped_for) {
+    const Directory directory;
+    Team team(directory.script("worker", "sleep 0.1; " + say(1, "") + "exec sleep 100"));
+    for (std::uint64_t number = 1; number < 3; ++number) {
+        team.loop.advance(Crew::k_pause_max);
+        cr_assert(team.serve(number).has_value());
+        cr_assert(pump_until(team.loop, [&] { return team.crew.sessions() == 0; }));
+    }
+    cr_assert_gt(team.crew.refused_for("alice").count(), 0);
+}
+
+Test(crashes, that_are_near_to_each_other_cost_more_and_more) {
+    FakeClock clock;
+    Crashes crashes(clock);
+    cr_assert_eq(crashes.add("alice").count(), 0);
+    clock.advance(Crashes::k_window);
+    for (const int seconds : {30, 60, 120, 240, 480, 600, 600}) {
+        cr_assert_eq(crashes.add("alice"), std::chrono::seconds(seconds));
+        cr_assert_eq(crashes.refused_for("alice"), std::chrono::seconds(seconds));
+        clock.advance(std::chrono::seconds(seconds) - Milliseconds(1));
+        cr_assert_eq(crashes.refused_for("alice").count(), 1);
+        clock.advance(Milliseconds(1));
+        cr_assert_eq(crashes.refused_for("alice").count(), 0);
+        clock.advance(Crashes::k_window);  // on probation up to and with this moment
+    }
+}
+
+Test(crashes, that_are_far_from_each_other_cost_nothing) {
+    FakeClock clock;
+    Crashes crashes(clock);
+    for (int i = 0; i < 5; ++i) {
+        cr_assert_eq(crashes.add("alice").count(), 0);
+        cr_assert_eq(crashes.add("bob " + std::to_string(i)).count(), 0, "one's crashes are not another's");
+        clock.advance(Crashes::k_window + Milliseconds(1));
+    }
+}
+
+Test(crashes, are_forgotten_after_a_quiet_time) {
+    FakeClock clock;
+    Crashes crashes(clock);
+    cr_assert_eq(crashes.add("alice").count(), 0);
+    cr_assert_eq(crashes.add("alice"), Crashes::k_refusal_min);
+    // What it cost before is remembered behind the window, and not for ever.
+    clock.advance(Crashes::k_refusal_min + Crashes::k_window + Milliseconds(1));
+    cr_assert_eq(crashes.add("alice").count(), 0);
+    cr_assert_eq(crashes.add("alice"), 2 * Crashes::k_refusal_min);
+    clock.advance(2 * Crashes::k_refusal_min + Crashes::k_refusal_max + Milliseconds(1));
+    cr_assert_eq(crashes.add("alice").count(), 0);
+    cr_assert_eq(crashes.add("alice"), Crashes::k_refusal_min);
+}
+
 Test(crew, hears_that_sessions_end_and_sends_idle_workers_home) {
     const Directory directory;
     Team team(directory.script("worker", say(3, "") + say(2, k_session_1) + "exec sleep 100"));

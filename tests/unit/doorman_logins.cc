@@ -243,6 +243,35 @@ Test(logins, that_wait_make_room_for_others) {
     cr_assert_eq(receive(gate.get()).code(), rpc::k_code_auth_failed);
 }
 
+// A gate that was taken over makes sources up. Half of the places is all that it gets, whether it waits or not.
+Test(logins, of_one_gate_leave_places_for_others) {
+    Stage stage(LoginMode::login_sasl);
+    stage.start_sasl();
+    const UniqueFd one = stage.adopt(supervise::PeerRole::peer_gate, 0),
+                   two = stage.adopt(supervise::PeerRole::peer_gate, 1);
+    std::vector<UniqueFd> processes;
+    const auto begin = [&](int gate, const std::string& source) {
+        cr_assert(!stage.start(gate, stage.enter(gate, "tls", source.c_str())).came());
+        processes.push_back(stage.take_exchange());
+    };
+    const auto answer = [&](int gate) {
+        stage.say(processes.back().get(), {.complete = false, .data = {}, .name = {}, .strength = 0});
+        cr_assert(receive(gate).came());
+    };
+    begin(two.get(), "198.51.100.1");
+    answer(two.get());
+    for (int i = 1; i <= 6; ++i) {
+        begin(one.get(), fmt::format("192.0.2.{}", i));
+        answer(one.get());
+    }
+    cr_assert(!is_closed(processes[0].get()), "the oldest, of another gate");
+    cr_assert(is_closed(processes[1].get()) && is_closed(processes[2].get()), "its own two oldest");
+    cr_assert(!is_closed(processes[3].get()));
+    for (int i = 2; i <= 4; ++i) begin(two.get(), fmt::format("198.51.100.{}", i));
+    begin(two.get(), "198.51.100.5");
+    cr_assert(is_closed(processes[0].get()), "the only one that waits for its client");
+}
+
 Test(logins, belong_to_their_gate) {
     Stage stage(LoginMode::login_sasl);
     stage.start_sasl();

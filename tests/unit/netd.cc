@@ -349,6 +349,30 @@ Test(supervisor, starts_again_what_ends) {
     cr_assert(play.await(5, before), "not all of them are back");
 }
 
+// One of the two gates does it, once; the one that is started in its place does not.
+Test(supervisor, kills_a_child_that_it_cannot_speak_to_and_starts_another) {
+    const std::string drain =
+        "printf '\\0\\0\\0\\034\\126\\107\\0\\1\\0\\0\\0\\1\\0\\0\\0\\2\\0\\0\\0\\2\\0\\0\\0\\0\\0\\0\\0\\0' "
+        ">&4\n";
+    for (const std::string& sin : {drain, std::string("exec 4>&-\n")}) {
+        Play play(ready_then("sleep 0.5\nif mkdir \"${0%/*}/once\" 2>/dev/null; then\n" + sin +
+                             "fi\nexec sleep 60"),
+                  ready_then("exec sleep 60"), ready_then("exec sleep 60"));
+        cr_assert(!play.notification().empty());
+        const auto before = play.children();
+        std::set<pid_t> now = before;
+        for (int i = 0; i < 500 && (now == before || now.size() != before.size()); ++i) {
+            usleep(10'000);
+            now = play.children();
+        }
+        cr_assert_eq(now.size(), before.size());
+        std::set<pid_t> same;
+        std::set_intersection(now.begin(), now.end(), before.begin(), before.end(),
+                              std::inserter(same, same.end()));
+        cr_assert_eq(same.size(), before.size() - 1, "%zu others", before.size() - same.size());
+    }
+}
+
 Test(supervisor, gives_up_when_the_configuration_is_wrong) {
     Play play(ready_then("exec sleep 60"), "exit 78", ready_then("exec sleep 60"));
     cr_assert_eq(play.status(), 78);
@@ -362,9 +386,8 @@ Test(supervisor, gives_up_when_a_child_never_works) {
 
 Test(supervisor, reloads_with_new_gates_while_the_old_ones_drain) {
     // Gates end when they are told to drain and the file `leave` is there: until then they have a session.
-    const std::string gate =
-        ready_then(await_word(proto::supervise::Procedure::drain) +
-                   "while [ ! -e ${0%/*}/leave ]; do sleep 0.05; done\n");
+    const std::string gate = ready_then(await_word(proto::supervise::Procedure::drain) +
+                                        "while [ ! -e ${0%/*}/leave ]; do sleep 0.05; done\n");
     Play play(gate, ready_then("exec sleep 60"), ready_then("exec sleep 60"));
     cr_assert(!play.notification().empty());
     const auto before = play.children();

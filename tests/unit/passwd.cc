@@ -61,14 +61,14 @@ struct Stage {
     }
     static int call(std::vector<std::string> words) {
         CLI::App app{"test", "virtgate"};
-        const Command command{app};
+        const auto command = add_command(app);
         std::reverse(words.begin(), words.end());
         try {
             app.parse(words);
         } catch (const CLI::ParseError&) {
             return 64;
         }
-        const int status = command.parsed() ? command.run() : 99;
+        const int status = command->parsed() ? command->run() : 99;
         std::fflush(stdout);
         return status;
     }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "policy/group_table.h"
 #include "policy/parse.h"
 #include "policy/resolve.h"
 #include "policy/rights.h"
@@ -129,6 +130,44 @@ Test(words, events) {
     const Rights all = role("allow = '@events'\n");
     cr_assert(told(all, "domain_event_callback_lifecycle"));
     cr_assert(told(all, "connect_event_connection_closed"));
+}
+
+Test(words, of_readers_reach_exactly_what_the_reviewed_list_says) {
+    constexpr char k_everything[] =
+        "objects = { domain = ['glob:*'], network = ['glob:*'], pool = ['glob:*'], volume = ['glob:*'], "
+        "secret = ['glob:*'],"
+        " nodedev = ['glob:*'], interface = ['glob:*'], nwfilter = ['glob:*'], path = ['glob:*'] }\n";
+    const Rights reader = rights_of({file("allow = ['@read-only']\n", k_everything)});
+    std::size_t reached = 0, calls = 0;
+    for (const auto* program : {&proto::remote_program(), &proto::qemu_program(), &proto::lxc_program()})
+        for (const auto& procedure : program->procedures()) {
+            const std::string name =
+                (program == &proto::remote_program() ? "" : std::string(program->name) + ".") +
+                std::string(procedure.name);
+            const auto table = group_table();
+            const bool is_listed = std::any_of(table.begin(), table.end(), [&](const GroupRow& row) {
+                return row.procedure == name && (row.groups & k_read_only) != 0;
+            });
+            const bool reaches = reader.need(*program, procedure) != Rights::Need::refused;
+            cr_expect(reaches == is_listed, "%s", name.c_str());
+            reached += reaches ? 1 : 0;
+            ++calls;
+        }
+    cr_assert(reached > 100 && reached < calls / 2, "%zu of %zu", reached, calls);
+}
+
+Test(words, of_readers_need_no_connection_for_writing) {
+    cr_expect(role("allow = ['@read-only', '@events', '@keepalive', '@connect-basic']\n").only_reads());
+    cr_expect(!role("allow = ['@read-only', 'proc:remote.DOMAIN_CREATE']\n").only_reads());
+    cr_expect(!role("allow = ['@read-only', 'proc:qemu.DOMAIN_ATTACH']\n").only_reads());
+    // With one of its flags or arguments it is for writers.
+    cr_expect(!role("allow = ['proc:remote.DOMAIN_GET_XML_DESC']\n").only_reads());
+    cr_expect(!role("allow = ['proc:remote.DOMAIN_INTERFACE_ADDRESSES']\n").only_reads());
+    // What a binding for another listener allows does not count, nor what one on probation would.
+    const std::string elsewhere = file("allow = ['@admin']\n", "when = { listener = 'unix' }\n");
+    cr_expect(rights_of({elsewhere}).only_reads());
+    cr_expect(!rights_of({elsewhere}, {.listener = "unix"}).only_reads());
+    cr_expect(rights_of({file("allow = ['@admin']\n", "shadow = true\n")}).only_reads());
 }
 
 Test(roles_and_bindings, includes_add_and_limits_override) {

@@ -180,8 +180,17 @@ Test(child, of_a_user_who_does_not_exist) {
 Test(exit, is_told_in_words) {
     cr_assert_eq(describe({.by_signal = false, .number = 0}), "ended");
     cr_assert_eq(describe({.by_signal = false, .number = 78}), "ended with status 78 (configuration error)");
-    cr_assert_eq(describe({.by_signal = true, .number = SIGSYS}), "was killed by SIGSYS (sandbox violation)");
+    cr_assert_eq(describe({.by_signal = true, .number = SIGSYS}),
+                 "was killed by SIGSYS (system call violation)");
     cr_assert_eq(describe({.by_signal = true, .number = SIGKILL}), "was killed by SIGKILL");
+}
+
+Test(exit, knows_crashes) {
+    for (const int number : {SIGSYS, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP})
+        cr_assert((Exit{.by_signal = true, .number = number}.is_crash()), "signal %d", number);
+    for (const int number : {SIGKILL, SIGTERM, SIGINT, SIGHUP, SIGPIPE})
+        cr_assert(!(Exit{.by_signal = true, .number = number}.is_crash()), "signal %d", number);
+    cr_assert(!(Exit{.by_signal = false, .number = SIGSEGV}.is_crash()));
 }
 
 Test(ward, restarts_with_doubling_pauses) {
@@ -202,7 +211,10 @@ Test(ward, restarts_with_doubling_pauses) {
         loop.advance(Milliseconds(1));
         cr_assert_eq(owner.started, before + 1, "not after %d ms", pause);
     }
-    cr_assert(logged("was killed by SIGSYS (sandbox violation); it is started again in 200 ms"));
+    cr_assert(
+        logged("was killed by SIGSYS (system call violation), 1 time so far; it is started again in 100 ms"));
+    cr_assert(logged(
+        "was killed by SIGSYS (system call violation), 2 times so far; it is started again in 200 ms"));
     // A long good run makes the next pause short again.
     pump(loop, 5000, owner.ended);
     owner.ended = false;
@@ -213,6 +225,25 @@ Test(ward, restarts_with_doubling_pauses) {
     pump(loop, 5000, owner.ended);
     loop.advance(Milliseconds(100));
     cr_assert_eq(owner.started, before + 1);
+}
+
+Test(ward, says_a_violation_also_of_a_child_that_is_not_started_again) {
+    catch_logs();
+    loop::FakeLoop loop;
+    Owner owner;
+    owner.script = "kill -SYS $$";
+    Ward ward(loop, owner, "victim", Ward::Restart::never);
+    for (const char* count : {"1 time", "2 times"}) {
+        owner.ended = false;
+        ward.start();
+        pump(loop, 5000, owner.ended);
+        cr_assert(logged(fmt::format("was killed by SIGSYS (system call violation), {} so far", count)));
+    }
+    owner.ended = false;
+    owner.script = "exit 3";
+    ward.start();
+    pump(loop, 5000, owner.ended);
+    cr_assert(!logged("3 times so far"));
 }
 
 Test(ward, that_cannot_start_tries_again) {

@@ -11,6 +11,7 @@
 
 #include "libshared/loop/fake_loop.h"
 #include "libshared/rpc/error.h"
+#include "tests/unit/direct_connector.h"
 #include "tests/unit/names_rig.h"
 #include "tests/unit/pump.h"
 #include "workerd/worker/names_directory.h"
@@ -38,7 +39,7 @@ public:
         path_ = directory_ + "/up";
         listen_again();
         link = std::make_unique<NamesLink>(
-            loop, *scratch_, Milliseconds{30'000},
+            loop, *scratch_, connector_, Milliseconds{30'000},
             NamesLink::Way{"qemu:///system", path_, read_only, std::move(identity)});
     }
     ~Desk() {
@@ -124,6 +125,7 @@ public:
     }
 
     loop::FakeLoop loop;
+    test::DirectConnector connector_{loop};
     std::unique_ptr<NamesLink> link;
     UniqueFd daemon;
 
@@ -453,7 +455,8 @@ Test(names_link, can_end_at_any_time) {
 Test(names_directory, shares_a_link_between_those_who_go_the_same_way) {
     loop::FakeLoop loop;
     const auto scratch = std::make_unique<Scratch>();
-    NamesDirectory directory(loop, *scratch, Milliseconds{1'000});
+    test::DirectConnector connector(loop);
+    NamesDirectory directory(loop, *scratch, connector, Milliseconds{1'000});
     const NamesLink::Way way{"qemu:///system", "/run/libvirt-sock", false, {}};
     auto one = directory.use(way), two = directory.use(way);
     cr_assert(one != nullptr && one == two);
@@ -485,7 +488,8 @@ Test(names_directory, shares_a_link_between_those_who_go_the_same_way) {
 Test(names_directory, has_none_where_names_change_without_a_word) {
     loop::FakeLoop loop;
     const auto scratch = std::make_unique<Scratch>();
-    NamesDirectory directory(loop, *scratch, Milliseconds{1'000});
+    test::DirectConnector connector(loop);
+    NamesDirectory directory(loop, *scratch, connector, Milliseconds{1'000});
     for (const char* uri : {"test:///default", "qemu:///system", "lxc:///", "storage:///system"})
         cr_assert(directory.use({uri, "/s", false, {}}) != nullptr, "%s", uri);
     // Each connection has objects of its own; or who knows.

@@ -152,7 +152,7 @@ Test(prologue, tells_the_daemon_whom_it_serves_before_the_client_is_answered) {
     proto::who::Who who;
     who.login = {.mechanism = "GSSAPI", .name = "alice@EXAMPLE.ORG"};
     who.certificate.emplace().subject_text = "C=GB,CN=alice";
-    const auto identity = describe_identity(who);
+    const auto identity = describe_identity(who, find_own_process());
     for (const rpc::Status outcome : {rpc::Status::ok, rpc::Status::error}) {
         const rpc::Header open = remote_call(Procedure::connect_open, 42);
         Prologue prologue(open, "test:///default", false, identity);
@@ -184,7 +184,7 @@ Test(prologue, tells_of_a_local_client_its_own_process) {
     proto::who::Who who;
     who.local = {.uid = 1000, .gid = 100, .groups = {}, .pid = 4711, .start_time = 99};
     std::map<std::string, std::uint64_t> numbers;
-    for (const auto& parameter : describe_identity(who)) {
+    for (const auto& parameter : describe_identity(who, find_own_process())) {
         if (const auto* value = std::get_if<std::uint64_t>(&parameter.value.value))
             numbers[parameter.field] = *value;
         if (const auto* value = std::get_if<std::int64_t>(&parameter.value.value))
@@ -195,12 +195,12 @@ Test(prologue, tells_of_a_local_client_its_own_process) {
     cr_assert_eq(numbers["process-time"], 99);
     // Without its start time a process number may be anybody's by now.
     who.local->start_time = 0;
-    for (const auto& parameter : describe_identity(who)) cr_assert(!parameter.field.starts_with("process"));
+    for (const auto& parameter : describe_identity(who, find_own_process())) cr_assert(!parameter.field.starts_with("process"));
 }
 
 Test(prologue, passes_on_a_refusal_to_open) {
     const rpc::Header open = remote_call(proto::remote::Procedure::connect_open, 42);
-    Prologue prologue(open, "test:///default", false, describe_identity({}));
+    Prologue prologue(open, "test:///default", false, describe_identity({}, find_own_process()));
     auto step = answer(prologue, ByteVector(prologue.start()),
                        *proto::encode(proto::remote::AuthListRet{.types = {}}));
     step = answer(prologue, ByteVector(step.frame), rpc::make_error_payload(38, "no"), rpc::Status::error);

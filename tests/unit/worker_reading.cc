@@ -40,10 +40,16 @@ Test(reading, is_forced_whatever_the_client_asks_for) {
         Stage::Client client;
         std::uint32_t flags;
         bool reader;
-    } const k_cases[] = {{k_reader, 0, true},
-                         {k_reader, k_read_only, true},
-                         {{.identity = "a"}, k_read_only, true},
-                         {{.identity = "a"}, 0, false}};
+    } const k_cases[] = {
+        {k_reader, 0, true},
+        {k_reader, k_read_only, true},
+        {{.identity = "a"}, k_read_only, true},
+        {{.identity = "a"}, 0, false},
+        // Whom the policy only lets read ...
+        {{.identity = "a", .rights = only("domain_get_info")}, 0, true},
+        // ... or change something, or everything while it is on probation.
+        {{.identity = "a", .rights = only("domain_create")}, 0, false},
+        {{.identity = "a", .rights = only("domain_get_info"), .is_shadowed = true}, 0, false}};
     for (const auto& each : k_cases) {
         Stage stage(each.client);
         stage.send(call_header(Procedure::connect_open, 1), open_args("test:///default", each.flags));

@@ -13,6 +13,7 @@
 #include "libshared/loop/fake_loop.h"
 #include "libshared/rpc/cutter.h"
 #include "proto/remote.h"
+#include "tests/unit/direct_connector.h"
 #include "workerd/worker/session.h"
 
 namespace virtgate::test {
@@ -106,6 +107,7 @@ private:
     bool reader_ = false;
     std::unique_ptr<workerd::worker::UriTable> uris_;
     std::unique_ptr<workerd::worker::Scratch> scratch_;
+    DirectConnector connector_{loop};
     std::unique_ptr<workerd::worker::NamesDirectory> names_;
     std::unique_ptr<workerd::worker::Home> home_;
     std::unique_ptr<workerd::worker::Session> session_;

@@ -16,6 +16,7 @@
 #include "libshared/spawn/self.h"
 #include "proto/config.h"
 #include "workerd/auditor/auditor.h"
+#include "workerd/auditor/confinement.h"
 #include "workerd/auditor/journal.h"
 #include "workerd/auditor/record_file.h"
 
@@ -73,9 +74,10 @@ int fail(const Error& error) {
 
 }  // namespace virtgate::workerd::auditor
 
-int main() {
+int main(int argc, char** argv) {
     using namespace virtgate;
     using namespace virtgate::workerd::auditor;
+    if (argc == 2 && std::string_view(argv[1]) == "--sandbox") return confine::show(make_plan({}));
     if (const auto closed = spawn::close_to_others(); !closed) return fail(closed.error());
     outlive_parent();
     raise_descriptor_limit();
@@ -89,6 +91,8 @@ int main() {
     Ledger ledger(outlets, now);
     Auditor auditor(*loop, UniqueFd{fdmap::k_control}, ledger, outlets, now);
     const Terminator terminator(*loop, auditor);
+    if (!confine::confine(make_plan(config->file), static_cast<confine::Mode>(config->sandbox)))
+        return spawn::k_exit_system;
     if (const auto done = auditor.report_ready(); !done) return fail(done.error());
     loop->run();
     return 0;

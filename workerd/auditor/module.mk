@@ -5,8 +5,8 @@ auditor_SOURCES := workerd/auditor/auditor.cc workerd/auditor/inlet.cc workerd/a
                    workerd/auditor/record.cc workerd/auditor/record_file.cc
 
 PROGRAMS += virtgate-auditor
-virtgate-auditor_SOURCES   := workerd/auditor/main.cc
-virtgate-auditor_LIBRARIES := auditor policy spawn rpc channel loop proto xdr base
+virtgate-auditor_SOURCES   := workerd/auditor/main.cc workerd/auditor/confinement.cc
+virtgate-auditor_LIBRARIES := confine auditor policy spawn rpc channel loop proto xdr base
 virtgate-auditor_PACKAGES  := EVENT
 
 UNIT_TESTS += test-auditor

@@ -14,6 +14,7 @@ const Log k_log{"broker"};
 Crew::Plan make_plan(const Settings& settings, const std::string& programs) {
     proto::config::WorkerConfig config;
     config.log_level = static_cast<std::uint32_t>(settings.log_level);
+    config.sandbox = settings.sandbox;
     config.default_uri = settings.default_uri;
     config.upstream_timeout = static_cast<std::uint32_t>(settings.upstream_timeout.count());
     for (const UpstreamRow& row : settings.upstreams)
@@ -29,7 +30,8 @@ AuditPost::Plan make_audit_plan(const Settings& settings, const std::string& pro
             .config = {.log_level = static_cast<std::uint32_t>(settings.log_level),
                        .journal = settings.audit_journal,
                        .file = settings.audit_file,
-                       .journal_socket = settings.journal_socket}};
+                       .journal_socket = settings.journal_socket,
+                       .sandbox = settings.sandbox}};
 }
 
 proto::audit::RulePlace place_of(const policy::Table::Rule* rule) {
@@ -61,7 +63,8 @@ Broker::Broker(loop::Loop& loop, Settings settings, const std::string& programs,
     : loop_(loop),
       settings_(std::move(settings)),
       check_only_(check_only),
-      policy_(loop, programs, settings_.policy_directories, loop::to<&Broker::on_compiled>(*this)),
+      policy_(loop, programs, {.directories = settings_.policy_directories, .sandbox = settings_.sandbox},
+              loop::to<&Broker::on_compiled>(*this)),
       audit_(loop, make_audit_plan(settings_, programs), loop::to<&Broker::on_new_auditor>(*this),
              loop::to<&Broker::on_auditor_stopped>(*this)),
       crew_(loop, make_plan(settings_, programs), *this, loop::to<&Broker::on_crew_stopped>(*this)) {}
@@ -162,6 +165,10 @@ std::string Broker::find_limit(const policy::Table::Rule& rule) const {
     if (crew_.sessions_of(identity) >= settings_.sessions_per_identity_max)
         return fmt::format("too many sessions of {}: the limit sessions_per_identity is {}", identity,
                            settings_.sessions_per_identity_max);
+    if (const Milliseconds left = crew_.refused_for(identity); left != Milliseconds{0})
+        return fmt::format(
+            "no session for {}: its worker crashed while it served it, again and again; try in {} s",
+            identity, std::chrono::ceil<std::chrono::seconds>(left).count());
     if (crew_.sessions() >= settings_.sessions_max)
         return fmt::format("too many sessions: the limit sessions is {}", settings_.sessions_max);
     return {};

@@ -2,10 +2,13 @@
 // crew - the workers: one process for each identity that has sessions.
 #include "workerd/broker/crew.h"
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <set>
 #include <tuple>
 
+#include "libshared/channel/connect.h"
 #include "proto/codec.h"
 #include "proto/config.h"
 
@@ -18,6 +21,10 @@ namespace {
 
 rpc::Header header_of(Procedure procedure, std::uint32_t serial) noexcept {
     return rpc::make_message(proto::work::k_program, proto::work::k_version, procedure, serial);
+}
+
+rpc::Header call_of(Procedure procedure, std::uint32_t serial) noexcept {
+    return rpc::make_call(proto::work::k_program, proto::work::k_version, procedure, serial);
 }
 
 struct Earlier {
@@ -125,6 +132,7 @@ public:
                                                   loop::to<&Hand::on_message>(*this),
                                                   loop::to<&Hand::on_closed>(*this));
         number_ = ++crew_.last_worker_;
+        broke_rules_ = false;
         renew_auditor();
         idle_->start(k_idle);
     }
@@ -142,6 +150,7 @@ public:
         if (!leaving_) {
             log_.error("{}; {} sessions are lost", describe(exit), count);
             note_death();
+            if (count != 0 && (exit.is_crash() || broke_rules_)) note_crash();
         }
         if (!starting_) crew_.on_gone(*this);
     }
@@ -186,10 +195,18 @@ private:
         pause_ = std::clamp(2 * pause_, k_pause_min, k_pause_max);
     }
 
+    void note_crash() {
+        const Milliseconds refusal = crew_.crashes_.add(identity_);
+        if (refusal != Milliseconds{0})
+            log_.error("it crashed too often: {} gets no session for {} s", identity_,
+                       refusal.count() / 1000);
+    }
+
     void on_message(rpc::Control::Message& message) noexcept {
         const rpc::Header& header = message.header;
         if (header == header_of(Procedure::ready, header.serial) && message.payload.empty())
             return log_.debug("serves");
+        if (header == call_of(Procedure::connect, header.serial)) return serve_connect(message);
         const auto ended = proto::decode<proto::work::EndedArgs>(message.payload);
         if (header != header_of(Procedure::ended, header.serial) || !ended)
             return fail("it sent a message that is not known here");
@@ -199,6 +216,26 @@ private:
         }
         crew_.book_.on_departed(ended->sessions);
         if (sessions_.empty() && !leaving_) idle_->start(k_idle);
+    }
+
+    // A worker reaches what the configuration names, and may ask again while it has sessions.
+    void serve_connect(const rpc::Control::Message& message) {
+        const auto args = proto::decode<proto::work::ConnectArgs>(message.payload);
+        if (!args || message.fds.count() != 0) return fail("it sent a question that does not decode");
+        const auto& upstreams = crew_.plan_.config.upstreams;
+        if (std::none_of(upstreams.begin(), upstreams.end(), [&](const auto& row) {
+                return row.socket == args->socket ||
+                       (!row.read_only_socket.empty() && row.read_only_socket == args->socket);
+            }))
+            return fail("it asked for a connection to a socket that is not configured");
+        const auto made = channel::connect_to(args->socket, SOCK_STREAM);
+        const auto payload =
+            proto::encode(proto::work::ConnectRet{.error = made ? 0 : std::max(made.error().number, 1)});
+        require(payload.has_value(), "the number of an error does not encode");
+        const int end = made ? made->get() : -1;
+        const auto sent = control_->send(rpc::reply_to(message.header), *payload,
+                                         made ? std::span<const int>(&end, 1) : std::span<const int>{});
+        if (!sent) fail(sent.error().text);
     }
 
     void tell_end(std::span<const std::uint64_t> numbers) {
@@ -230,6 +267,7 @@ private:
 
     void fail(std::string_view why) noexcept {
         log_.error("{}; it is stopped", why);
+        broke_rules_ = true;
         on_closed(why);
     }
 
@@ -256,6 +294,7 @@ private:
     std::optional<std::uint64_t> generation_{};  // of the rights that the worker was told
     bool leaving_ = false;
     bool starting_ = false;
+    bool broke_rules_ = false;  // the process that runs, or the last one
     Instant started_{};
     Instant not_before_{};
     Milliseconds pause_{0};
@@ -269,6 +308,7 @@ Crew::Crew(loop::Loop& loop, Plan plan, Book& book, loop::Target<> on_stopped)
       plan_(std::move(plan)),
       book_(book),
       on_stopped_(on_stopped),
+      crashes_(loop.clock()),
       sweeper_(loop.timer(loop::to<&Crew::sweep>(*this))) {}
 
 Crew::~Crew() = default;

@@ -3,11 +3,12 @@
 //
 // A worker is started with the first session of its identity and ends when it had none for k_idle. If it
 // dies, its sessions are gone with it (their descriptors close by themselves); the next session starts a new
-// one, after a pause if it died soon and often.
+// one, after a pause if it died soon and often. If it crashed while it served somebody, or had to be stopped for what it
+// did, that is counted (crashes.h), and an identity with too much of that gets no session for a while.
 //
 // Trust:  a worker handles what clients sent and may be taken over. All that it can say is that sessions
-//         ended; a message that is not known ends it, and so does a session that it was told to end and did
-//         not.
+//         ended, and all that it gets are connections to configured sockets; a message that is not known ends
+//         it, and so does a session that it was told to end and did not.
 // Limits: k_workers_max workers. Sessions are bounded by the caller.
 // Owns:   the processes and their control channels; of each session the ids of its certificates.
 #pragma once
@@ -26,6 +27,7 @@
 #include "proto/config.h"
 #include "proto/policy.h"
 #include "proto/work.h"
+#include "workerd/broker/crashes.h"
 
 namespace virtgate::workerd::broker {
 
@@ -86,6 +88,10 @@ public:
     [[nodiscard]] std::size_t workers() const noexcept { return hands_.size(); }
     [[nodiscard]] std::size_t sessions() const noexcept;
     [[nodiscard]] std::size_t sessions_of(const std::string& identity) const noexcept;
+    // How long `identity` gets no session because its workers crashed; 0: it gets one.
+    [[nodiscard]] Milliseconds refused_for(const std::string& identity) const {
+        return crashes_.refused_for(identity);
+    }
 
 private:
     class Hand;
@@ -97,6 +103,7 @@ private:
     const Plan plan_;
     Book& book_;
     const loop::Target<> on_stopped_;
+    Crashes crashes_;
     std::uint64_t last_worker_ = 0;
     std::map<std::string, std::unique_ptr<Hand>, std::less<>> hands_;  // by identity
     std::vector<std::unique_ptr<Hand>> leaving_;                       // were idle, and are ending

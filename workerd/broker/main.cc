@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // virtgate-workerd - the broker: admits clients and starts the workers that serve them.
 //
-//   virtgate-workerd --config FILE [--check]
+//   virtgate-workerd --config FILE [--check | --sandbox]
 //
 // SIGHUP reads the policy again, SIGTERM and SIGINT end it. Exit status: 0; 64 wrong command line; 71 the
 // machine is in the way; 78 the configuration or the policy is wrong.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -14,6 +15,7 @@
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
 #include "workerd/broker/broker.h"
+#include "workerd/broker/confinement.h"
 
 namespace virtgate::workerd::broker {
 
@@ -48,6 +50,15 @@ int complain(const Error& error, int status) {
     return status;
 }
 
+// For "virtgate sandbox". What is kept depends on the settings.
+int show_sandbox(const std::string& file) {
+    const auto settings = load_settings(file);
+    if (!settings) return complain(settings.error(), spawn::k_exit_config);
+    const auto programs = spawn::program_directory();
+    if (!programs) return complain(programs.error(), spawn::k_exit_system);
+    return confine::show(make_plan(*settings, *programs));
+}
+
 int run(const std::string& file, bool check_only) {
     if (const auto closed = spawn::close_to_others(); !closed)
         return complain(closed.error(), spawn::k_exit_system);
@@ -60,8 +71,11 @@ int run(const std::string& file, bool check_only) {
     if (!programs) return complain(programs.error(), spawn::k_exit_system);
     set_log_level(settings->log_level);
     const auto loop = loop::make_event_loop();
+    auto plan = make_plan(*settings, *programs);
+    const auto mode = static_cast<confine::Mode>(settings->sandbox);
     Broker broker(*loop, std::move(*settings), *programs, check_only);
     const Signals signals(*loop, broker);
+    if (!confine::confine(std::move(plan), mode)) return spawn::k_exit_system;
     broker.start();
     loop->run();
     return broker.status();
@@ -77,13 +91,17 @@ int main(int argc, char** argv) {
         "virtgate-workerd - admits clients by policy and carries their calls to local libvirt daemons"};
     std::string file = k_default_config;
     bool check_only = false;
+    bool only_sandbox = false;
     app.add_option("--config", file, "configuration file")->type_name("FILE")->capture_default_str();
     app.add_flag("--check", check_only, "check configuration and policy, then end");
+    app.add_flag("--sandbox", only_sandbox, "only show what it takes from itself; see virtgate-sandbox(1)");
     app.set_version_flag("--version", "virtgate-workerd " VIRTGATE_VERSION);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : virtgate::spawn::k_exit_usage;
     }
-    return run(file, check_only);
+    // Where nothing is configured, there are the defaults of an empty file.
+    if (only_sandbox && app.count("--config") == 0 && access(file.c_str(), F_OK) != 0) file = "/dev/null";
+    return only_sandbox ? show_sandbox(file) : run(file, check_only);
 }

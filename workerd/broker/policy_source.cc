@@ -20,10 +20,10 @@ constexpr Milliseconds k_stop_patience{1000};
 
 }  // namespace
 
-PolicySource::PolicySource(loop::Loop& loop, std::string programs, std::vector<std::string> directories,
+PolicySource::PolicySource(loop::Loop& loop, std::string programs, proto::config::PolicyCompilerConfig config,
                            loop::Target<bool> on_compiled)
     : programs_(std::move(programs)),
-      directories_(std::move(directories)),
+      config_(std::move(config)),
       on_compiled_(on_compiled),
       late_(loop.timer(loop::to<&PolicySource::on_late>(*this))),
       ward_(loop, *this, "policy-compile", spawn::Ward::Restart::never) {}
@@ -41,7 +41,7 @@ Result<spawn::Launch> PolicySource::plan(spawn::Ward&) {
     result_ = UniqueFd{memfd_create("virtgate-policy", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
     UniqueFd for_child{fcntl(result_.get(), F_DUPFD_CLOEXEC, 0)};
     if (!result_ || !for_child) return system_fault(errno, "cannot make a memory file for the policy");
-    auto config = proto::encode(proto::config::PolicyCompilerConfig{.directories = directories_});
+    auto config = proto::encode(config_);
     if (!config) return system_fault(0, "the policy directories do not fit a configuration");
     spawn::Launch launch;
     launch.path = programs_ + "/virtgate-policy-compile";

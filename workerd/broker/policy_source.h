@@ -13,6 +13,7 @@
 
 #include "libshared/spawn/ward.h"
 #include "policy/table.h"
+#include "proto/config.h"
 
 namespace virtgate::workerd::broker {
 
@@ -21,9 +22,9 @@ public:
     static constexpr Milliseconds k_patience{60'000};
     static constexpr std::size_t k_table_max = std::size_t{64} << 20;
 
-    // `programs`: the directory of our executables. `on_compiled` gets whether the table was replaced, after
+    // `programs`: the directory of our executables. `config`: what the compiler is told. `on_compiled` gets whether the table was replaced, after
     // each compilation. Nothing is started yet.
-    PolicySource(loop::Loop& loop, std::string programs, std::vector<std::string> directories,
+    PolicySource(loop::Loop& loop, std::string programs, proto::config::PolicyCompilerConfig config,
                  loop::Target<bool> on_compiled);
 
     // Compiles the files. If a compilation is under way, another one follows it.
@@ -49,7 +50,7 @@ private:
     [[nodiscard]] Result<policy::Table> read_result(const spawn::Exit& exit);
 
     const std::string programs_;
-    const std::vector<std::string> directories_;
+    const proto::config::PolicyCompilerConfig config_;
     const loop::Target<bool> on_compiled_;
     const Log log_{"policy"};
     policy::Table table_;

@@ -9,6 +9,7 @@
 
 #include "config.h"
 #include "libshared/config/document.h"
+#include "libshared/confine/plan.h"
 #include "proto/config.h"
 
 namespace virtgate::workerd::broker {
@@ -127,6 +128,10 @@ Result<Settings> read(config::Document& document) {
     config::Section root = document.root();
     if (!parse_level(root.text("log_level", "info"), settings.log_level))
         root.refuse("log_level", "\"log_level\" has to be debug, info, warning or error");
+    confine::Mode sandbox{};
+    if (!confine::parse_mode(root.text("sandbox", "best-effort"), sandbox))
+        root.refuse("sandbox", "\"sandbox\" has to be \"best-effort\", \"strict\", \"report\" or \"off\"");
+    settings.sandbox = static_cast<proto::config::SandboxMode>(sandbox);
     settings.default_uri = root.text("default_uri", k_default_uri);
     settings.upstream_timeout =
         root.seconds("upstream_timeout", settings.upstream_timeout, k_timeout_min, k_timeout_max);

@@ -37,12 +37,14 @@
 #include "libshared/base/log.h"
 #include "libshared/base/result.h"
 #include "libshared/spawn/user.h"
+#include "proto/config.h"
 #include "workerd/broker/default_uris.h"
 
 namespace virtgate::workerd::broker {
 
 struct Settings {
     Level log_level = Level::info;
+    proto::config::SandboxMode sandbox{};
     std::string default_uri{};
     Milliseconds upstream_timeout{30'000};
     std::size_t sessions_max = 16'384;

@@ -15,6 +15,7 @@
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
 #include "proto/config.h"
+#include "workerd/worker/confinement.h"
 #include "workerd/worker/worker.h"
 
 namespace virtgate::workerd::worker {
@@ -44,6 +45,7 @@ Worker::Settings settings_of(const proto::config::WorkerConfig& config) {
         rows.push_back({upstream.uri, upstream.socket, upstream.read_only_socket});
     return {.identity = config.identity,
             .uris = UriTable(std::move(rows), config.default_uri),
+            .ours = find_own_process(),
             .upstream_timeout = Milliseconds{config.upstream_timeout},
             .sessions_max = raise_descriptor_limit()};
 }
@@ -63,9 +65,10 @@ private:
 
 }  // namespace virtgate::workerd::worker
 
-int main() {
+int main(int argc, char** argv) {
     using namespace virtgate;
     using namespace virtgate::workerd::worker;
+    if (argc == 2 && std::string_view(argv[1]) == "--sandbox") return confine::show(make_plan());
     mallopt(M_TRIM_THRESHOLD, k_trim_threshold);
     if (const auto closed = spawn::close_to_others(); !closed) {
         Log{}.error("{}", closed.error().text);
@@ -79,7 +82,10 @@ int main() {
     set_log_level(static_cast<Level>(config->log_level));
     const auto loop = loop::make_event_loop();
     const Terminator terminator(*loop);
-    Worker worker(*loop, settings_of(*config), UniqueFd{fdmap::k_control});
+    const Worker::Settings settings = settings_of(*config);
+    if (!confine::confine(make_plan(), static_cast<confine::Mode>(config->sandbox)))
+        return spawn::k_exit_system;
+    Worker worker(*loop, settings, UniqueFd{fdmap::k_control});
     loop->run();
     // What is left ends with the process.
     _exit(0);

@@ -12,7 +12,7 @@ scrutiny_SOURCES := workerd/worker/claims.cc workerd/worker/denial.cc workerd/wo
 scrutiny_SOURCES += workerd/worker/xml_facts.cc workerd/worker/xml_host.cc
 scrutiny_PACKAGES := XML
 
-worker_SOURCES := workerd/worker/budget.cc workerd/worker/conditions.cc workerd/worker/lane.cc \
+worker_SOURCES := workerd/worker/budget.cc workerd/worker/conditions.cc workerd/worker/connector.cc workerd/worker/lane.cc \
                  workerd/worker/open_calls.cc workerd/worker/opening.cc workerd/worker/prologue.cc \
                  workerd/worker/session.cc workerd/worker/session_audit.cc workerd/worker/session_down.cc \
                  workerd/worker/session_fds.cc workerd/worker/session_scrutiny.cc workerd/worker/session_up.cc \
@@ -23,8 +23,8 @@ worker_SOURCES += workerd/worker/names_cache.cc workerd/worker/names_directory.c
                   workerd/worker/names_link.cc
 
 PROGRAMS += virtgate-worker
-virtgate-worker_SOURCES   := workerd/worker/main.cc
-virtgate-worker_LIBRARIES := worker scrutiny filter policy spawn rpc channel loop proto xdr base
+virtgate-worker_SOURCES   := workerd/worker/main.cc workerd/worker/confinement.cc
+virtgate-worker_LIBRARIES := confine worker scrutiny filter policy spawn rpc channel loop proto xdr base
 virtgate-worker_PACKAGES  := EVENT
 
 UNIT_TESTS += test-worker

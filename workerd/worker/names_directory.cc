@@ -12,7 +12,7 @@ std::shared_ptr<NamesLink> NamesDirectory::use(NamesLink::Way way) {
     std::erase_if(links_, [](const auto& link) { return link.expired(); });
     for (const auto& each : links_)
         if (auto link = each.lock(); link && link->way() == way) return link;
-    auto link = std::make_shared<NamesLink>(loop_, scratch_, timeout_, std::move(way));
+    auto link = std::make_shared<NamesLink>(loop_, scratch_, connector_, timeout_, std::move(way));
     links_.push_back(link);
     return link;
 }

@@ -17,8 +17,8 @@ namespace virtgate::workerd::worker {
 class NamesDirectory {
 public:
     // `timeout`: for opening. The others have to outlive it and its links.
-    NamesDirectory(loop::Loop& loop, Scratch& scratch, Milliseconds timeout) noexcept
-        : loop_(loop), scratch_(scratch), timeout_(timeout) {}
+    NamesDirectory(loop::Loop& loop, Scratch& scratch, Connector& connector, Milliseconds timeout) noexcept
+        : loop_(loop), scratch_(scratch), connector_(connector), timeout_(timeout) {}
 
     // The link of that way, for as long as it is kept; null if nothing may be kept of what is called how there: see
     // announces_all().
@@ -30,6 +30,7 @@ public:
 private:
     loop::Loop& loop_;
     Scratch& scratch_;
+    Connector& connector_;
     const Milliseconds timeout_;
     std::vector<std::weak_ptr<NamesLink>> links_;
 };

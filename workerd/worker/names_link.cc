@@ -21,9 +21,10 @@ constexpr int k_reads_max = 2;
 
 }  // namespace
 
-NamesLink::NamesLink(loop::Loop& loop, Scratch& scratch, Milliseconds timeout, Way way)
+NamesLink::NamesLink(loop::Loop& loop, Scratch& scratch, Connector& connector, Milliseconds timeout, Way way)
     : loop_(loop),
       scratch_(scratch),
+      connector_(connector),
       timeout_(timeout),
       way_(std::move(way)),
       log_(fmt::format("names of {}", way_.uri)),
@@ -46,7 +47,7 @@ void NamesLink::open() {
                              .read_only = way_.read_only,
                              .identity = way_.identity,
                              .timeout = timeout_};
-    opening_ = std::make_unique<Opening>(loop_, scratch_, log_, std::move(request),
+    opening_ = std::make_unique<Opening>(loop_, scratch_, connector_, log_, std::move(request),
                                          loop::to<&NamesLink::on_opened>(*this));
 }
 

@@ -53,8 +53,8 @@ public:
         Prologue::Identity identity{};
         bool operator==(const Way&) const = default;
     };
-    // Does nothing yet. `timeout`: for opening. `loop` and `scratch` have to outlive it.
-    NamesLink(loop::Loop& loop, Scratch& scratch, Milliseconds timeout, Way way);
+    // Does nothing yet. `timeout`: for opening. `loop`, `scratch` and `connector` have to outlive it.
+    NamesLink(loop::Loop& loop, Scratch& scratch, Connector& connector, Milliseconds timeout, Way way);
 
     [[nodiscard]] std::optional<std::string_view> find(policy::ObjectKind kind,
                                                        const policy::Uuid& uuid) noexcept override {
@@ -87,6 +87,7 @@ private:
 
     loop::Loop& loop_;
     Scratch& scratch_;
+    Connector& connector_;
     const Milliseconds timeout_;
     const Way way_;
     const Log log_;

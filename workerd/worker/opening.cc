@@ -3,7 +3,6 @@
 #include "workerd/worker/opening.h"
 
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <cerrno>
 #include <cstring>
@@ -20,25 +19,13 @@ constexpr std::size_t k_frame_limit = channel::k_packet_max;
 // A UNIX socket whose queue is full says EAGAIN and never becomes ready: ask again.
 constexpr Milliseconds k_retry{20};
 
-// A connected, non-blocking socket. The error's number is EAGAIN if the daemon's queue is full.
-Result<UniqueFd> connect_unix(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.empty() || path.size() >= sizeof address.sun_path)
-        return system_fault(ENAMETOOLONG, escape(path));
-    std::memcpy(address.sun_path, path.data(), path.size());
-    UniqueFd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-    if (!socket) return system_fault(errno, "cannot make a socket");
-    if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
-        return system_fault(errno, escape(path));
-    return socket;
-}
-
 }  // namespace
 
-Opening::Opening(loop::Loop& loop, Scratch& scratch, const Log& log, Request request, loop::Target<> on_done)
+Opening::Opening(loop::Loop& loop, Scratch& scratch, Connector& connector, const Log& log, Request request,
+                 loop::Target<> on_done)
     : loop_(loop),
       scratch_(scratch),
+      connector_(connector),
       log_(log),
       request_(std::move(request)),
       prologue_(request_.call, request_.uri, request_.read_only, request_.identity),
@@ -50,29 +37,44 @@ Opening::Opening(loop::Loop& loop, Scratch& scratch, const Log& log, Request req
     timer_->start(Milliseconds{0});
 }
 
+Opening::~Opening() {
+    if (ticket_) connector_.forget(*ticket_);
+}
+
 void Opening::on_timer() noexcept {
     if (loop_.clock().now() >= deadline_)
         fail("it did not answer in time", "the libvirt daemon did not answer in time");
-    else if (!socket_)
+    else if (!socket_ && !ticket_)
         connect_next();
     if (finished_) on_done_();
 }
 
 void Opening::connect_next() {
-    while (next_socket_ < request_.sockets.size()) {
-        auto connected = connect_unix(request_.sockets[next_socket_]);
-        if (connected) {
-            socket_ = std::move(*connected);
-            watch_ = loop_.watch(socket_.get(), Want::read, loop::to<&Opening::on_ready>(*this));
-            timer_->start(std::chrono::ceil<Milliseconds>(deadline_ - loop_.clock().now()));
-            return send(prologue_.start());
-        }
-        if (connected.error().number == EAGAIN) return timer_->start(k_retry);
-        misses_ += misses_.empty() ? "" : "; ";
-        misses_ += connected.error().text;
+    if (next_socket_ == request_.sockets.size())
+        return fail(misses_, "cannot connect to the libvirt daemon");
+    ticket_ = connector_.ask_connect(request_.sockets[next_socket_], loop::to<&Opening::on_connected>(*this));
+    timer_->start(std::chrono::ceil<Milliseconds>(deadline_ - loop_.clock().now()));
+}
+
+void Opening::on_connected(Connector::Connected& connected) noexcept {
+    ticket_.reset();
+    if (connected.socket) {
+        start_talking(std::move(connected.socket));
+    } else if (connected.number == EAGAIN) {
+        return timer_->start(k_retry);
+    } else {
+        misses_ += fmt::format("{}{}: {}", misses_.empty() ? "" : "; ",
+                               escape(request_.sockets[next_socket_]), strerror(connected.number));
         ++next_socket_;
+        connect_next();
     }
-    fail(misses_, "cannot connect to the libvirt daemon");
+    if (finished_) on_done_();
+}
+
+void Opening::start_talking(UniqueFd socket) {
+    socket_ = std::move(socket);
+    watch_ = loop_.watch(socket_.get(), Want::read, loop::to<&Opening::on_ready>(*this));
+    send(prologue_.start());
 }
 
 void Opening::on_ready(Want) noexcept {

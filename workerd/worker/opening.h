@@ -18,6 +18,7 @@
 #include "libshared/base/log.h"
 #include "libshared/loop/loop.h"
 #include "libshared/rpc/cutter.h"
+#include "workerd/worker/connector.h"
 #include "workerd/worker/lane.h"
 #include "workerd/worker/prologue.h"
 
@@ -39,8 +40,12 @@ public:
     };
 
     // Begins. `on_done` is called once, from the loop, and may destroy this object after take().
-    // `log` is borrowed.
-    Opening(loop::Loop& loop, Scratch& scratch, const Log& log, Request request, loop::Target<> on_done);
+    // The others are borrowed.
+    Opening(loop::Loop& loop, Scratch& scratch, Connector& connector, const Log& log, Request request,
+            loop::Target<> on_done);
+    ~Opening();
+    Opening(const Opening&) = delete;
+    Opening& operator=(const Opening&) = delete;
 
     // What was asked for, and the socket that was connected to if the outcome is a connection.
     [[nodiscard]] const Request& request() const noexcept { return request_; }
@@ -51,6 +56,8 @@ public:
 
 private:
     void connect_next();
+    void on_connected(Connector::Connected& connected) noexcept;
+    void start_talking(UniqueFd socket);
     void on_timer() noexcept;
     void on_ready(loop::Want ready) noexcept;
     void on_bytes(MutableBytes in);
@@ -61,6 +68,7 @@ private:
 
     loop::Loop& loop_;
     Scratch& scratch_;
+    Connector& connector_;
     const Log& log_;
     Request request_;
     Prologue prologue_;
@@ -68,6 +76,7 @@ private:
     Instant deadline_;
     std::size_t next_socket_ = 0;
     std::string misses_;  // why the sockets so far did not do, for the log
+    std::optional<Connector::Ticket> ticket_;  // while a connection is asked for
     UniqueFd socket_;
     std::unique_ptr<loop::Watch> watch_;
     std::unique_ptr<loop::Timer> timer_;

@@ -96,7 +96,12 @@ Prologue::Step Prologue::on_polkit(ByteView payload) {
     return make_open();
 }
 
-Prologue::Identity describe_identity(const proto::who::Who& who) {
+OwnProcess find_own_process() noexcept {
+    const pid_t pid = getpid();
+    return {.uid = getuid(), .gid = getgid(), .pid = pid, .start_time = read_start_time(pid)};
+}
+
+Prologue::Identity describe_identity(const proto::who::Who& who, const OwnProcess& ours) {
     Prologue::Identity identity;
     const auto add = [&](const char* field, proto::remote::TypedParamValue value) {
         identity.push_back({.field = field, .value = std::move(value)});
@@ -104,10 +109,10 @@ Prologue::Identity describe_identity(const proto::who::Who& who) {
     const auto number = [](std::uint64_t value) {
         return proto::remote::TypedParamValue::make_unsigned_hyper(value);
     };
-    const pid_t pid = who.local ? static_cast<pid_t>(who.local->pid) : getpid();
-    const std::uint64_t started = who.local ? who.local->start_time : read_start_time(pid);
-    add("unix-user-id", number(who.local ? who.local->uid : getuid()));
-    add("unix-group-id", number(who.local ? who.local->gid : getgid()));
+    const pid_t pid = who.local ? static_cast<pid_t>(who.local->pid) : ours.pid;
+    const std::uint64_t started = who.local ? who.local->start_time : ours.start_time;
+    add("unix-user-id", number(who.local ? who.local->uid : ours.uid));
+    add("unix-group-id", number(who.local ? who.local->gid : ours.gid));
     if (started != 0) {
         // Without its start time a process number is nobody.
         add("process-id", proto::remote::TypedParamValue::make_signed_hyper(pid));

@@ -65,8 +65,18 @@ private:
     rpc::Header asked_{};
 };
 
+// The process that acts on behalf of clients from the network.
+struct OwnProcess {
+    std::uint32_t uid = 0, gid = 0;
+    std::int32_t pid = 0;
+    std::uint64_t start_time = 0;  // as read_start_time()
+};
+
+// This process. It reads /proc, which a confined process does not have.
+[[nodiscard]] OwnProcess find_own_process() noexcept;
+
 // What a libvirt daemon is told about `who`, in the fields of its identities. Of a client from the network there is no
-// process here: there it is the worker that acts on its behalf.
-[[nodiscard]] Prologue::Identity describe_identity(const proto::who::Who& who);
+// process here: there it is `ours`.
+[[nodiscard]] Prologue::Identity describe_identity(const proto::who::Who& who, const OwnProcess& ours);
 
 }  // namespace virtgate::workerd::worker

@@ -78,6 +78,9 @@ public:
         return is_shadowed_ || rights_->need(program, procedure) != policy::Rights::Need::refused;
     }
 
+    // True if a connection for reading will do for all that may pass.
+    [[nodiscard]] bool only_reads() const noexcept { return !is_shadowed_ && rights_->only_reads(); }
+
     // True if even that a call of the procedure is allowed may have to be recorded.
     [[nodiscard]] bool records(const proto::ProcedureInfo& procedure) const noexcept {
         return records_ == proto::policy::AuditLevel::audit_all ||

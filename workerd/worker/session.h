@@ -45,6 +45,7 @@ struct Home {
     loop::Loop& loop;
     const UriTable& uris;
     Scratch& scratch;
+    Connector& connector;
     Milliseconds upstream_timeout;
     Budget& budget;
     Witness& witness;

@@ -26,7 +26,8 @@ void Session::on_opened() noexcept {
     Opening::Outcome outcome = opening_->take();
     std::shared_ptr<NamesLink> names;
     if (outcome.upstream)
-        names = home_.names.use({opening_->request().uri, opening_->socket(), read_only_, identity_});
+        names = home_.names.use(
+            {opening_->request().uri, opening_->socket(), opening_->request().read_only, identity_});
     opening_.reset();
     if (outcome.upstream) {
         upstream_ = std::move(outcome.upstream);

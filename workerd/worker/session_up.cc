@@ -176,16 +176,18 @@ void Session::on_open_call(const rpc::Header& header, ByteView payload) {
         return answer(header, rpc::k_code_invalid_argument, "no connection driver available for this URI",
                       rpc::k_domain_rpc);
     }
+    // Whoever may only read gets the daemon's connection for readers: so the daemon holds it as well.
+    const bool reads = read_only_ || scrutiny_.only_reads();
     Opening::Request request{.call = header,
                              .uri = std::string(*uri),
-                             .sockets = home_.uris.sockets_for(*uri, read_only_),
-                             .read_only = read_only_,
+                             .sockets = home_.uris.sockets_for(*uri, reads),
+                             .read_only = reads,
                              .identity = identity_,
                              .timeout = home_.upstream_timeout};
-    log_.info("opens {}{}", *uri, read_only_ ? " read-only" : "");
+    log_.info("opens {}{}", *uri, reads ? " read-only" : "");
     scrutiny_.set_driver(driver_of(uri->substr(0, uri->find(':'))));
     open_call_ = header;
-    opening_ = std::make_unique<Opening>(home_.loop, home_.scratch, log_, std::move(request),
+    opening_ = std::make_unique<Opening>(home_.loop, home_.scratch, home_.connector, log_, std::move(request),
                                          loop::to<&Session::on_opened>(*this));
     enter(State::opening);
 }

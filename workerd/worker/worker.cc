@@ -28,8 +28,9 @@ Worker::Worker(loop::Loop& loop, Settings settings, UniqueFd control)
     : loop_(loop),
       settings_(std::move(settings)),
       budget_(loop.clock()),
-      names_(loop, scratch_, settings_.upstream_timeout),
-      home_{loop, settings_.uris, scratch_, settings_.upstream_timeout, budget_, witness_, names_},
+      connector_(control_),
+      names_(loop, scratch_, connector_, settings_.upstream_timeout),
+      home_{loop, settings_.uris, scratch_, connector_, settings_.upstream_timeout, budget_, witness_, names_},
       control_(loop, std::move(control), 1, loop::to<&Worker::on_message>(*this),
                loop::to<&Worker::on_closed>(*this)),
       tell_(loop.timer(loop::to<&Worker::say_ended>(*this))),
@@ -49,6 +50,8 @@ void Worker::on_message(rpc::Control::Message& message) noexcept {
         flaw = take_rights(message);
     else if (message.header == header_of(Procedure::audit, serial))
         flaw = take_auditor(message);
+    else if (BrokerConnector::is_reply(message.header))
+        flaw = connector_.take_reply(message);
     if (!flaw.empty()) {
         // Broker and worker are of one build: this is a bug, and sessions without a broker are not wanted.
         log_.error("the broker sent {}", flaw);
@@ -73,7 +76,7 @@ std::string_view Worker::serve(rpc::Control::Message& message) {
                            .is_local = args->client.local.has_value(),
                            .read_only = args->client.read_only,
                            .listener = args->client.listener,
-                           .upstream = describe_identity(args->client),
+                           .upstream = describe_identity(args->client, settings_.ours),
                            .rights = rights_for(args->client.listener),
                            .is_shadowed = is_shadowed(args->client.local.has_value())};
     sessions_.emplace(number, std::make_unique<Session>(home_, number, std::move(client), std::move(gate),

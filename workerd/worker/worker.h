@@ -22,6 +22,7 @@ public:
     struct Settings {
         std::string identity{};
         UriTable uris;
+        OwnProcess ours{};
         Milliseconds upstream_timeout{};
         std::size_t sessions_max = 0;
     };
@@ -50,6 +51,7 @@ private:
     Scratch scratch_;
     Budget budget_;
     Witness witness_;
+    BrokerConnector connector_;
     NamesDirectory names_;
     Home home_;
     Log log_;

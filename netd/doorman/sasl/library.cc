@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "libshared/base/handle.h"
+#include "netd/doorman/sasl/ciphers.h"
 #include "netd/doorman/sasl/conversation.h"
 #include "netd/doorman/sasl/mechanisms.h"
 
@@ -122,6 +123,7 @@ Done Library::start() {
         return system_fault(
             0, fmt::format("libsasl2 does not start: {}", sasl_errstring(status, nullptr, nullptr)));
     started_ = true;
+    load_old_ciphers();
     if (auto done = accounts_.register_plugin(); !done) return done;
     if (!config_.users.empty())
         if (const auto good = accounts_.check_file(); !good)

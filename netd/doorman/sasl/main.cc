@@ -7,6 +7,7 @@
 #include "libshared/fdmap.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
+#include "netd/doorman/sasl/confinement.h"
 #include "netd/doorman/sasl/service.h"
 
 namespace {
@@ -18,18 +19,39 @@ int fail(const Error& error, int status) {
     return status;
 }
 
+// The process of an exchange has the filter of its parent, too, which allows all of this.
+confine::Plan make_exchange_plan() {
+    auto plan = netd::doorman::sasl::make_plan({});
+    plan.process = "sasl exchange";
+    plan.rows = netd::doorman::sasl::exchange_rows();
+    return plan;
+}
+
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+    namespace sasl = netd::doorman::sasl;
+    if (argc == 2 && std::string_view(argv[1]) == "--sandbox") return confine::show(sasl::make_plan({}));
+    if (argc == 2 && std::string_view(argv[1]) == "--sandbox=exchange")
+        return confine::show(make_exchange_plan());
     if (const auto done = spawn::close_to_others(); !done) return fail(done.error(), spawn::k_exit_system);
     auto config = spawn::read_config<proto::config::SaslConfig>(fdmap::k_config);
     if (!config) return fail(config.error(), spawn::k_exit_system);
     set_log_level(static_cast<Level>(config->log_level));
-    const auto library = netd::doorman::sasl::Library::load(std::move(*config));
+    const auto mode = confine::effective(static_cast<confine::Mode>(config->sandbox));
+    auto plan = sasl::make_plan(*config);
+    const auto library = sasl::Library::load(std::move(*config));
     if (!library) return fail(library.error(), spawn::k_exit_config);
 
+    std::optional<confine::Filter> exchange_filter;
+    if (mode != confine::Mode::off) {
+        auto filter = confine::Filter::make(sasl::exchange_rows(), confine::on_violation(mode));
+        if (!filter) return fail(filter.error(), spawn::k_exit_system);
+        exchange_filter = std::move(*filter);
+    }
     const auto loop = loop::make_event_loop();
-    netd::doorman::sasl::Service service(*loop, UniqueFd(fdmap::k_control), **library);
+    sasl::Service service(*loop, UniqueFd(fdmap::k_control), **library, std::move(exchange_filter));
+    if (!confine::confine(std::move(plan), mode)) return spawn::k_exit_system;
     if (const auto done = service.report_ready(); !done) return fail(done.error(), spawn::k_exit_system);
     loop->run();
     return 0;

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += doorman-sasl
-doorman-sasl_SOURCES  := netd/doorman/sasl/accounts.cc netd/doorman/sasl/conversation.cc \
+doorman-sasl_SOURCES  := netd/doorman/sasl/accounts.cc netd/doorman/sasl/ciphers.cc netd/doorman/sasl/conversation.cc \
                          netd/doorman/sasl/exchange.cc netd/doorman/sasl/kerberos.cc netd/doorman/sasl/layer.cc \
                          netd/doorman/sasl/library.cc netd/doorman/sasl/mechanisms.cc netd/doorman/sasl/service.cc
 doorman-sasl_PACKAGES := SASL
 
 PROGRAMS += virtgate-sasl
-virtgate-sasl_SOURCES   := netd/doorman/sasl/main.cc
-virtgate-sasl_LIBRARIES := doorman-sasl userdb spawn rpc channel proto xdr loop base
+virtgate-sasl_SOURCES   := netd/doorman/sasl/main.cc netd/doorman/sasl/confinement.cc
+virtgate-sasl_LIBRARIES := doorman-sasl confine userdb spawn rpc channel proto xdr loop base
 virtgate-sasl_PACKAGES  := EVENT
 
 UNIT_TESTS += test-sasl

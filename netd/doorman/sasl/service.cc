@@ -28,9 +28,11 @@ constexpr int k_exchange_channel = 3;
 
 }  // namespace
 
-Service::Service(loop::Loop& loop, UniqueFd parent, const Library& library)
+Service::Service(loop::Loop& loop, UniqueFd parent, const Library& library,
+                 std::optional<confine::Filter> exchange_filter)
     : loop_(loop),
       library_(library),
+      exchange_filter_(std::move(exchange_filter)),
       child_signal_(loop.signal(SIGCHLD, loop::to<&Service::on_child>(*this))),
       parent_(loop, std::move(parent), 1, loop::to<&Service::on_parent>(*this),
               loop::to<&Service::on_parent_closed>(*this)) {}
@@ -107,6 +109,8 @@ void Service::become_exchange(pid_t parent, wire::ExchangeArgs terms, UniqueFd c
     const bool moved = channel.get() == k_exchange_channel || dup2(channel.get(), k_exchange_channel) >= 0;
     static_cast<void>(channel.release());
     if (!moved || close_range(k_exchange_channel + 1, ~0U, 0) < 0) _exit(spawn::k_exit_system);
+    confine::Report report(confine::Demand::best_effort);
+    if (exchange_filter_ && !exchange_filter_->load(report)) _exit(spawn::k_exit_system);
     library_.enter_exchange();
     Exchange(library_, std::move(terms), UniqueFd{k_exchange_channel}).run();
     _exit(0);

@@ -17,6 +17,7 @@
 
 #include "libshared/base/log.h"
 #include "libshared/rpc/control.h"
+#include "libshared/confine/filter.h"
 #include "netd/doorman/sasl/library.h"
 #include "proto/sasl.h"
 
@@ -24,8 +25,10 @@ namespace virtgate::netd::doorman::sasl {
 
 class Service {
 public:
-    // Serves `parent`, the supervisor's channel; stops `loop` when that is closed.
-    Service(loop::Loop& loop, UniqueFd parent, const Library& library);
+    // Serves `parent`, the supervisor's channel; stops `loop` when that is closed. The process of each exchange loads
+    // `exchange_filter`, if there is one.
+    Service(loop::Loop& loop, UniqueFd parent, const Library& library,
+            std::optional<confine::Filter> exchange_filter);
 
     // Tells the supervisor that this process serves. Error: the channel is closed.
     Done report_ready();
@@ -43,6 +46,7 @@ private:
 
     loop::Loop& loop_;
     const Library& library_;
+    const std::optional<confine::Filter> exchange_filter_;
     Log log_;
     std::map<pid_t, std::uint64_t> exchanges_;  // doorman's number, by process
     std::unique_ptr<loop::Watch> child_signal_;

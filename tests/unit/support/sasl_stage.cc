@@ -49,7 +49,7 @@ sasl_callback_ft callback(F* function) {
     }
     const auto loop = loop::make_event_loop();
     {
-        sasl::Service service(*loop, std::move(parent), **library);
+        sasl::Service service(*loop, std::move(parent), **library, {});
         if (!service.report_ready()) _exit(71);
         loop->run();
     }

@@ -10,7 +10,7 @@ import tempfile
 
 import pytest
 
-from vgtest import certificates, libvirtd, processes, suite, upstream
+from vgtest import certificates, guarded, libvirtd, processes, suite, upstream
 
 # The URIs of the suite under test. The session URIs lead to a real libvirtd, the others to recording
 # upstreams.
@@ -128,3 +128,13 @@ def authority(scratch, running_suite):
 @pytest.fixture(scope="session")
 def foreign_authority(scratch):
     return certificates.Authority.new(scratch / "foreign-ca")
+
+
+@pytest.fixture(scope="session")
+def guard(scratch, running_suite, private_libvirtd, authority):
+    """guard(name, policy, node=…, settings=…): a guarded.Guarded, not started, in front of the private libvirtd."""
+
+    def make(name, policy, **options):
+        return guarded.Guarded(scratch / name, running_suite, private_libvirtd.socket, authority, policy, **options)
+
+    return make

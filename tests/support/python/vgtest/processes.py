@@ -67,6 +67,20 @@ def by_name(root):
     return found
 
 
+def by_title(root):
+    """{what one of virtgate's processes calls itself, such as "gate-1": sorted pids} of the family of root."""
+    found = {}
+    for pid in sorted(family(root)):
+        try:
+            line = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        title = line.split(b"\0")[0].decode(errors="replace").rstrip(" ")
+        if title.startswith("virtgate: "):
+            found.setdefault(title.removeprefix("virtgate: "), []).append(pid)
+    return found
+
+
 def wait_gone(identities, patience=10.0):
     """Those of the (pid, start time) that still run after `patience` seconds."""
     deadline = time.monotonic() + patience

@@ -34,6 +34,8 @@ class Suite:
     such as {"netd.limits.handshake": 1}.
     """
 
+    programs = BUILD  # where virtgate and its daemons are
+
     def __init__(self, directory, upstreams, settings=None, key_type=None):
         self.directory, self.upstreams, self.settings = (
             pathlib.Path(directory),
@@ -55,12 +57,14 @@ class Suite:
         return self.directory / "run" / "virtgate-sock"
 
     def start(self):
-        program = BUILD / "virtgate"
+        program = self.programs / "virtgate"
         assert program.exists(), f"{program} is not built; VIRTGATE_BUILD names the directory of the programs"
         command = [str(program), "up", "--dir", str(self.directory), "--tls-port", "0"]
         for uri, path in self.upstreams.items():
             command += ["--upstream", f"{uri}={path}"]
-        for name, value in self.settings.items():
+        sandbox = os.environ.get("VIRTGATE_SANDBOX")  # "report" names the system calls that are not allowed
+        usual = {f"{daemon}.sandbox": f'"{sandbox}"' for daemon in ("netd", "workerd")} if sandbox else {}
+        for name, value in (usual | self.settings).items():
             command += ["--set", f"{name}={value}"]
         if self.key_type:
             command += ["--key-type", self.key_type]
@@ -169,11 +173,15 @@ class Suite:
         """The same over the UNIX socket."""
         return f"{scheme}+unix://{path}?socket={self.local_socket}{more}"
 
+    def lend_certificates(self, directory):
+        """Make the directory of another suite, with this one's certificates in it."""
+        directory.mkdir()
+        shutil.copytree(self.directory / "pki", directory / "pki")
+
     def sibling(self, directory, settings=None):
         """Another suite, not started, with this one's certificates and upstreams."""
         directory = pathlib.Path(directory)
-        directory.mkdir()
-        shutil.copytree(self.directory / "pki", directory / "pki")
+        self.lend_certificates(directory)
         return Suite(directory, self.upstreams, settings)
 
     def add_policy(self, name, text):

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// x509_names - the names in a certificate, as values that a policy can be matched against.
-#include "netd/doorman/x509_names.h"
+// names - the names in a certificate, as values that a policy can be matched against.
+#include "libshared/x509/names.h"
 
 #include <arpa/inet.h>
 
 #include <array>
 #include <cstring>
 
-namespace virtgate::netd::doorman {
+#include "libshared/base/bytes.h"
+
+namespace virtgate::x509 {
 
 namespace {
 
@@ -195,4 +197,4 @@ std::string describe_subject(gnutls_x509_crt_t certificate) {
     return result;
 }
 
-}  // namespace virtgate::netd::doorman
+}  // namespace virtgate::x509

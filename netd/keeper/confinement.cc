@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// confinement - what a keeper keeps: its channels and the key in its memory.
+#include "netd/keeper/confinement.h"
+
+#include "libshared/confine/rows.h"
+#include "libshared/fdmap.h"
+
+namespace virtgate::netd::keeper {
+
+namespace {
+
+// The control channel, its gate's (two for a moment, when a gate was started again), the loop's and the standard ones.
+constexpr std::uint64_t k_descriptors_max = 32;
+
+}  // namespace
+
+confine::Plan make_plan() {
+    using confine::FdKind;
+    return {.process = "keeper",
+            .descriptors = {{0, {FdKind::null}},
+                            {1, {FdKind::pipe}},
+                            {2, {FdKind::pipe}},
+                            {fdmap::k_control, {FdKind::channel}}},
+            // Memory that is locked already stays so.
+            .limits = {.descriptors = k_descriptors_max},
+            .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows()}};
+}
+
+}  // namespace virtgate::netd::keeper

@@ -40,7 +40,7 @@ include scripts/build.mk
 include scripts/install.mk
 endif
 
-.PHONY: help deps all demo check check-unit check-system check-hostile check-sanitizers fuzz bench bench-limits lint \
+.PHONY: help deps all demo check check-unit check-system check-hostile check-kills check-sanitizers fuzz bench bench-limits lint \
         layering accept-layout install dist clean FORCE
 
 help: ## list the targets
@@ -73,6 +73,11 @@ check-system: $(PROGRAMS:%=$(BUILD)/%) ## virtgate's daemons against real libvir
 
 check-hostile: $(PROGRAMS:%=$(BUILD)/%) ## virtgate's daemons against malicious clients and broken processes
 	$(RUN_SUITES) $(HOSTILE_SUITES)
+
+KILLS ?= 200
+check-kills: $(PROGRAMS:%=$(BUILD)/%) ## kill every process KILLS times (200) under load; about 11 s for each time
+	$(Q)VIRTGATE_KILLS=$(KILLS) VIRTGATE_BUILD='$(abspath $(BUILD))' \
+	    /usr/bin/python3 -B -m pytest -p no:cacheprovider -q -s tests/system/test_kill_matrix.py
 
 # The same tests in a second build directory with AddressSanitizer and UndefinedBehaviorSanitizer.
 check-sanitizers: ## unit, replay and system tests under AddressSanitizer and UBSan

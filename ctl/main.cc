@@ -15,6 +15,7 @@
 #include "ctl/passwd/command.h"
 #include "ctl/pki/command.h"
 #include "ctl/policy/command.h"
+#include "ctl/sandbox/command.h"
 #include "ctl/up/command.h"
 #include "libshared/base/suggest.h"
 #include "libshared/spawn/exit.h"
@@ -112,7 +113,7 @@ int main(int argc, char** argv) {
     app.footer("\"virtgate help COMMAND\" tells more about a command. See virtgate(1).");
     std::vector<std::unique_ptr<ctl::Command>> commands;
     for (const auto add : {ctl::up::add_command, ctl::pki::add_command, ctl::passwd::add_command,
-                           ctl::policy::add_command, ctl::audit::add_command})
+                           ctl::policy::add_command, ctl::audit::add_command, ctl::sandbox::add_command})
         commands.push_back(add(app));
     std::vector<std::string> topics;  // of "help": a command, and a command of it
     CLI::App* help = app.add_subcommand("help", "show the commands, or the options of one");

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 PROGRAMS += virtgate
 virtgate_SOURCES   := ctl/main.cc
-virtgate_LIBRARIES := ctl-up ctl-passwd ctl-policy ctl-audit ctl-pki x509 policy_compiler policy config userdb ctl \
+virtgate_LIBRARIES := ctl-up ctl-passwd ctl-policy ctl-audit ctl-sandbox ctl-pki x509 policy_compiler policy config userdb ctl \
                       confine spawn loop proto xdr base
 virtgate_PACKAGES  := EVENT
 

@@ -22,4 +22,7 @@ inline constexpr int k_doorman_local_read_only_listener = 6;  // doorman: the on
 inline constexpr int k_keeper_key = 5;     // keeper: the private key's file, open for reading
 inline constexpr int k_policy_result = 5;  // policy compiler: the memory file to write the table to
 
+// No number above this one is written here.
+inline constexpr int k_last = 6;
+
 }  // namespace virtgate::fdmap

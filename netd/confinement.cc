@@ -17,7 +17,8 @@ using confine::PathAccess;
 confine::Plan make_plan(const Settings& settings, const std::string& programs) {
     confine::Plan plan{.process = "netd",
                        .limits = {.processes = {}, .file_size = {}, .locked_memory = {}},
-                       .rows = {confine::supervisor_rows()}};
+                       .rows = {confine::supervisor_rows()},
+                       .says_lacks = true};
     // To start children as other users, and to end them. Keeper may lock its key's memory.
     plan.capabilities = {CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL};
     const char* notify = std::getenv("NOTIFY_SOCKET");

@@ -3,8 +3,9 @@
 //
 // Twins: ADOPT, SERVE and DRAIN go to the child, READY comes from it (proto/supervise.x).
 //
-// Trust:  the child may be taken over. One that says anything but READY, or hangs up and stays, is killed and started
-//         again: the supervisor could neither tell it anything any more nor trust it with what it was given.
+// Trust:  the child may be taken over. One that says anything but READY, or hangs up and stays, is killed and
+//         started again: the supervisor could neither tell it anything any more nor trust it with what it was
+//         given.
 // Owns:   the process (spawn/ward.h) and the channel.
 #pragma once
 

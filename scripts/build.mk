@@ -20,7 +20,7 @@ $(file > $(flags-file),$(flags-now))
 endif
 
 # Tests, what is generated for them, and command lines: what the optimiser would gain there, it takes twice in the build.
-$(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/tests/support/%.o $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/gen/test/%.o \
+$(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/tests/escape/%.o $(BUILD)/obj/tests/support/%.o $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/gen/test/%.o \
     $(BUILD)/obj/ctl/%.o: ALL_CXXFLAGS += -O1 -g1
 
 define library

@@ -168,11 +168,22 @@ Result<std::vector<sock_filter>> export_program(scmp_filter_ctx context) {
     return program;
 }
 
-// It comes in the byte order of its architecture.
+// It comes in the byte order of its architecture, apart from the long jumps and the returns that libseccomp 2.5 puts in
+// between where a jump would be too far: those are in ours. (Where it makes a filter for the machine that it runs on,
+// there is one order.)
+bool is_swapped_already(const sock_filter& one, std::size_t size) noexcept {
+    if (one.code == (BPF_JMP | BPF_JA)) return one.k < size;
+    if (one.code != (BPF_RET | BPF_K)) return false;
+    constexpr std::uint32_t k_actions[] = {SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_TRAP, SECCOMP_RET_ERRNO,
+                                           SECCOMP_RET_LOG, SECCOMP_RET_ALLOW};
+    return std::find(std::begin(k_actions), std::end(k_actions), one.k & SECCOMP_RET_ACTION_FULL) !=
+           std::end(k_actions);
+}
+
 void swap_bytes(std::vector<sock_filter>& program) noexcept {
     for (auto& one : program) {
         one.code = __builtin_bswap16(one.code);
-        one.k = __builtin_bswap32(one.k);
+        if (!is_swapped_already(one, program.size())) one.k = __builtin_bswap32(one.k);
     }
 }
 

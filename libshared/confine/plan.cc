@@ -96,7 +96,7 @@ Done Confinement::serve() {
     const Meant meant{
         .uid = {}, .capabilities = kept, .bounding_empty = report_.complete(Layer::bounding_set)};
     if (auto done = check_self(std::move(self_), meant); !done) return done;
-    report_.say_lacks(Log{});
+    if (plan_.says_lacks) report_.say_lacks(Log{});
     return {};
 }
 

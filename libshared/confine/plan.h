@@ -52,6 +52,7 @@ struct Plan {
         capabilities{};  // that it keeps if it has them; for who starts processes as other users
     Limits limits{};     // set in serve(), when its threads are there
     std::vector<std::span<const Row>> rows;  // the system calls that it may make
+    bool says_lacks = false;  // warns of what the kernel lacks: the first process, for all that it starts
 };
 
 class Confinement {

@@ -8,7 +8,10 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
+
+#include "libshared/fdmap.h"
 
 namespace virtgate::confine {
 
@@ -61,12 +64,32 @@ constexpr Row k_channel[] = {
     allow("recvmsg", "packets, with descriptors"),
     allow("recvfrom", "looking at the length of a packet", {is_null(4)}),
     allow("sendto", "packets without descriptors, to the connected peer alone", {is_null(4)}),
-    allow("shutdown", "the end of a connection"),
-    allow("fcntl", "descriptors that wait in a queue are copied", {is(1, F_DUPFD_CLOEXEC)}),
     allow("fcntl", "a channel that was passed on does not block", {is(1, F_GETFL)}),
-    allow("fcntl", "a channel that was passed on does not block; nor does it send signals",
-          {is(1, F_SETFL), lacks(2, O_ASYNC)}),
 };
+
+// Descriptors from k_first on have one of these bits in their number: no filter can compare with "at least" and not look
+// at the upper half of the register, which the kernel ignores. Those between the last one of fdmap.h and that are named.
+constexpr unsigned k_first_bit = 3, k_last_bit = 19;
+constexpr unsigned k_first = 1U << k_first_bit, k_first_named = fdmap::k_last + 1;
+static_assert(k_first >= k_first_named, "a listener has a number that looks like a connection's");
+
+constexpr auto k_own_sockets = [] {
+    std::array<Row, std::size_t{3} * (k_last_bit - k_first_bit + 1 + k_first - k_first_named)> rows{};
+    std::size_t count = 0;
+    const auto add = [&](const Where& is_own) {
+        rows.at(count++) =
+            allow("shutdown", "the end of a connection; never of a listener that others have too", {is_own});
+        rows.at(count++) =
+            allow("fcntl", "descriptors that wait in a queue are copied", {is_own, is(1, F_DUPFD_CLOEXEC)});
+        rows.at(count++) =
+            allow("fcntl", "a channel that was passed on does not block; nor does it send signals",
+                  {is_own, is(1, F_SETFL), lacks(2, O_ASYNC)});
+    };
+    for (unsigned number = k_first_named; number < k_first; ++number) add(is(0, number));
+    for (unsigned bit = k_first_bit; bit <= k_last_bit; ++bit)
+        add(has_of(0, std::uint64_t{1} << bit, std::uint64_t{1} << bit));
+    return rows;
+}();
 
 constexpr Row k_thread_start[] = {
     refuse("clone3", ENOSYS, "its flags are out of sight; the C library then takes clone"),
@@ -280,6 +303,7 @@ constexpr Row k_supervisor[] = {
 std::span<const Row> runtime_rows() noexcept { return k_runtime; }
 std::span<const Row> loop_rows() noexcept { return k_loop; }
 std::span<const Row> channel_rows() noexcept { return k_channel; }
+std::span<const Row> own_socket_rows() noexcept { return k_own_sockets; }
 std::span<const Row> thread_rows() noexcept { return k_thread_start; }
 std::span<const Row> confining_rows() noexcept { return k_confining; }
 std::span<const Row> supervisor_rows() noexcept { return k_supervisor; }

@@ -20,6 +20,10 @@ namespace virtgate::confine {
 // Who speaks in packets (libshared/channel) over sockets that are there.
 [[nodiscard]] std::span<const Row> channel_rows() noexcept;
 
+// What changes a socket for all who have it: its end, its flags. For sockets that came later than the descriptors of
+// libshared/fdmap.h: a listener is shared with other processes, and one of them must not end it for all.
+[[nodiscard]] std::span<const Row> own_socket_rows() noexcept;
+
 // Starting only: threads of this process, but no process.
 [[nodiscard]] std::span<const Row> thread_rows() noexcept;
 

@@ -18,8 +18,8 @@ struct Exit {
     [[nodiscard]] bool success() const noexcept { return !by_signal && number == 0; }
     // It made a system call that its filter does not allow: the kernel ends such a process with SIGSYS.
     [[nodiscard]] bool is_violation() const noexcept;
-    // It did something that no program should: a violation, a bad address, a failed assertion. Somebody who sends
-    // SIGKILL or SIGTERM is no crash.
+    // It did something that no program should: a violation, a bad address, a failed assertion. Somebody who
+    // sends SIGKILL or SIGTERM is no crash.
     [[nodiscard]] bool is_crash() const noexcept;
 };
 

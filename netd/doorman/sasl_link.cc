@@ -43,8 +43,8 @@ void SaslLink::on_closed(std::string_view why) noexcept {
     channel_.reset();
 }
 
-// Ends the one that has to go first: of that gate, or of all. False if they all wait for virtgate-sasl and not for their
-// clients.
+// Ends the one that has to go first: of that gate, or of all. False if they all wait for virtgate-sasl and
+// not for their clients.
 bool SaslLink::oust(std::optional<std::uint32_t> gate) {
     std::map<std::string_view, std::size_t> of_source;
     std::map<std::uint32_t, std::size_t> of_gate;

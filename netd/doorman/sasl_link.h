@@ -4,10 +4,10 @@
 // Twin: netd/doorman/sasl serves MECHANISMS and EXCHANGE (proto/sasl.x).
 //
 // Trust:  it holds passwords, but it is told only what it needs, and its answers are decoded like any input.
-// Limits: `exchanges` at a time. When there are as many, a new one takes the place of an old one that waits for its
-//         client: of the oldest of the source that holds most. So nobody keeps others out by waiting. Where there are
-//         several gates, one of them has at most half of the places: sources are its word, and it may have been taken
-//         over.
+// Limits: `exchanges` at a time. When there are as many, a new one takes the place of an old one that waits
+//         for its client: of the oldest of the source that holds most. So nobody keeps others out by waiting.
+//         Where there are several gates, one of them has at most half of the places: sources are its word,
+//         and it may have been taken over.
 // Owns:   the channel. An exchange's own channel belongs to whoever began it.
 #pragma once
 
@@ -71,8 +71,8 @@ public:
     // How many gates there are now.
     void set_gates(std::size_t gates) noexcept { gates_ = gates; }
 
-    // Begins an exchange for a client from there. `on_ousted` has to destroy it; it is called only while the exchange
-    // waits for its client.
+    // Begins an exchange for a client from there. `on_ousted` has to destroy it; it is called only while the
+    // exchange waits for its client.
     // Error: system's fault: too many, or there is no process to begin it.
     [[nodiscard]] Result<std::unique_ptr<Exchange>> begin(const proto::sasl::ExchangeArgs& client,
                                                           Origin origin, loop::Target<> on_ousted);

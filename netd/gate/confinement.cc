@@ -40,7 +40,8 @@ confine::Plan make_plan() {
                             {fdmap::k_control, {FdKind::channel}},
                             {fdmap::k_gate_tls_listener, {FdKind::listener}},
                             {fdmap::k_gate_tcp_listener, {FdKind::null, FdKind::listener}}},
-            .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(), k_rows}};
+            .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
+                     confine::own_socket_rows(), k_rows}};
 }
 
 }  // namespace virtgate::netd::gate

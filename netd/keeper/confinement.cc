@@ -23,7 +23,8 @@ confine::Plan make_plan() {
                             {fdmap::k_control, {FdKind::channel}}},
             // Memory that is locked already stays so.
             .limits = {.descriptors = k_descriptors_max},
-            .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows()}};
+            .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
+                     confine::own_socket_rows()}};
 }
 
 }  // namespace virtgate::netd::keeper

@@ -169,6 +169,17 @@ _virtgate_audit() {
     esac
 }
 
+_virtgate_sandbox() {
+    local current=$1 before=$2
+    case $before:$current in
+    *:-*) _virtgate_fill -W "$(_virtgate_options sandbox)" -- "$current" ;;
+    --calls:*)
+        _virtgate_fill -W 'netd gate keeper doorman sasl sasl-exchange workerd policy-compile worker auditor' -- "$current"
+        ;;
+    *) _virtgate_fill -W "$(_virtgate_options sandbox)" -- "$current" ;;
+    esac
+}
+
 _virtgate() {
     # "=" and ":" split words for readline; what stands before them in the current word must not be repeated.
     local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]-}
@@ -189,6 +200,7 @@ _virtgate() {
     policy) _virtgate_policy "$current" "$before" ;;
     passwd) _virtgate_passwd "$current" "$before" ;;
     audit) _virtgate_audit "$current" "$before" ;;
+    sandbox) _virtgate_sandbox "$current" "$before" ;;
     up)
         case $before in
         --dir)

@@ -47,7 +47,7 @@ constexpr confine::Row k_rows[] = {
     allow("fcntl", "names of users and groups", {is(1, F_GETFD)}),
     allow("fcntl", "names of users and groups", {is(1, F_SETFD)}),
     allow("fcntl", "names of users and groups", {is(1, F_GETFL)}),
-    allow("fcntl", "names of users and groups", {is(1, F_SETFL)}),
+    allow("fcntl", "names of users and groups", {is(1, F_SETFL), confine::lacks(2, O_ASYNC)}),
     allow("getpid", "modules of name services"),
     allow("gettid", "modules of name services"),
     allow("getuid", "modules of name services"),

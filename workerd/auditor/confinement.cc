@@ -22,6 +22,7 @@ using confine::is;
 
 constexpr confine::Row k_rows[] = {
     allow("openat", "the file, anew; whether it was renamed"),
+    allow("pread64", "whether the file ends with a whole line, where it is opened anew"),
     allow("newfstatat", "whether the file was renamed"),
     allow("fstat", "whether the file was renamed"),
     allow("socket", "the journal, anew; datagrams only",
@@ -37,11 +38,11 @@ constexpr confine::Row k_rows[] = {
 
 confine::Plan make_plan(const std::string& file) {
     using confine::FdKind;
-    confine::Plan plan{
-        .process = "auditor",
-        .descriptors = {},  // the file and the journal's socket have whatever numbers
-        .limits = {.file_size = {}},
-        .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(), k_rows}};
+    confine::Plan plan{.process = "auditor",
+                       .descriptors = {},  // the file and the journal's socket have whatever numbers
+                       .limits = {.file_size = {}},
+                       .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
+                                confine::own_socket_rows(), k_rows}};
     if (!file.empty())
         plan.paths.paths.push_back({.path = std::filesystem::path(file).parent_path().string(),
                                     .access = confine::PathAccess::create});

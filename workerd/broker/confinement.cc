@@ -31,7 +31,8 @@ bool notifies_abstract_socket() noexcept {
 confine::Plan make_plan(const Settings& settings, const std::string& programs) {
     confine::Plan plan{.process = "broker",
                        .limits = {.processes = {}, .file_size = {}, .locked_memory = {}},
-                       .rows = {confine::supervisor_rows()}};
+                       .rows = {confine::supervisor_rows()},
+                       .says_lacks = true};
     // To start workers as other users, and to end them.
     plan.capabilities = {CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL};
     plan.paths.abstract_sockets = notifies_abstract_socket();

@@ -3,8 +3,9 @@
 //
 // A worker is started with the first session of its identity and ends when it had none for k_idle. If it
 // dies, its sessions are gone with it (their descriptors close by themselves); the next session starts a new
-// one, after a pause if it died soon and often. If it crashed while it served somebody, or had to be stopped for what it
-// did, that is counted (crashes.h), and an identity with too much of that gets no session for a while.
+// one, after a pause if it died soon and often. If it crashed while it served somebody, or had to be stopped
+// for what it did, that is counted (crashes.h), and an identity with too much of that gets no session for a
+// while.
 //
 // Trust:  a worker handles what clients sent and may be taken over. All that it can say is that sessions
 //         ended, and all that it gets are connections to configured sockets; a message that is not known ends
@@ -52,7 +53,8 @@ public:
     class Book {
     public:
         virtual ~Book() = default;
-        // A worker has started, or needs it again: the end of a channel to the auditor for it; empty: there is none now.
+        // A worker has started, or needs it again: the end of a channel to the auditor for it; empty: there
+        // is none now.
         virtual UniqueFd open_channel(std::uint64_t worker, const std::string& identity) noexcept = 0;
         // The worker is about to get the session; on_departed() follows if that fails.
         virtual void on_serving(std::uint64_t worker, const proto::policy::IdentityRights& rights,
@@ -65,8 +67,9 @@ public:
     Crew(const Crew&) = delete;
     Crew& operator=(const Crew&) = delete;
 
-    // Gives a session to the worker of `rights.identity`, which is started if it does not run, and is told these
-    // rights if it has others. Returns the gate's end. Error: system's fault, with a reason that the client may see.
+    // Gives a session to the worker of `rights.identity`, which is started if it does not run, and is told
+    // these rights if it has others. Returns the gate's end. Error: system's fault, with a reason that the
+    // client may see.
     [[nodiscard]] Result<UniqueFd> serve(const proto::policy::IdentityRights& rights,
                                          const proto::work::ServeArgs& session);
 

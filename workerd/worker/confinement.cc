@@ -30,7 +30,8 @@ confine::Plan make_plan() {
                             {1, {FdKind::pipe}},
                             {2, {FdKind::pipe}},
                             {fdmap::k_control, {FdKind::channel}}},
-            .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(), k_rows}};
+            .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
+                     confine::own_socket_rows(), k_rows}};
 }
 
 }  // namespace virtgate::workerd::worker

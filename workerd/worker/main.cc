@@ -83,9 +83,9 @@ int main(int argc, char** argv) {
     const auto loop = loop::make_event_loop();
     const Terminator terminator(*loop);
     const Worker::Settings settings = settings_of(*config);
+    Worker worker(*loop, settings, UniqueFd{fdmap::k_control});
     if (!confine::confine(make_plan(), static_cast<confine::Mode>(config->sandbox)))
         return spawn::k_exit_system;
-    Worker worker(*loop, settings, UniqueFd{fdmap::k_control});
     loop->run();
     // What is left ends with the process.
     _exit(0);

@@ -69,7 +69,7 @@ constexpr confine::Row k_library_rows[] = {
     allow("fcntl", "flags of descriptors", {is(1, F_GETFD)}),
     allow("fcntl", "flags of descriptors", {is(1, F_SETFD)}),
     allow("fcntl", "flags of descriptors", {is(1, F_GETFL)}),
-    allow("fcntl", "flags of descriptors", {is(1, F_SETFL)}),
+    allow("fcntl", "flags of descriptors", {is(1, F_SETFL), confine::lacks(2, O_ASYNC)}),
     allow("fcntl", "locks of keytabs and databases", {is(1, F_SETLK)}),
     allow("fcntl", "locks of keytabs and databases", {is(1, F_SETLKW)}),
     allow("fcntl", "locks of keytabs and databases", {is(1, F_OFD_SETLKW)}),
@@ -91,6 +91,7 @@ constexpr confine::Row k_exchange_rows[] = {
     allow("socketpair", "the clear side of a security layer",
           {is(0, AF_UNIX), is(1, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)}),
     allow("rt_sigaction", "the alarm"),
+    allow("shutdown", "one direction of a security layer ends; there are no listeners here", {is(1, SHUT_WR)}),
 };
 
 void add(confine::Plan& plan, const std::filesystem::path& path, PathAccess access) {
@@ -105,7 +106,7 @@ confine::Plan make_plan(const proto::config::SaslConfig& config) {
                        .descriptors = {},  // libraries keep files open, with whatever numbers
                        .limits = {.processes = {}, .file_size = {}},
                        .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
-                                k_fork_rows, k_library_rows, k_exchange_rows}};
+                                confine::own_socket_rows(), k_fork_rows, k_library_rows, k_exchange_rows}};
     for (const char* path : {"/etc", "/usr/lib", "/lib", "/lib64", "/usr/share", "/dev/urandom",
                              "/dev/random", "/sys/devices/system/cpu", "/proc/sys/crypto"})
         add(plan, path, PathAccess::read);
@@ -116,7 +117,8 @@ confine::Plan make_plan(const proto::config::SaslConfig& config) {
 }
 
 std::vector<std::span<const confine::Row>> exchange_rows() {
-    return {confine::runtime_rows(), confine::channel_rows(), k_library_rows, k_exchange_rows};
+    return {confine::runtime_rows(), confine::channel_rows(), confine::own_socket_rows(), k_library_rows,
+            k_exchange_rows};
 }
 
 }  // namespace virtgate::netd::doorman::sasl

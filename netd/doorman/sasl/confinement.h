@@ -2,7 +2,7 @@
 // confinement - what virtgate-sasl keeps: the user database, the keytab, what Kerberos reads; and its children less.
 //
 // Source: libshared/confine/plan.h has the steps; the calls were observed under load and are compared with what the test
-//         suites make (tests/system/test_sandbox_calls.py).
+//         suites make (scripts/observed-calls).
 #pragma once
 
 #include "libshared/confine/plan.h"

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// statement - what a program of ours says when it has confined itself.
+#include "ctl/sandbox/statement.h"
+
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <optional>
+
+#include "libshared/base/bytes.h"
+#include "libshared/spawn/child.h"
+#include "libshared/spawn/exit.h"
+
+namespace virtgate::ctl::sandbox {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds k_patience{20};
+constexpr std::size_t k_size_max = std::size_t{1} << 20;
+
+constexpr Program k_programs[] = {
+    {"netd", "virtgate-netd", "--sandbox", true},
+    {"gate", "virtgate-gate", "--sandbox", false},
+    {"keeper", "virtgate-keeper", "--sandbox", false},
+    {"doorman", "virtgate-doorman", "--sandbox", false},
+    {"sasl", "virtgate-sasl", "--sandbox", false},
+    {"sasl-exchange", "virtgate-sasl", "--sandbox=exchange", false},
+    {"workerd", "virtgate-workerd", "--sandbox", true},
+    {"policy-compile", "virtgate-policy-compile", "--sandbox", false},
+    {"worker", "virtgate-worker", "--sandbox", false},
+    {"auditor", "virtgate-auditor", "--sandbox", false},
+};
+
+std::optional<confine::Layer> layer_called(std::string_view name) noexcept {
+    for (unsigned one = 0; one <= static_cast<unsigned>(confine::Layer::filter); ++one)
+        if (const auto layer = static_cast<confine::Layer>(one); confine::to_text(layer) == name)
+            return layer;
+    return {};
+}
+
+// The fields of a line; what is not there is empty.
+std::array<std::string_view, 4> split(std::string_view line) noexcept {
+    std::array<std::string_view, 4> fields;
+    for (auto& field : fields) {
+        const std::size_t tab = std::min(line.find('\t'), line.size());
+        field = &field == &fields.back() ? line : line.substr(0, tab);
+        line.remove_prefix(std::min(tab + 1, line.size()));
+    }
+    return fields;
+}
+
+// False if the line is none of a statement.
+bool take_line(std::string_view line, Statement& statement) {
+    const auto [kind, name, third, fourth] = split(line);
+    if (kind == "layer") {
+        const auto layer = layer_called(name);
+        const bool in_force = third == "in force";
+        if (!layer || (!in_force && third != "missing")) return false;
+        statement.findings.push_back({*layer, in_force, escape(fourth)});
+        return true;
+    }
+    if ((kind != "call" && kind != "refused") || name.empty()) return false;
+    Call call{escape(name), escape(third), kind == "refused"};
+    if (std::find(statement.calls.begin(), statement.calls.end(), call) == statement.calls.end())
+        statement.calls.push_back(std::move(call));
+    return true;
+}
+
+// All that it writes until it closes its end. Error: system's fault.
+Result<std::string> read_all(int fd) {
+    std::string text;
+    const auto deadline = Clock::now() + k_patience;
+    for (std::array<char, 16384> buffer{};;) {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+        pollfd wait{.fd = fd, .events = POLLIN, .revents = 0};
+        const int ready = left.count() <= 0 ? 0 : poll(&wait, 1, static_cast<int>(left.count()));
+        if (ready == 0) return system_fault(0, "it does not answer");
+        const ssize_t size = ready < 0 ? -1 : read(fd, buffer.data(), buffer.size());
+        if (size == 0) return text;
+        if (size < 0 && errno != EINTR && errno != EAGAIN) return system_fault(errno, "cannot read from it");
+        if (size > 0) text.append(buffer.data(), static_cast<std::size_t>(size));
+        if (text.size() > k_size_max) return system_fault(0, "it does not end");
+    }
+}
+
+spawn::Exit wait_for(pid_t pid) noexcept {
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return WIFSIGNALED(status) ? spawn::Exit{true, WTERMSIG(status)}
+                               : spawn::Exit{false, WEXITSTATUS(status)};
+}
+
+// The last line of a complaint, without the priority in front.
+std::string_view last_line(std::string_view text) noexcept {
+    while (text.ends_with('\n')) text.remove_suffix(1);
+    text.remove_prefix(text.rfind('\n') + 1);  // npos + 1 is 0
+    if (text.size() > 2 && text[0] == '<' && text[2] == '>') text.remove_prefix(3);
+    return text;
+}
+
+}  // namespace
+
+std::span<const Program> programs() noexcept { return k_programs; }
+
+State state_of(const Statement& statement, confine::Layer layer) noexcept {
+    bool has = false;
+    bool lacks = false;
+    for (const auto& finding : statement.findings) {
+        if (finding.layer != layer) continue;
+        (finding.in_force ? has : lacks) = true;
+    }
+    return !has ? State::none : lacks ? State::partly : State::whole;
+}
+
+Result<Statement> parse_statement(std::string_view process, std::string_view text) {
+    Statement statement{.process = std::string(process), .findings = {}, .calls = {}};
+    while (!text.empty()) {
+        const std::size_t end = std::min(text.find('\n'), text.size());
+        const std::string_view line = text.substr(0, end);
+        text.remove_prefix(std::min(end + 1, text.size()));
+        // What the kernel lacks is also logged, for the readers of logs.
+        if (line.starts_with('<')) continue;
+        if (!take_line(line, statement))
+            return system_fault(
+                0, fmt::format("it says \"{}\", which no program of this version does", escape(line)));
+    }
+    return statement;
+}
+
+Result<Statement> ask(const Program& program, const std::string& directory) {
+    spawn::Launch launch;
+    launch.path = fmt::format("{}/{}", directory, program.file);
+    launch.name = program.name;
+    launch.arguments = {program.argument};
+    launch.keeps_capabilities = program.starts_others;
+    auto child = spawn::start(std::move(launch));
+    if (!child) return tl::unexpected(child.error());
+    auto text = read_all(child->log.get());
+    if (!text) kill(child->pid, SIGKILL);
+    const spawn::Exit exit = wait_for(child->pid);
+    if (!text) return wrap(text.error(), program.file);
+    if (!exit.success())
+        return system_fault(
+            0, fmt::format("{} {}: {}", program.file, spawn::describe(exit), escape(last_line(*text))));
+    auto statement = parse_statement(program.name, *text);
+    if (!statement) return wrap(statement.error(), program.file);
+    return statement;
+}
+
+}  // namespace virtgate::ctl::sandbox

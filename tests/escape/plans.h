@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// plans - what each kind of process keeps, all of them in one list.
+#pragma once
+
+#include <vector>
+
+#include "libshared/confine/plan.h"
+#include "netd/doorman/confinement.h"
+#include "netd/doorman/sasl/confinement.h"
+#include "netd/gate/confinement.h"
+#include "netd/keeper/confinement.h"
+#include "policy/compile/confinement.h"
+#include "workerd/auditor/confinement.h"
+#include "workerd/worker/confinement.h"
+
+namespace virtgate::escape {
+
+// Those that clients' bytes can reach, and the others that are confined by a table of their own.
+[[nodiscard]] inline std::vector<confine::Plan> make_plans() {
+    namespace sasl = netd::doorman::sasl;
+    confine::Plan exchange = sasl::make_plan({});
+    exchange.process = "exchange";
+    exchange.rows = sasl::exchange_rows();
+    return {netd::gate::make_plan(),
+            netd::keeper::make_plan(),
+            netd::doorman::make_plan(true),
+            sasl::make_plan({}),
+            std::move(exchange),
+            workerd::worker::make_plan(),
+            workerd::auditor::make_plan(""),
+            policy::make_plan({})};
+}
+
+}  // namespace virtgate::escape

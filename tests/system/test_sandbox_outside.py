@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""test_sandbox_outside - what the kernel says of each process that runs: privileges, filters, descriptors, memory, limits.
+
+Nothing here asks the processes themselves. A suite is looked at while it has clients over TLS, one of them in the middle of
+a login, and at the UNIX socket.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from vgtest import processes, sasl, upstream, wire
+from vgtest.suite import BUILD
+
+TEST_DRIVER = "test:///default"
+PASSWORD = "correct horse battery"
+CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP = 5, 6, 7, 8
+SUPERVISORS = ("netd", "workerd")
+# Nobody starts a process but these; of them the login's own process does not.
+STARTERS = ("netd", "workerd", "sasl")
+ROOT = os.geteuid() == 0
+
+pytestmark = pytest.mark.skipif(
+    "#define VIRTGATE_SANITIZERS" in (BUILD / "config.h").read_text(), reason="a build with sanitizers is not confined"
+)
+needs_root = pytest.mark.skipif(not ROOT, reason="what a closed process has is only seen by root")
+
+
+class House:
+    """`pids`: {what a process calls itself: its pids}. Of two "sasl" the second is the process of a login."""
+
+    def __init__(self, suite):
+        self.suite = suite
+        self.pids = processes.by_title(suite.process.pid)
+
+    def each(self):
+        """(kind, pid) of every process; kind is "gate" of "gate-1"."""
+        for title, pids in self.pids.items():
+            for pid in pids:
+                kind = re.match(r"[a-z]+", title)[0]
+                yield "exchange" if kind == "sasl" and pid != pids[0] else kind, pid
+
+    def all(self, kind):
+        found = [pid for other, pid in self.each() if other == kind]
+        assert found, f"no {kind}: {self.pids}"
+        return found
+
+
+@pytest.fixture(scope="module")
+def house(scratch, running_suite):
+    suite = running_suite.sibling(scratch / "looked-at", {"netd.tls.authentication": '"x509-or-sasl"'})
+    (suite.directory / "etc").mkdir()
+    sasl.add_user(suite.directory / "etc" / "users", "alice", PASSWORD)
+    with suite:
+        context = wire.tls_context(suite.pki, certificate=False)
+        with suite.open(TEST_DRIVER), wire.connect_unix(suite.local_socket) as local, suite.connect(context=context) as half:
+            local.open(TEST_DRIVER)
+            half.ask(sasl.INIT)
+            answer = half.ask(sasl.START, sasl.start_args("SCRAM-SHA-256", sasl.Scram("alice", PASSWORD).first()))
+            assert answer.status == wire.OK, answer.error()
+            house = House(suite)
+            kinds = {kind for kind, _ in house.each()}
+            assert kinds == {"netd", "gate", "keeper", "doorman", "sasl", "exchange", "workerd", "worker", "auditor"}
+            yield house
+
+
+def status(pid):
+    return dict(re.findall(r"^(\w+):\t(.*)$", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M))
+
+
+def read(pid, name):
+    return pathlib.Path(f"/proc/{pid}/{name}").read_text(errors="replace")
+
+
+def test_nobody_gets_more_rights_by_executing_anything(house):
+    for kind, pid in house.each():
+        assert status(pid)["NoNewPrivs"] == "1", kind
+
+
+def test_everybody_has_filters(house):
+    """A child has its parent's, too, and the process of a login one more."""
+    for kind, pid in house.each():
+        found = status(pid)
+        least = {"netd": 1, "workerd": 1, "exchange": 3}.get(kind, 2)
+        assert found["Seccomp"] == "2" and int(found["Seccomp_filters"]) >= least, (kind, found["Seccomp_filters"])
+
+
+def test_all_threads_have_them(house):
+    for pid in house.all("gate"):
+        threads = list(pathlib.Path(f"/proc/{pid}/task").iterdir())
+        assert len(threads) == 2
+        for thread in threads:
+            text = (thread / "status").read_text()
+            assert re.search(r"^Seccomp:\t2$", text, re.M) and re.search(r"^NoNewPrivs:\t1$", text, re.M)
+
+
+def test_nobody_has_capabilities_but_who_starts_others_as_other_users(house):
+    kept = sum(1 << one for one in (CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP)) if ROOT else 0
+    for kind, pid in house.each():
+        found = {name: int(status(pid)[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+        wanted = kept if kind in SUPERVISORS else 0
+        assert found["CapPrm"] == found["CapEff"] == wanted, (kind, found)
+        assert found["CapInh"] == found["CapAmb"] == 0, (kind, found)
+        if ROOT:
+            assert found["CapBnd"] == 0, (kind, found)
+
+
+# Whether it can be opened: for each of the pids a word.
+OPENER = """
+import os, sys
+for pid in sys.argv[1:]:
+    try:
+        os.close(os.open(f"/proc/{pid}/mem", os.O_RDONLY))
+        print("open")
+    except PermissionError:
+        print("closed")
+"""
+
+
+def try_to_open(pids):
+    """{pid: whether a process of the same user, and without root's privileges, can open its memory}."""
+    command = [sys.executable, "-c", OPENER, *map(str, pids)]
+    done = subprocess.run([*without_privileges(), *command], capture_output=True, text=True, timeout=30, check=True)
+    return dict(zip(pids, (word == "open" for word in done.stdout.split())))
+
+
+def without_privileges():
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--"] if ROOT else []
+
+
+def test_memory_is_closed_to_the_same_user(house):
+    """A core file would be one more way; the process of another program shows that the attempt is a real one."""
+    with subprocess.Popen([*without_privileges(), "sleep", "60"]) as other:
+        try:
+            upstream.poll(lambda: read(other.pid, "cmdline").startswith("sleep"), 5, "sleep")
+            if not try_to_open([other.pid])[other.pid]:
+                pytest.skip("here no process can look into another one")
+            found = try_to_open([pid for _, pid in house.each()])
+            assert not any(found.values()), [(kind, pid) for kind, pid in house.each() if found[pid]]
+        finally:
+            other.kill()
+    for kind, pid in house.each():
+        assert os.stat(f"/proc/{pid}/environ").st_uid == 0, kind  # a closed process's files are root's
+
+
+@needs_root
+def test_no_memory_is_both_written_and_executed(house):
+    for kind, pid in house.each():
+        for line in read(pid, "maps").splitlines():
+            rights = line.split()[1]
+            assert "w" not in rights or "x" not in rights, f"{kind}: {line}"
+
+
+def limits(pid):
+    """{name: (soft, hard)}, in bytes or numbers; None for no limit."""
+    found = {}
+    for line in read(pid, "limits").splitlines()[1:]:
+        name, soft, hard = re.match(r"(.{25}) (\S+) +(\S+)", line).groups()
+        found[name.strip()] = tuple(None if word == "unlimited" else int(word) for word in (soft, hard))
+    return found
+
+
+@needs_root
+def test_limits_are_those_of_the_kind(house):
+    for kind, pid in house.each():
+        found = limits(pid)
+        assert found["Max core file size"] == (0, 0), kind
+        assert found["Max msgqueue size"] == (0, 0), kind
+        if kind not in STARTERS + ("exchange",):
+            assert found["Max processes"] == (0, 0), kind
+        if kind not in SUPERVISORS:
+            assert found["Max locked memory"] == (0, 0), kind
+        if kind not in (*SUPERVISORS, "sasl", "exchange", "auditor"):
+            assert found["Max file size"] == (0, 0), kind
+        if kind == "keeper":
+            assert found["Max open files"] == (32, 32)
+
+
+# --- descriptors ---
+
+SEQPACKET, STREAM, DATAGRAM = 5, 1, 2
+LISTENING_UNIX, LISTENING_TCP = 0x10000, "0A"
+
+
+def sockets(pid):
+    """{inode: what it is} of the network that the process is in."""
+    found = {}
+    for line in read(pid, "net/unix").splitlines()[1:]:
+        words = line.split()
+        kind = {SEQPACKET: "packets", STREAM: "stream", DATAGRAM: "datagrams"}[int(words[4])]
+        found[words[6]] = kind + (" listening" if int(words[3], 16) & LISTENING_UNIX else "")
+    for family in ("tcp", "tcp6"):
+        for line in read(pid, f"net/{family}").splitlines()[1:]:
+            words = line.split()
+            found[words[9]] = "tcp" + (" listening" if words[3] == LISTENING_TCP else "")
+    return found
+
+
+def descriptors(pid):
+    """{number: what it is}: "pipe", "packets", "tcp listening", "eventfd", or a path."""
+    known, found = sockets(pid), {}
+    for entry in os.listdir(f"/proc/{pid}/fd"):
+        target = os.readlink(f"/proc/{pid}/fd/{entry}")
+        if match := re.match(r"socket:\[(\d+)\]", target):
+            # Of a pair that was never bound, the kernel's table has the ends; another kind of socket is in none.
+            found[int(entry)] = known.get(match[1], f"socket {match[1]} of an unknown kind")
+        elif match := re.match(r"(pipe):\[|anon_inode:\[?(\w+)", target):
+            found[int(entry)] = match[1] or match[2]
+        else:
+            found[int(entry)] = target
+    return found
+
+
+LOOP = {"eventpoll", "eventfd", "timerfd", "pipe"}
+# What it has beside /dev/null, pipes, the loop's, and FILES; the first set has to be there, the second may be.
+MEANT = {
+    "netd": ({"packets", "tcp listening", "stream listening", "inotify", "pidfd"}, set()),
+    "gate": ({"packets", "tcp listening"}, {"tcp", "stream"}),
+    "keeper": ({"packets"}, set()),
+    "doorman": ({"packets", "stream listening"}, set()),
+    "sasl": ({"packets"}, set()),
+    "exchange": ({"packets"}, set()),
+    "workerd": ({"packets", "packets listening", "pidfd"}, set()),
+    "worker": ({"packets", "stream"}, set()),
+    "auditor": ({"packets"}, {"datagrams"}),
+}
+# The supervisor gives the key to each keeper that it starts, and does not read it.
+FILES = {"netd": {"pki/server/serverkey.pem"}, "auditor": {"audit.jsonl"}}
+
+
+@needs_root
+def test_descriptors_are_those_of_the_kind(house):
+    for kind, pid in house.each():
+        found = set(descriptors(pid).values()) - LOOP - {"/dev/null"}
+        has_to, may = MEANT[kind]
+        files = {name for name in found if name.startswith("/")}
+        meant = {str(house.suite.directory / name) for name in FILES.get(kind, ())}
+        assert files == meant, kind
+        found -= files
+        assert has_to <= found <= has_to | may, (kind, found)
+
+
+@needs_root
+def test_standard_descriptors_lead_to_the_parent(house):
+    """Nobody has the terminal, or a file to write a log to."""
+    for kind, pid in house.each():
+        found = descriptors(pid)
+        assert (found[0], found[1], found[2]) == ("/dev/null", "pipe", "pipe"), (kind, found)
+
+
+@needs_root
+def test_gates_have_no_socket_of_libvirt(house):
+    """The streams of a gate are its own clients, and a worker has no network."""
+    daemon = {int(words[6]) for line in read(os.getpid(), "net/unix").splitlines()[1:]
+              if len(words := line.split()) > 7 and "libvirt" in words[7]}  # fmt: skip
+    assert daemon
+    for pid in house.all("gate"):
+        mine = {int(match[1]) for entry in os.listdir(f"/proc/{pid}/fd")
+                if (match := re.match(r"socket:\[(\d+)\]", os.readlink(f"/proc/{pid}/fd/{entry}")))}  # fmt: skip
+        assert not mine & daemon
+    for pid in house.all("worker"):
+        assert not {"tcp", "tcp listening"} & set(descriptors(pid).values())

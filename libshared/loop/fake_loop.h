@@ -19,7 +19,9 @@ public:
     [[nodiscard]] const Clock& clock() const noexcept override { return clock_; }
     // Delivers what wake() asked for, then returns.
     void run() noexcept override;
-    void stop() noexcept override {}
+    void stop() noexcept override { stopped_ = true; }
+    // True if stop() was called.
+    [[nodiscard]] bool stopped() const noexcept { return stopped_; }
 
     // Calls every target that waits for `what` on `fd`. Returns how many were called.
     int ready(int fd, Want what);
@@ -36,6 +38,7 @@ private:
     FakeClock clock_;
     std::vector<FakeWatch*> watches_;
     std::vector<FakeTimer*> timers_;
+    bool stopped_ = false;
 };
 
 }  // namespace virtgate::loop

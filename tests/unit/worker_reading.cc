@@ -284,3 +284,17 @@ Test(worker, keeps_a_session_whose_number_comes_twice) {
     cr_assert(is_closed(second));
     cr_assert(!is_closed(first));
 }
+
+Test(worker, serves_one_identity_and_never_another) {
+    for (const bool is_own : {true, false}) {
+        Shop shop;
+        proto::policy::IdentityRights rights;
+        rights.generation = 1;
+        rights.identity = is_own ? "alice" : "bob";
+        const ByteVector bytes = encoded(rights);
+        const auto file = make_sealed_memfd("rights", bytes.data(), bytes.size());
+        const int end = file->get();
+        shop.say(WorkProcedure::rights, {}, {&end, 1});
+        cr_assert_eq(shop.loop.stopped(), !is_own);
+    }
+}

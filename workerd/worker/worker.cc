@@ -91,6 +91,8 @@ std::string_view Worker::take_rights(rpc::Control::Message& message) {
     if (!bytes) return "rights that cannot be read";
     auto rights = proto::decode<proto::policy::IdentityRights>(*bytes);
     if (!rights) return "rights that do not decode";
+    // No process ever serves two identities, whatever happens to the broker.
+    if (rights->identity != settings_.identity) return "rights of another identity";
     rights_ = std::move(*rights);
     in_force_.clear();
     budget_.set_limits(rights_.limits);

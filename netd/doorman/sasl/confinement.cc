@@ -91,7 +91,8 @@ constexpr confine::Row k_exchange_rows[] = {
     allow("socketpair", "the clear side of a security layer",
           {is(0, AF_UNIX), is(1, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)}),
     allow("rt_sigaction", "the alarm"),
-    allow("shutdown", "one direction of a security layer ends; there are no listeners here", {is(1, SHUT_WR)}),
+    allow("shutdown", "one direction of a security layer ends; there are no listeners here",
+          {is(1, SHUT_WR)}),
 };
 
 void add(confine::Plan& plan, const std::filesystem::path& path, PathAccess access) {

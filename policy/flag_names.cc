@@ -2,6 +2,7 @@
 // flag_names - the names that libvirt has for the bits of "flags", by procedure.
 #include "policy/flag_names.h"
 
+#include <fmt/format.h>
 #include <charconv>
 
 namespace virtgate::policy {

@@ -2,6 +2,7 @@
 // group_table - which procedure is in which built-in group: the reviewed list.
 #include "policy/group_table.h"
 
+#include <fmt/format.h>
 #include <array>
 
 namespace virtgate::policy {

@@ -2,6 +2,7 @@
 // touch - which kinds of objects a procedure acts on.
 #include "policy/touch.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <array>
 

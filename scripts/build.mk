@@ -9,7 +9,7 @@ packages = $(foreach p,$(sort $($(1)_PACKAGES) $(foreach l,$($(1)_LIBRARIES),$($
 ALL_CPPFLAGS := -I. -I$(BUILD)/gen -I$(BUILD) $(HARDEN_CPPFLAGS) $(PACKAGE_CFLAGS) $(CPPFLAGS)
 ALL_CXXFLAGS := -std=c++20 $(WARN_CXXFLAGS) $(HARDEN_CXXFLAGS) $(SANITIZE_FLAGS) $(CXXFLAGS)
 ALL_LDFLAGS  := $(HARDEN_LDFLAGS) $(SANITIZE_FLAGS) $(LDFLAGS)
-COMPILE = $(CXX) $(ALL_CPPFLAGS) $(ALL_CXXFLAGS) -MMD -MP -c -o $@ $<
+COMPILE = $(CXX) $(ALL_CPPFLAGS) $(ALL_CXXFLAGS) $(USE_COMMON) -MMD -MP -c -o $@ $<
 LINK    = $(CXX) $(ALL_CXXFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$+)
 
 # Other flags or another compiler mean other objects: everything depends on this file, written only when it differs.
@@ -19,9 +19,27 @@ ifneq ($(if $(VERSION),$(flags-now)),$(if $(VERSION),$(strip $(file < $(flags-fi
 $(file > $(flags-file),$(flags-now))
 endif
 
+# Most of what a compiler reads are headers of libraries: scripts/common.h is compiled once for each set of flags, and g++
+# looks for that beside the header that it is told to include.
+PRECOMPILE ?= $(if $(findstring clang,$(CXX)),no,yes)
+ifeq ($(PRECOMPILE),yes)
+common      := $(BUILD)/common/usual/common.h $(BUILD)/common/light/common.h
+USE_COMMON   = -include $(BUILD)/common/usual/common.h
+precompiled := $(common:%=%.gch)
+# ccache: what is precompiled counts by its contents.
+export CCACHE_SLOPPINESS := pch_defines,time_macros
+$(common): scripts/common.h
+	@mkdir -p $(@D) && cp $< $@
+$(precompiled): %.gch: % $(flags-file)
+	@echo '  CXX       $<'
+	$(Q)$(CXX) $(ALL_CPPFLAGS) $(ALL_CXXFLAGS) -x c++-header -c -o $@ $<
+endif
+
 # Tests, what is generated for them, and command lines: what the optimiser would gain there, it takes twice in the build.
-$(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/tests/escape/%.o $(BUILD)/obj/tests/support/%.o $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/gen/test/%.o \
-    $(BUILD)/obj/ctl/%.o: ALL_CXXFLAGS += -O1 -g1
+light := $(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/tests/escape/%.o $(BUILD)/obj/tests/support/%.o \
+         $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/gen/test/%.o $(BUILD)/obj/ctl/%.o
+$(light) $(BUILD)/common/light/%: private ALL_CXXFLAGS += -O1 -g1
+$(light): private USE_COMMON = $(if $(common),-include $(BUILD)/common/light/common.h)
 
 define library
 $(BUILD)/lib/lib$(1).a: $$(call objects,$(1))
@@ -69,6 +87,7 @@ parts-of-all := $(LIBRARIES) $(PROGRAMS) $(UNIT_TESTS) $(FUZZERS)
 tool-objects := $(foreach p,xdrgen $(xdrgen_LIBRARIES),$(call objects,$(p)))
 all-objects  := $(sort $(foreach p,$(parts-of-all),$(call objects,$(p))) $(BUILD)/obj/tests/fuzz/replay.o)
 $(filter-out $(tool-objects),$(all-objects)): | $(GENERATED)
+$(all-objects) $(tool-objects): $(precompiled)
 
 define compile
 	@mkdir -p $(@D)

@@ -2,6 +2,7 @@
 // listing - the users of a file, for people and for programs.
 #include "ctl/passwd/listing.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <nlohmann/json.hpp>
 

@@ -2,6 +2,7 @@
 // listing - what was found out about the confinement, for people and for programs.
 #include "ctl/sandbox/listing.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>

@@ -15,7 +15,7 @@
 //         speak in the name of another one.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <bit>
 #include <cstdint>

@@ -10,7 +10,7 @@
 // Limits: an Error's text is for an administrator's log or a peer's error reply; it is built only on failure.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <string>
 #include <string_view>

@@ -2,6 +2,8 @@
 // desk - doorman's side of the channel to one gate: nonces, who may come in, and who has to log in first.
 #include "netd/doorman/desk.h"
 
+#include <fmt/format.h>
+
 #include "libshared/rpc/error.h"
 #include "proto/codec.h"
 

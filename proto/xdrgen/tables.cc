@@ -2,6 +2,7 @@
 // tables - a module as schema words.
 #include "proto/xdrgen/tables.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <set>
 

@@ -2,6 +2,7 @@
 // claims - what a call says that it is about, and what that is.
 #include "workerd/worker/claims.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <iterator>
 

@@ -40,7 +40,7 @@ include scripts/build.mk
 include scripts/install.mk
 endif
 
-.PHONY: help deps all demo check check-unit check-system check-hostile check-kills check-sanitizers fuzz bench bench-limits lint \
+.PHONY: help deps all demo check check-unit check-system check-hostile check-kills check-calls check-sanitizers fuzz bench bench-limits lint \
         layering accept-layout install dist clean FORCE
 
 help: ## list the targets
@@ -73,6 +73,9 @@ check-system: $(PROGRAMS:%=$(BUILD)/%) ## virtgate's daemons against real libvir
 
 check-hostile: $(PROGRAMS:%=$(BUILD)/%) ## virtgate's daemons against malicious clients and broken processes
 	$(RUN_SUITES) $(HOSTILE_SUITES)
+
+check-calls: $(PROGRAMS:%=$(BUILD)/%) ## compare the system calls that processes make with those that they may make
+	$(Q)scripts/observed-calls --build '$(BUILD)'
 
 KILLS ?= 200
 check-kills: $(PROGRAMS:%=$(BUILD)/%) ## kill every process KILLS times (200) under load; about 11 s for each time

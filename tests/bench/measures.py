@@ -13,6 +13,7 @@ import subprocess
 import time
 
 import policies
+import sandboxes
 from servers import BenchError, Libvirtd, Virtgate, processes
 
 SHAPES = {"1x1": (1, 1), "1x8": (1, 8), "16x4": (16, 4)}  # connections x calls in flight on each
@@ -35,6 +36,7 @@ class Plan:
         self.idle_seconds = 1.0 if quick else 5.0
         self.keepalive_seconds = 6.0 if quick else 11.0
         self.stream_bytes = (32 if quick else 256) << 20
+        self.sandbox_turns = 2 if quick else 6
 
 
 class Book:
@@ -72,6 +74,7 @@ class Round:
         self.first = None   # libvirtd with RSA keys, the upstream of virtgate
         self.second = None  # libvirtd with ECDSA keys
         self.gates = {}     # virtgate by its kind of keys
+        self.volume = None  # key of the volume for streams, when there is one
 
     def __enter__(self):
         self.directory.mkdir()
@@ -279,13 +282,23 @@ class Round:
             (self.directory / "policies").chmod(0o755)
             policies.measure(self)
 
+    def measure_sandbox(self):
+        if self.bench.virtgate:
+            sandboxes.measure(self)
+
+    def volume_key(self):
+        """Of the volume that streams go to and come from, behind the first libvirtd."""
+        if self.volume is None:
+            self.volume = self.first.make_volume(POOL, VOLUME, self.plan.stream_bytes)
+            self.stream("upload", self.first.direct, self.volume)  # once for nothing: it allocates the file
+        return self.volume
+
     def measure_streams(self):
         size = self.plan.stream_bytes
-        key = self.first.make_volume(POOL, VOLUME, size)
-        self._stream("upload", self.first.direct, key)  # once for nothing: it allocates the file
+        key = self.volume_key()
         for mode in ("upload", "download"):
             for column, (target, members) in self.targets().items():
-                report = self._stream(mode, target, key, members)
+                report = self.stream(mode, target, key, members)
                 self.book.add(f"{mode} MB/s", column, report["rate"])
                 sums = collections.Counter()
                 for pid, name in members.items():
@@ -293,7 +306,7 @@ class Round:
                 for name, used in sums.items():
                     self.book.add(f"{mode} CPU {name}", column, used)
 
-    def _stream(self, mode, target, key, watch=()):
+    def stream(self, mode, target, key, watch=()):
         return self.load(mode, target, "--uri", URI_STORAGE, "--pool", POOL, "--volume", VOLUME, "--key", key,
                          "--bytes", self.plan.stream_bytes, watch=watch)
 

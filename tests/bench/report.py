@@ -23,6 +23,11 @@ def middle(values):
     return f"{statistics.median(values):.2f}" if values else "-"
 
 
+def spread_ratio(values):
+    """The same for numbers around 1."""
+    return f"{statistics.median(values):.3f} [{min(values):.3f}..{max(values):.3f}]"
+
+
 def judge(values, limit, at_least):
     if limit is None:
         return ""
@@ -52,7 +57,7 @@ class Report:
 
     def text(self):
         parts = (self.targets(), self.calls(), self.cpu(), self.sessions(), self.idle(), self.calls_idle(),
-                 self.storm(), self.policy(), self.streams())
+                 self.storm(), self.policy(), self.streams(), self.sandbox())
         return "\n".join(line for part in parts for line in part)
 
     # --- rows ---
@@ -224,3 +229,16 @@ class Report:
         lines = self._table("Volume streams, MB/s", "a", [(mode, f"{mode} MB/s") for mode in modes])
         figures = [f"{mode} CPU " for mode in modes]
         return lines + self._by_process("CPU s per GB of stream, by process", "", figures, modes)
+
+    def sandbox(self):
+        rows = []
+        figures = [(f"{shape} calls/s", f"sandbox {shape} calls/s", 0.97, True) for shape in ("1x1", "1x8", "16x4")]
+        figures += [(f"{shape} CPU us per call", f"sandbox {shape} CPU", None, False) for shape in ("1x1", "1x8", "16x4")]
+        figures += [(f"{mode} MB/s", f"sandbox {mode} MB/s", 0.97, True) for mode in ("upload", "download")]
+        for label, figure, limit, at_least in figures:
+            if values := self.book.get(figure, "confined"):
+                ratios = self.book.ratios(figure, "confined", figure, "open")
+                rows.append([label, spread(self.book.get(figure, "open")), spread(values), spread_ratio(ratios),
+                             judge(ratios, limit, at_least)])
+        title = "What the confinement costs: virtgate with sandbox = \"off\" and as shipped"
+        return table(title, ["", "off", "confined", "ratio", "target"], rows)

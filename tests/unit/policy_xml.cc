@@ -208,7 +208,7 @@ Test(xml_in_policies, of_what_is_included_adds_up) {
 }
 
 Test(xml_in_policies, mistakes_are_found) {
-    const std::string role = "allow = '@define'\n", free = std::string(k_powerful) + "\n";
+    const std::string role = "allow = '@define'\n", free = fmt::format("{}\n", k_powerful);
     expect(role + "xml = 'none'\n", free + "10.toml:4:7: error: \"xml\" has to be a table");
     expect(role + "xml = {}\n",
            free + "10.toml:4:7: error: \"xml\" forbids nothing: write \"forbid\", \"paths\" or both");
@@ -235,7 +235,7 @@ Test(xml_in_policies, mistakes_are_found) {
 }
 
 Test(xml_in_policies, names_of_elements_are_checked) {
-    const std::string role = "allow = '@define'\n", free = std::string(k_powerful) + "\n";
+    const std::string role = "allow = '@define'\n", free = fmt::format("{}\n", k_powerful);
     expect(role + "xml.forbid = 'qmu:commandline'\n",
            free + "10.toml:4:14: error: libvirt has no prefix \"qmu\" (did you mean \"qemu\"?)");
     expect(role + "xml.forbid = '<hostdev>'\n",

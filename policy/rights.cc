@@ -6,6 +6,7 @@
 
 #include "policy/rights_index.h"
 #include "proto/codec.h"
+#include "proto/programs.h"
 
 namespace virtgate::policy {
 
@@ -257,6 +258,19 @@ bool Rights::redacts(std::string_view permission) const noexcept {
 }
 
 bool Rights::only_reads() const noexcept { return index_->only_reads; }
+
+bool only_reads(const proto::policy::IdentityRights& rights) noexcept {
+    if (rights.shadowed != proto::policy::Probation::probation_nobody) return false;
+    for (const proto::ProgramInfo* program : proto::hypervisor_programs())
+        for (const proto::ProcedureInfo& procedure : program->procedures()) {
+            if (is_denied_for_good(*program, procedure)) continue;
+            for (const Grant& grant : rights.grants)
+                if (!grant.shadow && has(grant.may, *program, procedure.number) &&
+                    !only_reads(grant, *program, procedure))
+                    return false;
+        }
+    return true;
+}
 
 const proto::policy::LimitSet& Rights::limits() const noexcept { return index_->rights.limits; }
 

@@ -62,6 +62,9 @@ struct Circumstances {
     Clock clock = nullptr;        // null: the system's
 };
 
+// True if libvirt refuses nothing of what `rights` allow, in whatever circumstances, to a connection for reading.
+[[nodiscard]] bool only_reads(const proto::policy::IdentityRights& rights) noexcept;
+
 class Rights {
 public:
     explicit Rights(proto::policy::IdentityRights rights, Circumstances circumstances = {});

@@ -110,6 +110,8 @@ std::string netd_text(const Options& options, const Places& places) {
     constexpr std::string_view k_levels[] = {"debug", "info", "warning", "error"};
     Document document;
     document.set("", "log_level", quote_toml(k_levels[static_cast<std::size_t>(options.log_level)]));
+    // All of it is one user's, root's too: the users of the package could not read this directory.
+    document.set("", "user_switch", "false");
     // Only this machine: the throwaway certificate has no other name either.
     document.set("tls", "address", quote_toml("localhost"));
     document.set("tls", "port", std::to_string(options.tls_port));
@@ -133,6 +135,7 @@ std::string workerd_text(const Options& options, const Places& places) {
     constexpr std::string_view k_levels[] = {"debug", "info", "warning", "error"};
     Document document;
     document.set("", "log_level", quote_toml(k_levels[static_cast<std::size_t>(options.log_level)]));
+    document.set("", "user_switch", "false");
     if (!options.upstreams.empty())
         document.set("", "default_uri", quote_toml(options.upstreams.front().uri));
     document.set("broker", "socket", quote_toml(places.broker_socket));

@@ -13,12 +13,12 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
-#include <climits>
 #include <cstring>
 #include <memory>
 #include <string>
 
 #include "libshared/base/handle.h"
+#include "libshared/fdmap.h"
 
 namespace virtgate::confine {
 
@@ -37,6 +37,7 @@ FdKind find_socket_kind(int fd) noexcept {
     switch (socket_option(fd, SO_TYPE)) {
         case SOCK_SEQPACKET: return socket_option(fd, SO_DOMAIN) == AF_UNIX ? FdKind::channel : FdKind::other;
         case SOCK_STREAM: return FdKind::stream;
+        case SOCK_DGRAM: return socket_option(fd, SO_DOMAIN) == AF_UNIX ? FdKind::datagrams : FdKind::other;
         default: return FdKind::other;
     }
 }
@@ -84,32 +85,13 @@ std::string_view to_text(FdKind kind) noexcept {
         case FdKind::channel: return "a channel";
         case FdKind::stream: return "a stream socket";
         case FdKind::listener: return "a listening socket";
+        case FdKind::datagrams: return "a datagram socket";
         case FdKind::file: return "a file";
         case FdKind::directory: return "a directory";
         case FdKind::loop: return "an event loop's";
         case FdKind::other: return "something else";
     }
     panic("a kind of descriptor without a name");
-}
-
-Done close_all_but(std::span<const int> keep, Report& report) {
-    std::vector<int> sorted(keep.begin(), keep.end());
-    std::sort(sorted.begin(), sorted.end());
-    unsigned from = 0;
-    const auto close_gap = [](unsigned first, unsigned last) -> Done {
-        if (first > last || close_range(first, last, 0) == 0) return {};
-        return system_fault(errno, fmt::format("cannot close the descriptors {} to {}", first, last));
-    };
-    for (const int fd : sorted) {
-        if (fd < 0 || static_cast<unsigned>(fd) < from) continue;
-        const auto number = static_cast<unsigned>(fd);
-        if (number > from)
-            if (auto done = close_gap(from, number - 1); !done) return done;
-        from = number + 1;
-    }
-    if (auto done = close_gap(from, UINT_MAX); !done) return done;
-    report.note_in_force(Layer::descriptors);
-    return {};
 }
 
 Result<FdKind> find_kind(int fd) {
@@ -158,20 +140,37 @@ Done check_descriptors(std::span<const MeantFd> meant) {
         differences += text;
     };
     for (const auto& row : meant) {
+        if (row.fd == MeantFd::k_any_number) continue;
         const auto found =
             std::find_if(open->begin(), open->end(), [&](const OpenFd& one) { return one.fd == row.fd; });
         if (found == open->end())
             differ(fmt::format("{} is not open", row.fd));
-        else if (!row.kinds.empty() &&
-                 std::find(row.kinds.begin(), row.kinds.end(), found->kind) == row.kinds.end())
+        else if (!row.may_be(found->kind))
             differ(fmt::format("{} is {}, not {}", row.fd, to_text(found->kind), to_text(row.kinds.front())));
     }
     for (const auto& one : *open)
-        if (one.kind != FdKind::loop && std::none_of(meant.begin(), meant.end(), [&](const MeantFd& row) { return row.fd == one.fd; }))
+        if (std::none_of(meant.begin(), meant.end(), [&](const MeantFd& row) { return row.covers(one); }))
             differ(fmt::format("{} ({}) is open", one.fd, to_text(one.kind)));
     if (!differences.empty())
         return system_fault(0, "the descriptors are not those that are meant: " + differences);
     return {};
+}
+
+std::vector<MeantFd> child_descriptors(FdKind control, std::vector<MeantFd> own) {
+    own.insert(own.begin(), {{STDIN_FILENO, {FdKind::null}},
+                             {STDOUT_FILENO, {FdKind::pipe}},
+                             {STDERR_FILENO, {FdKind::pipe}},
+                             {fdmap::k_control, {control}},
+                             {MeantFd::k_any_number, {FdKind::loop}}});
+    return own;
+}
+
+bool MeantFd::may_be(FdKind kind) const noexcept {
+    return kinds.empty() || std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
+}
+
+bool MeantFd::covers(const OpenFd& open) const noexcept {
+    return fd == k_any_number ? may_be(open.kind) : fd == open.fd;
 }
 
 }  // namespace virtgate::confine

@@ -2,8 +2,7 @@
 // descriptors - a process has those that are meant for it, and no other.
 //
 // Trust:  a descriptor that came along by mistake is a right that nobody gave: of a parent's configuration,
-//         another session, a directory. So all that are not named are closed, and afterwards what is open is
-//         compared with what is meant, by kind.
+//         another session, a directory. So what is open is compared with what is meant, by kind.
 #pragma once
 
 #include <span>
@@ -22,6 +21,7 @@ enum class FdKind : unsigned char {
     channel,    // a UNIX socket of type SOCK_SEQPACKET that does not listen
     stream,     // a connected stream socket, of any family
     listener,   // a socket that listens, of any family
+    datagrams,  // a UNIX socket of type SOCK_DGRAM
     file,       // a regular file, or one in memory
     directory,  // of whatever file system
     loop,       // epoll, eventfd, timerfd, signalfd; a pipe of which both ends are here (list_descriptors())
@@ -38,14 +38,20 @@ struct OpenFd {
 
 // A descriptor that has to be there, and what it may be.
 struct MeantFd {
-    int fd = -1;
+    // As many as there are, whatever their numbers, none among them: libraries and loops choose those.
+    static constexpr int k_any_number = -1;
+
+    int fd = k_any_number;
     std::vector<FdKind> kinds;  // any of these; empty: whatever it is
+
+    [[nodiscard]] bool may_be(FdKind kind) const noexcept;
+    [[nodiscard]] bool covers(const OpenFd& open) const noexcept;
 };
 
-// Closes every descriptor that is not in `keep` (any order, doublets do no harm; one that is not open
-// either).
-// Source: close_range(2), Linux 5.9. Error: system's fault.
-Done close_all_but(std::span<const int> keep, Report& report);
+// What every child of ours has (libshared/fdmap.h): the three standard descriptors, the channel to its parent, which is
+// of the kind `control`, and what its event loops take; and `own`.
+[[nodiscard]] std::vector<MeantFd> child_descriptors(FdKind control = FdKind::channel,
+                                                     std::vector<MeantFd> own = {});
 
 // What `fd` is. Error: system's fault, if it is not open.
 Result<FdKind> find_kind(int fd);
@@ -54,8 +60,8 @@ Result<FdKind> find_kind(int fd);
 // Error: system's fault.
 Result<std::vector<OpenFd>> list_descriptors();
 
-// Compares what is open with what is meant: each of `meant` is open and of one of its kinds, and no other is
-// open but those of event loops, whose numbers nobody chooses.
+// Compares what is open with what is meant: each number of `meant` is open and of one of its kinds, and no other is
+// open but of the kinds that are meant without a number.
 // Error: system's fault that names every difference.
 Done check_descriptors(std::span<const MeantFd> meant);
 

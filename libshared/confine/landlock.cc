@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 
 #include "libshared/base/fd.h"
 #include "libshared/confine/privileges.h"
@@ -45,6 +46,7 @@ constexpr std::uint64_t bits_of(PathAccess access) noexcept {
         case PathAccess::write: return k_write;
         case PathAccess::create: return k_create;
         case PathAccess::listen: return k_create | LANDLOCK_ACCESS_FS_MAKE_SOCK;
+        case PathAccess::grow: return k_create | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_REMOVE_DIR;
     }
     return 0;
 }
@@ -93,6 +95,19 @@ Done note_result(int abi, const LandlockRules& rules, Report& report) {
 }
 
 }  // namespace
+
+void LandlockRules::add_if_there(const std::string& path, PathAccess access) {
+    if (!path.empty() && ::access(path.c_str(), F_OK) == 0) paths.push_back({path, access});
+}
+
+void LandlockRules::add_parents_of(const std::string& file, PathAccess access) {
+    if (file.empty()) return;
+    const std::filesystem::path given(file);
+    add_if_there(given.parent_path().string(), access);
+    std::error_code none;
+    const auto real = std::filesystem::canonical(given, none);
+    if (!none && real != given) add_if_there(real.parent_path().string(), access);
+}
 
 Result<int> find_landlock_abi() {
     const long abi = syscall(SYS_landlock_create_ruleset, nullptr, 0UL, LANDLOCK_CREATE_RULESET_VERSION);

@@ -26,6 +26,7 @@ enum class PathAccess : unsigned char {
     write,    // read, write and truncate what is there
     create,   // the same; also make and remove regular files
     listen,   // the same; also make UNIX sockets
+    grow,     // as create; also make and remove directories
 };
 
 struct PathRule {
@@ -39,6 +40,14 @@ struct LandlockRules {
     bool tcp = false;               // bind and connect TCP sockets
     bool signals = false;           // signal processes outside (children are inside)
     bool abstract_sockets = false;  // connect to abstract UNIX sockets from outside
+
+    // Adds a rule for `path`, if there is such a file now: what is optional, or has other places on other systems.
+    void add_if_there(const std::string& path, PathAccess access);
+
+    // Adds rules for the directory in which `file` is, and for that of the file itself if the name is a symbolic link:
+    // a file that is replaced, or not there yet, is another file. Nothing for an empty name, or directories that are
+    // not there.
+    void add_parents_of(const std::string& file, PathAccess access);
 };
 
 // What the kernel is told to refuse where no rule allows it: bits of linux/landlock.h.

@@ -61,13 +61,4 @@ Done seal_image(Report& report) {
     return {};
 }
 
-Done seal_memory(const void* start, std::size_t size, Report& report) {
-    if (syscall(k_mseal, start, size, 0UL) < 0) {
-        if (errno == ENOSYS) return report.note_lack(Layer::sealed_memory, "the kernel has no mseal");
-        return system_fault(errno, "cannot seal memory");
-    }
-    report.note_in_force(Layer::sealed_memory);
-    return {};
-}
-
 }  // namespace virtgate::confine

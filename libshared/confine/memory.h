@@ -4,8 +4,6 @@
 // Limits: both hold for the whole process, whichever thread asks. Neither can be taken back.
 #pragma once
 
-#include <cstddef>
-
 #include "libshared/confine/report.h"
 
 namespace virtgate::confine {
@@ -17,13 +15,7 @@ Done forbid_writable_code(Report& report);
 
 // The same for everything that this program and its libraries were loaded as: code, constants, and the tables through
 // which calls go. None of it can be mapped anew, unmapped or given other rights from now on.
-// Source: dl_iterate_phdr(3); as below.
+// Source: dl_iterate_phdr(3), mseal(2), Linux 6.10; what is older lacks it.
 Done seal_image(Report& report);
-
-// The `size` bytes from `start` on can from now on not be unmapped, moved, replaced, or protected otherwise
-// than they are. They have to begin with a page; the last page is sealed as a whole.
-// Source: mseal(2), Linux 6.10; what is older lacks it. Error: system's fault, also if `start` is not at a
-//         page.
-Done seal_memory(const void* start, std::size_t size, Report& report);
 
 }  // namespace virtgate::confine

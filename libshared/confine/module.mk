@@ -3,7 +3,7 @@ LIBRARIES += confine
 confine_SOURCES := libshared/confine/check.cc libshared/confine/descriptors.cc libshared/confine/filter.cc \
                    libshared/confine/landlock.cc libshared/confine/limits.cc libshared/confine/memory.cc libshared/confine/plan.cc \
                    libshared/confine/privileges.cc libshared/confine/report.cc libshared/confine/rows.cc \
-                   libshared/confine/simulator.cc libshared/confine/violations.cc
+                   libshared/confine/simulator.cc libshared/confine/supervisor.cc libshared/confine/violations.cc
 confine_PACKAGES := CAPNG SECCOMP
 
 UNIT_TESTS += test-confine

@@ -107,6 +107,10 @@ bool confine(Plan plan, Mode mode) {
     return done.has_value();
 }
 
+bool is_asked_to_show(int argc, char** argv, std::string_view argument) noexcept {
+    return argc == 2 && argument == argv[1];
+}
+
 int show(Plan plan) {
     std::string rows;
     for (const auto& table : plan.rows)

@@ -46,11 +46,11 @@ enum class Mode : unsigned char {
 
 struct Plan {
     std::string_view process;            // "gate": for messages
-    std::vector<MeantFd> descriptors{};  // that are open when it begins, beside those of its event loops
+    std::vector<MeantFd> descriptors{};  // that are open when it begins; none: not looked at
     LandlockRules paths{};               // what it may still reach by name
-    std::vector<unsigned>
-        capabilities{};  // that it keeps if it has them; for who starts processes as other users
-    Limits limits{};     // set in serve(), when its threads are there
+    // That it keeps if it has them: who starts processes as other users.
+    std::vector<unsigned> capabilities{};
+    Limits limits{};                         // set in serve(), when its threads are there
     std::vector<std::span<const Row>> rows;  // the system calls that it may make
     bool says_lacks = false;  // warns of what the kernel lacks: the first process, for all that it starts
 };
@@ -88,5 +88,8 @@ private:
 //
 // Returns the exit status.
 int show(Plan plan);
+
+// True if a child was started for show(): `argument` ("--sandbox") is all that its command line says.
+[[nodiscard]] bool is_asked_to_show(int argc, char** argv, std::string_view argument = "--sandbox") noexcept;
 
 }  // namespace virtgate::confine

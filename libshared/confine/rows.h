@@ -24,15 +24,4 @@ namespace virtgate::confine {
 // libshared/fdmap.h: a listener is shared with other processes, and one of them must not end it for all.
 [[nodiscard]] std::span<const Row> own_socket_rows() noexcept;
 
-// Starting only: threads of this process, but no process.
-[[nodiscard]] std::span<const Row> thread_rows() noexcept;
-
-// Starting only: the steps of this library that come after a starting filter, and reading files.
-[[nodiscard]] std::span<const Row> confining_rows() noexcept;
-
-// Who starts other programs of ours: a filter stays with all that is started below it, so these are also the calls that
-// those need until they have a filter of their own. What nobody of us ever needs is missing: namespaces, mounts, ptrace,
-// keys, bpf, io_uring, other processes' memory and descriptors, clocks, modules.
-[[nodiscard]] std::span<const Row> supervisor_rows() noexcept;
-
 }  // namespace virtgate::confine

@@ -3,6 +3,7 @@
 #include "libshared/spawn/user.h"
 
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -33,6 +34,17 @@ Result<std::optional<User>> find_user(const std::string& name) {
     return std::optional<User>{std::move(user)};
 }
 
+namespace {
+
+// No capability is left, whatever the secure bits say that a change of the user takes.
+int drop_capabilities() noexcept {
+    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    const std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> none{};
+    return syscall(SYS_capset, &header, none.data()) < 0 ? errno : 0;
+}
+
+}  // namespace
+
 int switch_user(const User& user) noexcept {
     // The system calls themselves: glibc's wrappers speak to the other threads, which a forked child does not
     // have.
@@ -40,6 +52,9 @@ int switch_user(const User& user) noexcept {
         syscall(SYS_setresgid, user.gid, user.gid, user.gid) < 0 ||
         syscall(SYS_setresuid, user.uid, user.uid, user.uid) < 0)
         return errno;
+    // A confined supervisor has locked the secure bits: then root's capabilities outlive its uid.
+    if (user.uid != 0)
+        if (const int number = drop_capabilities(); number != 0) return number;
     uid_t uid[3];
     gid_t gid[3];
     if (getresuid(&uid[0], &uid[1], &uid[2]) < 0 || getresgid(&gid[0], &gid[1], &gid[2]) < 0) return errno;

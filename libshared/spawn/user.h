@@ -28,8 +28,8 @@ struct User {
 // read.
 Result<std::optional<User>> find_user(const std::string& name);
 
-// Becomes `user`: groups, then gid, then uid, real, effective and saved; then makes sure that it happened and
-// that root cannot be had back. Only async-signal-safe calls, so it may run between fork() and exec().
+// Becomes `user`: groups, then gid, then uid, real, effective and saved; gives up all capabilities, unless it is root;
+// then makes sure that it happened and that root cannot be had back. Only async-signal-safe calls, so it may run between fork() and exec().
 // Returns 0, or the errno of the step that failed; then the process is in between and has to end.
 [[nodiscard]] int switch_user(const User& user) noexcept;
 

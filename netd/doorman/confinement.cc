@@ -49,12 +49,9 @@ confine::Plan make_plan(bool has_local_clients) {
     using confine::FdKind;
     confine::Plan plan{
         .process = "doorman",
-        .descriptors = {{0, {FdKind::null}},
-                        {1, {FdKind::pipe}},
-                        {2, {FdKind::pipe}},
-                        {fdmap::k_control, {FdKind::channel}},
-                        {fdmap::k_doorman_local_listener, {FdKind::null, FdKind::listener}},
-                        {fdmap::k_doorman_local_read_only_listener, {FdKind::null, FdKind::listener}}},
+        .descriptors = confine::child_descriptors(
+            FdKind::channel, {{fdmap::k_doorman_local_listener, {FdKind::null, FdKind::listener}},
+                              {fdmap::k_doorman_local_read_only_listener, {FdKind::null, FdKind::listener}}}),
         .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
                  confine::own_socket_rows(), k_broker_rows}};
     if (has_local_clients) {

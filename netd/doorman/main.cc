@@ -31,8 +31,7 @@ bool is_socket(int fd) noexcept {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc == 2 && std::string_view(argv[1]) == "--sandbox")
-        return confine::show(netd::doorman::make_plan(true));
+    if (confine::is_asked_to_show(argc, argv)) return confine::show(netd::doorman::make_plan(true));
     if (const auto done = spawn::close_to_others(); !done) return fail(done.error(), spawn::k_exit_system);
     auto config = spawn::read_config<proto::config::DoormanConfig>(fdmap::k_config);
     if (!config) return fail(config.error(), spawn::k_exit_system);

@@ -34,12 +34,9 @@ constexpr confine::Row k_rows[] = {
 confine::Plan make_plan() {
     using confine::FdKind;
     return {.process = "gate",
-            .descriptors = {{0, {FdKind::null}},
-                            {1, {FdKind::pipe}},
-                            {2, {FdKind::pipe}},
-                            {fdmap::k_control, {FdKind::channel}},
-                            {fdmap::k_gate_tls_listener, {FdKind::listener}},
-                            {fdmap::k_gate_tcp_listener, {FdKind::null, FdKind::listener}}},
+            .descriptors = confine::child_descriptors(
+                FdKind::channel, {{fdmap::k_gate_tls_listener, {FdKind::listener}},
+                                  {fdmap::k_gate_tcp_listener, {FdKind::null, FdKind::listener}}}),
             .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
                      confine::own_socket_rows(), k_rows}};
 }

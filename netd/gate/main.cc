@@ -94,7 +94,7 @@ int main(int argc, char** argv) {
     using namespace virtgate;
     mallopt(M_TRIM_THRESHOLD, netd::gate::k_trim_threshold);
     mallopt(M_ARENA_MAX, 2);
-    if (argc == 2 && std::string_view(argv[1]) == "--sandbox") return confine::show(netd::gate::make_plan());
+    if (confine::is_asked_to_show(argc, argv)) return confine::show(netd::gate::make_plan());
     if (const auto closed = spawn::close_to_others(); !closed) return netd::gate::fail(closed.error());
     const auto config = spawn::read_config<proto::config::GateConfig>(fdmap::k_config);
     if (!config) {

@@ -3,7 +3,6 @@
 #include "netd/keeper/confinement.h"
 
 #include "libshared/confine/rows.h"
-#include "libshared/fdmap.h"
 
 namespace virtgate::netd::keeper {
 
@@ -15,12 +14,8 @@ constexpr std::uint64_t k_descriptors_max = 32;
 }  // namespace
 
 confine::Plan make_plan() {
-    using confine::FdKind;
     return {.process = "keeper",
-            .descriptors = {{0, {FdKind::null}},
-                            {1, {FdKind::pipe}},
-                            {2, {FdKind::pipe}},
-                            {fdmap::k_control, {FdKind::channel}}},
+            .descriptors = confine::child_descriptors(),
             // Memory that is locked already stays so.
             .limits = {.descriptors = k_descriptors_max},
             .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),

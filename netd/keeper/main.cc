@@ -29,8 +29,7 @@ int fail(const Log& log, const Error& error, int status) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc == 2 && std::string_view(argv[1]) == "--sandbox")
-        return confine::show(netd::keeper::make_plan());
+    if (confine::is_asked_to_show(argc, argv)) return confine::show(netd::keeper::make_plan());
     Log log;
     if (const auto done = spawn::close_to_others(); !done)
         return fail(log, done.error(), spawn::k_exit_system);

@@ -76,19 +76,13 @@ confine::Plan make_plan(const std::vector<std::string>& directories) {
     using confine::FdKind;
     load_name_services();
     constexpr std::uint64_t k_memory_max = std::uint64_t{4} << 30;
-    confine::Plan plan{.process = "policy compiler",
-                       .descriptors = {{0, {FdKind::null}},
-                                       {1, {FdKind::pipe}},
-                                       {2, {FdKind::pipe}},
-                                       {fdmap::k_control, {FdKind::null}},
-                                       {fdmap::k_policy_result, {FdKind::file}}},
-                       .limits = {.file_size = {}, .address_space = k_memory_max},
-                       .rows = {confine::runtime_rows(), k_rows}};
-    for (const auto& directory : directories)
-        if (access(directory.c_str(), R_OK | X_OK) == 0)
-            plan.paths.paths.push_back({.path = directory, .access = PathAccess::read});
-    for (const char* path : k_accounts)
-        if (access(path, R_OK) == 0) plan.paths.paths.push_back({.path = path, .access = PathAccess::read});
+    confine::Plan plan{
+        .process = "policy compiler",
+        .descriptors = confine::child_descriptors(FdKind::null, {{fdmap::k_policy_result, {FdKind::file}}}),
+        .limits = {.file_size = {}, .address_space = k_memory_max},
+        .rows = {confine::runtime_rows(), k_rows}};
+    for (const auto& directory : directories) plan.paths.add_if_there(directory, PathAccess::read);
+    for (const char* path : k_accounts) plan.paths.add_if_there(path, PathAccess::read);
     return plan;
 }
 

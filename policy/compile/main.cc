@@ -61,7 +61,7 @@ int run() {
 
 int main(int argc, char** argv) {
     using namespace virtgate;
-    if (argc == 2 && std::string_view(argv[1]) == "--sandbox") return confine::show(policy::make_plan({}));
+    if (confine::is_asked_to_show(argc, argv)) return confine::show(policy::make_plan({}));
     if (const auto closed = spawn::close_to_others(); !closed) {
         Log{}.error("{}", closed.error().text);
         return spawn::k_exit_system;

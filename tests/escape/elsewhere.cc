@@ -6,8 +6,8 @@
 #include <cstring>
 #include <string>
 
-#include "libshared/confine/rows.h"
 #include "libshared/confine/simulator.h"
+#include "libshared/confine/supervisor.h"
 #include "tests/escape/plans.h"
 
 using namespace virtgate;

@@ -64,6 +64,13 @@ def outcome(session, call, error=0):
     return wire.u64(session) + wire.u64(call) + wire.u32(1) + wire.u32(error) + wire.u64(1234)
 
 
+def is_inheritable(fd):
+    try:
+        return os.get_inheritable(fd)
+    except OSError:  # that of the directory that was listed
+        return False
+
+
 class Auditor:
     """virtgate-auditor with a file and a journal, and this test as its broker."""
 
@@ -79,9 +86,15 @@ class Auditor:
         os.write(config, wire.u32(1) + wire.u32(1) + wire.string(str(self.file)) + wire.string(str(journal)) + wire.u32(0))
         # Above the numbers that the child has them at.
         sources = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in (config, end.fileno())]
-        actions = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in zip(sources, (3, 4))]
+        # Its parent is the other end of a pipe for its log.
+        self.log, log = os.pipe()
+        sources += [os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), log, log]
+        actions = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in zip(sources, (3, 4, 0, 1, 2))]
+        # It runs with what is meant for it and nothing else.
+        others = {int(name) for name in os.listdir("/proc/self/fd")} - {0, 1, 2, 3, 4, *sources}
+        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in sorted(others) if is_inheritable(fd)]
         self.pid = os.posix_spawn(BUILD / "virtgate-auditor", ["virtgate: auditor"], {}, file_actions=actions)
-        for fd in (config, *sources):
+        for fd in {config, *sources}:
             os.close(fd)
         end.close()
         assert self.broker.recv(100) == frame(READY)
@@ -111,6 +124,7 @@ class Auditor:
     def close(self):
         self.broker.close()
         self.journal.close()
+        os.close(self.log)
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)

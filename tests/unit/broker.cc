@@ -93,9 +93,9 @@ public:
 
 std::unique_ptr<Entrance> enter(loop::Loop& loop, const std::string& path, Admission& admission,
                                 std::vector<uid_t> allowed = {geteuid()}) {
-    auto entrance = Entrance::open(loop, path, std::nullopt, std::move(allowed), admission);
-    cr_assert(entrance.has_value(), "%s", entrance.has_value() ? "" : entrance.error().text.c_str());
-    return std::move(*entrance);
+    auto listener = Entrance::listen(path, std::nullopt);
+    cr_assert(listener.has_value(), "%s", listener.has_value() ? "" : listener.error().text.c_str());
+    return std::make_unique<Entrance>(loop, std::move(*listener), std::move(allowed), admission);
 }
 
 std::string settings_complaint(std::string_view text) {
@@ -200,7 +200,7 @@ Test(entrance, replaces_a_dead_socket_only) {
     const Directory directory;
     Porter porter;
     auto first = enter(loop, directory / "s", porter);
-    const auto second = Entrance::open(loop, directory / "s", std::nullopt, {geteuid()}, porter);
+    const auto second = Entrance::listen(directory / "s", std::nullopt);
     cr_assert(!second.has_value());
     cr_assert(second.error().text.find("served by another process") != std::string::npos);
     // As after a crash: the name stays, nobody listens.
@@ -209,7 +209,7 @@ Test(entrance, replaces_a_dead_socket_only) {
     const auto third = enter(loop, directory / "dead", porter);
     cr_assert(static_cast<bool>(connect_to(directory / "dead")));
     std::ofstream(directory / "file") << "x";
-    cr_assert(!Entrance::open(loop, directory / "file", std::nullopt, {geteuid()}, porter).has_value());
+    cr_assert(!Entrance::listen(directory / "file", std::nullopt).has_value());
     cr_assert(std::filesystem::is_regular_file(directory / "file"));
 }
 
@@ -348,6 +348,7 @@ struct House {
         std::ofstream(directory / "table") << as_text(*bytes);
     }
     void start() {
+        cr_assert(broker->listen().has_value());
         broker->start();
         cr_assert(pump_until(loop, [] { return logged("broker: serves"); }));
         doorman = connect_to(directory / "s");

@@ -3,11 +3,16 @@
 //
 // Workers are shell scripts here: what they get and say is what the real ones would.
 #include <criterion/criterion.h>
+#include <sys/socket.h>
 
+#include <cerrno>
+#include <filesystem>
 #include <fstream>
 
+#include "libshared/channel/local_listener.h"
 #include "libshared/loop/fake_loop.h"
 #include "proto/codec.h"
+#include "proto/programs.h"
 #include "tests/unit/broker_house.h"
 #include "tests/unit/pump.h"
 #include "workerd/broker/crew.h"
@@ -19,8 +24,8 @@ using namespace virtgate::workerd::broker;
 namespace {
 
 struct Team final : Crew::Book {
-    explicit Team(const std::string& program)
-        : crew(loop, Crew::Plan{.program = program, .user = std::nullopt, .config = {}}, *this,
+    explicit Team(const std::string& program, proto::config::WorkerConfig config = {})
+        : crew(loop, Crew::Plan{.program = program, .user = std::nullopt, .config = std::move(config)}, *this,
                loop::to<&Team::on_stopped>(*this)) {
         catch_logs();
     }
@@ -64,6 +69,10 @@ std::string say(int procedure, std::string_view payload) {
         "\\000\\000\\000\\002\\000\\000\\000\\001\\000\\000\\000\\000{}' >&4\n",
         size, procedure, payload);
 }
+// A shell function: waits for a packet on the control channel, and writes it to a file.
+constexpr std::string_view k_next =
+    "next() { until dd bs=65536 count=1 <&4 2>/dev/null >$1 && test -s $1; do sleep 0.02; done; }\n";
+
 constexpr std::string_view k_session_1 = "\\000\\000\\000\\001\\000\\000\\000\\000\\000\\000\\000\\001";
 constexpr std::string_view k_session_9 = "\\000\\000\\000\\001\\000\\000\\000\\000\\000\\000\\000\\011";
 
@@ -111,9 +120,7 @@ Test(crew, keeps_the_book_of_workers_and_sessions) {
 
 Test(crew, gives_workers_the_way_to_a_new_auditor) {
     const Directory directory;
-    const std::string next =
-        "next() { until dd bs=65536 count=1 <&4 2>/dev/null >$1 && test -s $1; do sleep 0.02; done; }\n";
-    Team team(directory.script("worker", next + "cd " + directory.path() +
+    Team team(directory.script("worker", std::string(k_next) + "cd " + directory.path() +
                                              "\nnext one; next two; next three\n" + say(2, k_session_1) +
                                              "exec sleep 100"));
     cr_assert(team.serve(1).has_value());  // there is no auditor yet
@@ -276,7 +283,7 @@ Test(crew, has_the_sessions_of_a_revoked_certificate_ended) {
     const std::string next =
         "next() { until dd bs=65536 count=1 <&4 2>/dev/null >$1 && test -s $1; do "
         "sleep 0.02; done; }\n";
-    Team team(directory.script("worker", next + "cd " + directory.path() +
+    Team team(directory.script("worker", std::string(k_next) + "cd " + directory.path() +
                                              "\nnext rights; next one; next two; next end\n" +
                                              say(2, k_session_1) + "exec sleep 100"));
     cr_assert(team.crew.serve(rights_of("a"), {.session = 1, .client = client("alice")}).has_value());
@@ -339,11 +346,61 @@ Test(crew, kills_what_does_not_end) {
     cr_assert(pump_until(team.loop, [&] { return team.stopped; }));
 }
 
+// A row with a socket for readers and one without; the worker asks for each of the three.
+Test(crew, gives_who_only_reads_no_connection_that_writes) {
+    const Directory directory;
+    const std::string path = directory.path();
+    std::vector<channel::LocalListener> listeners;
+    std::string text = std::string(k_next) + "cd " + path + "\nnext rights; next session\n";
+    for (const std::string name : {"all", "readers", "other"}) {
+        auto listener = channel::LocalListener::open(
+            directory / name, {.type = SOCK_STREAM, .mode = 0600, .backlog = 5, .group = std::nullopt});
+        cr_assert(listener.has_value());
+        listeners.push_back(std::move(*listener));
+        const auto frame = rpc::make_frame(rpc::make_call(proto::work::k_program, proto::work::k_version,
+                                                          proto::work::Procedure::connect, 1),
+                                           *proto::encode(proto::work::ConnectArgs{directory / name}));
+        std::ofstream(directory / ("ask-" + name), std::ios::binary)
+            .write(reinterpret_cast<const char*>(frame.data()), static_cast<std::streamsize>(frame.size()));
+        text += fmt::format("cat ask-{0} >&4; next got-{0}\n", name);
+    }
+    proto::config::WorkerConfig config;
+    config.upstreams = {
+        {.uri = "a:///", .socket = directory / "all", .read_only_socket = directory / "readers"},
+        {.uri = "b:///", .socket = directory / "other", .read_only_socket = {}}};
+    Team team(directory.script("worker", text + say(2, k_session_1) + "exec sleep 100"), config);
+    // The error number is the last word of the answer; -1: there is none yet.
+    const auto answer = [&](const std::string& name) {
+        std::ifstream file(directory / ("got-" + name));
+        const std::string frame((std::istreambuf_iterator<char>(file)), {});
+        return frame.size() != rpc::k_frame_min + 4 ? -1 : static_cast<int>(frame.back());
+    };
+    for (const bool writes : {false, true}) {
+        auto rights = rights_of(writes ? "writer" : "reader");
+        const proto::ProgramInfo& remote = proto::remote_program();
+        proto::who::ProgramCeiling may{.program = remote.number, .version = remote.version, .procedures = {}};
+        for (const proto::ProcedureInfo& procedure : remote.procedures())
+            if (writes || procedure.readonly == proto::ReadOnly::allowed) {
+                may.procedures.resize(std::max<std::size_t>(may.procedures.size(), procedure.number / 8 + 1));
+                may.procedures[procedure.number / 8] |= std::byte{1} << (procedure.number % 8);
+            }
+        proto::policy::Grant grant;
+        grant.may.programs = {may};
+        rights.grants = {grant};
+        cr_assert(team.crew.serve(rights, {.session = 1, .client = client(rights.identity)}).has_value());
+        cr_assert(pump_until(team.loop, [&] { return answer("other") != -1 && team.crew.sessions() == 0; }));
+        cr_assert_eq(answer("all"), writes ? 0 : EACCES);
+        cr_assert_eq(answer("readers"), 0);
+        cr_assert_eq(answer("other"), 0);
+        cr_assert_eq(team.crew.workers(), writes ? 2 : 1, "a question is no reason to end a worker");
+        for (const char* name : {"all", "readers", "other"})
+            std::filesystem::remove(directory / (std::string("got-") + name));
+    }
+}
+
 Test(crew, tells_a_worker_its_rights_before_its_sessions_and_when_they_change) {
     const Directory directory;
-    const std::string next =
-        "next() { until dd bs=65536 count=1 <&4 2>/dev/null >$1 && test -s $1; do sleep 0.02; done; }\n";
-    Team team(directory.script("worker", next + "cd " + directory.path() +
+    Team team(directory.script("worker", std::string(k_next) + "cd " + directory.path() +
                                              "\nnext one; next two; next three; next four\n" +
                                              say(2, k_session_1) + "exec sleep 100"));
     const auto serve = [&](std::uint64_t number, std::uint64_t generation) {

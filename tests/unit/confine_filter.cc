@@ -27,6 +27,7 @@
 #include "libshared/confine/memory.h"
 #include "libshared/confine/privileges.h"
 #include "libshared/confine/rows.h"
+#include "libshared/confine/supervisor.h"
 #include "libshared/confine/violations.h"
 #include "tests/unit/confine_rig.h"
 
@@ -215,35 +216,13 @@ Test(filter, holds_for_threads_that_were_there_before) {
     expect_signal(run(true), SIGSYS);
 }
 
-Test(filter, threads_can_be_started_in_the_starting_phase_only) {
-    const auto run = [](bool serving) {
-        return in_child([&] {
-            load({runtime_rows(), thread_rows(), confining_rows()});
-            if (serving) load({runtime_rows()});
-            Other other;
-            other.go = true;
-            pthread_t thread{};
-            // getppid is in no table; a thread that does it ends the process.
-            const auto nothing = [](void*) -> void* { return nullptr; };
-            if (const int failed = pthread_create(&thread, nullptr, nothing, nullptr); failed != 0)
-                return failed;
-            return pthread_join(thread, nullptr);
-        });
-    };
-    expect_ending(run(false), 0);
-    expect_signal(run(true), SIGSYS);
-    expect_signal(in_child([] {
-                      load({runtime_rows(), thread_rows(), confining_rows()});
-                      return fork_once();
-                  }),
-                  SIGSYS);
-}
+constexpr Row k_getsid[] = {allow("getsid", "no supervisor needs it")};
 
 Test(filter, a_second_one_only_takes_away) {
     const auto run = [](bool second) {
         return in_child([&] {
-            load({runtime_rows(), confining_rows()});
-            if (second) load({runtime_rows(), channel_rows(), thread_rows()});
+            load({supervisor_rows()});
+            if (second) load({runtime_rows(), channel_rows()});
             return errno_of(close_range(50, 60, 0));
         });
     };
@@ -251,9 +230,9 @@ Test(filter, a_second_one_only_takes_away) {
     expect_signal(run(true), SIGSYS);
     // What the first does not have does not come back.
     expect_signal(in_child([] {
-                      load({runtime_rows(), confining_rows()});
-                      load({runtime_rows(), k_own});
-                      return errno_of(socket(AF_UNIX, SOCK_STREAM, 0));
+                      load({supervisor_rows()});
+                      load({runtime_rows(), k_getsid});
+                      return errno_of(static_cast<int>(getsid(0)));
                   }),
                   SIGSYS);
 }
@@ -299,7 +278,6 @@ Test(fails_closed, a_step_that_fails_is_an_error_and_a_lack_is_known) {
     };
     const auto files = [](Report& report) { return restrict_paths({}, report); };
     const auto privileges = [](Report& report) { return drop_capabilities({}, report); };
-    const auto close_others = [](Report& report) { return close_all_but(std::vector<int>{2}, report); };
     const auto limit = [](Report& report) { return set_limits({}, report); };
     const auto code = [](Report& report) { return forbid_writable_code(report); };
     const auto filter = [](Report& report) -> Done {
@@ -320,7 +298,6 @@ Test(fails_closed, a_step_that_fails_is_an_error_and_a_lack_is_known) {
         {"Landlock is refused", SYS_landlock_create_ruleset, EPERM, files, Layer::files, failed, failed},
         {"Landlock fails", SYS_landlock_restrict_self, EPERM, files, Layer::files, failed, failed},
         {"capset fails", SYS_capset, EPERM, privileges, Layer::capabilities, failed, failed},
-        {"close_range fails", SYS_close_range, ENOSYS, close_others, Layer::descriptors, failed, failed},
         {"prlimit fails", SYS_prlimit64, EPERM, limit, Layer::limits, failed, failed},
         {"no MDWE", SYS_prctl, EINVAL, code, Layer::writable_code, lacking, failed},
         {"MDWE is refused", SYS_prctl, EPERM, code, Layer::writable_code, failed, failed},
@@ -342,7 +319,7 @@ Test(whole, a_confined_process_passes_its_own_check_and_a_gap_is_found) {
     const auto run = [](Gap gap) {
         return in_child([&] {
             auto report = modest();
-            must(close_all_but(std::vector<int>{0, 1, 2}, report));
+            if (close_range(3, UINT_MAX, 0) != 0) return k_wrong;
             if (gap != Gap::capabilities) {
                 must(drop_capabilities({}, report));
             }

@@ -7,8 +7,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#include <filesystem>
-
 #include "libshared/confine/rows.h"
 #include "libshared/fdmap.h"
 
@@ -38,14 +36,16 @@ constexpr confine::Row k_rows[] = {
 
 confine::Plan make_plan(const std::string& file) {
     using confine::FdKind;
-    confine::Plan plan{.process = "auditor",
-                       .descriptors = {},  // the file and the journal's socket have whatever numbers
-                       .limits = {.file_size = {}},
-                       .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
-                                confine::own_socket_rows(), k_rows}};
-    if (!file.empty())
-        plan.paths.paths.push_back({.path = std::filesystem::path(file).parent_path().string(),
-                                    .access = confine::PathAccess::create});
+    // The file and the journal's socket have whatever numbers.
+    confine::Plan plan{
+        .process = "auditor",
+        .descriptors = confine::child_descriptors(
+            FdKind::channel, {{confine::MeantFd::k_any_number, {FdKind::file, FdKind::datagrams}}}),
+        .limits = {.file_size = {}},
+        .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
+                 confine::own_socket_rows(), k_rows}};
+    // A directory that is not there, or came later, is one that the auditor cannot write in: it says so, and goes on.
+    plan.paths.add_parents_of(file, confine::PathAccess::create);
     return plan;
 }
 

@@ -77,7 +77,7 @@ int fail(const Error& error) {
 int main(int argc, char** argv) {
     using namespace virtgate;
     using namespace virtgate::workerd::auditor;
-    if (argc == 2 && std::string_view(argv[1]) == "--sandbox") return confine::show(make_plan({}));
+    if (confine::is_asked_to_show(argc, argv)) return confine::show(make_plan({}));
     if (const auto closed = spawn::close_to_others(); !closed) return fail(closed.error());
     outlive_parent();
     raise_descriptor_limit();

@@ -83,7 +83,7 @@ void Broker::on_compiled(bool good) noexcept {
         status_ = good ? 0 : spawn::k_exit_config;
         return stop();
     }
-    if (state_ == State::compiling) open();
+    if (state_ == State::compiling) serve();
     if (state_ != State::serving) return;
     if (!good && policy_.generation() == 0)
         k_log.error(
@@ -97,15 +97,15 @@ void Broker::on_compiled(bool good) noexcept {
     crew_.renew_rights([this](const std::string& identity) { return policy_.rights_of(identity); });
 }
 
-void Broker::open() {
-    auto entrance =
-        Entrance::open(loop_, settings_.socket, settings_.socket_group, settings_.allowed_uids, *this);
-    if (!entrance) {
-        k_log.error("{}", entrance.error().text);
-        status_ = spawn::k_exit_system;
-        return stop();
-    }
-    entrance_ = std::move(*entrance);
+Done Broker::listen() {
+    auto listener = Entrance::listen(settings_.socket, settings_.socket_group);
+    if (!listener) return tl::unexpected(std::move(listener.error()));
+    listener_ = std::move(*listener);
+    return {};
+}
+
+void Broker::serve() {
+    entrance_ = std::make_unique<Entrance>(loop_, std::move(listener_), settings_.allowed_uids, *this);
     audit_.start();
     state_ = State::serving;
     k_log.info("serves {}", settings_.socket);

@@ -28,6 +28,8 @@ public:
     // compilation.
     Broker(loop::Loop& loop, Settings settings, const std::string& programs, bool check_only);
 
+    // Makes the socket: before the process gives up what that takes. Whoever connects waits. Error: system's fault.
+    [[nodiscard]] Done listen();
     // Compiles the policy, then serves.
     void start() noexcept;
     // Compiles it again; the old one stays in force if that fails.
@@ -47,7 +49,7 @@ private:
     void on_crew_stopped() noexcept;
     void on_auditor_stopped() noexcept;
     void on_new_auditor() noexcept;
-    void open();
+    void serve();
     void note_refused(const proto::who::Who& who, const policy::Table::Rule* rule, std::string_view reason,
                       std::string_view detail);
 
@@ -67,6 +69,7 @@ private:
     PolicySource policy_;
     AuditPost audit_;
     Crew crew_;
+    channel::LocalListener listener_;  // until it serves
     std::unique_ptr<Entrance> entrance_;
 };
 

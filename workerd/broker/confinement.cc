@@ -2,53 +2,27 @@
 // confinement - what the broker keeps: starting our programs, its socket's directory, and the way to libvirt's sockets.
 #include "workerd/broker/confinement.h"
 
-#include <linux/capability.h>
-#include <unistd.h>
-
-#include <cstdlib>
-#include <filesystem>
-
-#include "libshared/confine/rows.h"
+#include "libshared/confine/supervisor.h"
 
 namespace virtgate::workerd::broker {
 
-using confine::PathAccess;
-
 namespace {
 
-std::string directory_of(const std::string& file) {
-    return std::filesystem::path(file).parent_path().string();
-}
+using confine::PathAccess;
 
-// The service manager's socket may be abstract: sd_notify(3).
-bool notifies_abstract_socket() noexcept {
-    const char* name = std::getenv("NOTIFY_SOCKET");
-    return name != nullptr && *name == '@';
-}
+// For the broker, and for those that it starts: names of users and groups, random numbers, the local time.
+constexpr const char* k_files[] = {
+    "/etc", "/proc", "/dev/urandom", "/usr/share/zoneinfo", "/var/lib/sss", "/run/systemd/userdb"};
 
 }  // namespace
 
 confine::Plan make_plan(const Settings& settings, const std::string& programs) {
-    confine::Plan plan{.process = "broker",
-                       .limits = {.processes = {}, .file_size = {}, .locked_memory = {}},
-                       .rows = {confine::supervisor_rows()},
-                       .says_lacks = true};
-    // To start workers as other users, and to end them.
-    plan.capabilities = {CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL};
-    plan.paths.abstract_sockets = notifies_abstract_socket();
-    const auto add = [&](const std::string& path, PathAccess access) {
-        if (!path.empty() && ::access(path.c_str(), F_OK) == 0) plan.paths.paths.push_back({path, access});
-    };
-    // The rules hold for all that is started from here, too, until it gives up more.
-    add(programs, PathAccess::execute);
-    for (const char* libraries : {"/usr/lib", "/lib", "/lib64", "/usr/lib64"})
-        add(libraries, PathAccess::execute);
-    for (const char* files : {"/etc", "/proc", "/dev/urandom", "/usr/share/zoneinfo"})
-        add(files, PathAccess::read);
-    for (const auto& directory : settings.policy_directories) add(directory, PathAccess::read);
-    add("/dev/null", PathAccess::write);
-    add(directory_of(settings.socket), PathAccess::listen);
-    add(directory_of(settings.audit_file), PathAccess::create);
+    confine::Plan plan = confine::make_supervisor_plan("broker", programs);
+    for (const char* path : k_files) plan.paths.add_if_there(path, PathAccess::read);
+    for (const auto& directory : settings.policy_directories)
+        plan.paths.add_if_there(directory, PathAccess::read);
+    plan.paths.add_parents_of(settings.socket, PathAccess::create);  // its name is removed at the end
+    plan.paths.add_parents_of(settings.audit_file, PathAccess::create);
     return plan;
 }
 

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "libshared/channel/connect.h"
+#include "policy/rights.h"
 #include "proto/codec.h"
 #include "proto/config.h"
 
@@ -185,6 +186,7 @@ private:
             !sent)
             return sent;
         generation_ = rights.generation;
+        only_reads_ = policy::only_reads(rights);
         return {};
     }
 
@@ -218,17 +220,28 @@ private:
         if (sessions_.empty() && !leaving_) idle_->start(k_idle);
     }
 
-    // A worker reaches what the configuration names, and may ask again while it has sessions.
+    // A worker reaches what the configuration names, and may ask again while it has sessions. Whoever only reads gets
+    // what libvirt has for readers, where there is such a socket.
     void serve_connect(const rpc::Control::Message& message) {
         const auto args = proto::decode<proto::work::ConnectArgs>(message.payload);
         if (!args || message.fds.count() != 0) return fail("it sent a question that does not decode");
-        const auto& upstreams = crew_.plan_.config.upstreams;
-        if (std::none_of(upstreams.begin(), upstreams.end(), [&](const auto& row) {
-                return row.socket == args->socket ||
-                       (!row.read_only_socket.empty() && row.read_only_socket == args->socket);
-            }))
+        const auto any_row = [&](auto&& fits) {
+            const auto& upstreams = crew_.plan_.config.upstreams;
+            return std::any_of(upstreams.begin(), upstreams.end(), fits);
+        };
+        const std::string& path = args->socket;
+        const bool is_for_readers = any_row(
+            [&](const auto& row) { return !row.read_only_socket.empty() && row.read_only_socket == path; });
+        const bool is_for_all = any_row([&](const auto& row) { return row.socket == path; });
+        if (!is_for_readers && !is_for_all)
             return fail("it asked for a connection to a socket that is not configured");
-        const auto made = channel::connect_to(args->socket, SOCK_STREAM);
+        const bool may = is_for_readers || !only_reads_ || any_row([&](const auto& row) {
+                             return row.socket == path && row.read_only_socket.empty();
+                         });
+        // It may have asked before it learnt that it only reads: no reason to end it.
+        auto made = may ? channel::connect_to(path, SOCK_STREAM)
+                        : Result<UniqueFd>(system_fault(EACCES, "this identity only reads"));
+        if (!may) log_.warning("it only reads, and does not get a connection to {}", path);
         const auto payload =
             proto::encode(proto::work::ConnectRet{.error = made ? 0 : std::max(made.error().number, 1)});
         require(payload.has_value(), "the number of an error does not encode");
@@ -292,6 +305,7 @@ private:
     };
     std::map<std::uint64_t, SessionNote> sessions_;
     std::optional<std::uint64_t> generation_{};  // of the rights that the worker was told
+    bool only_reads_ = true;                     // by these
     bool leaving_ = false;
     bool starting_ = false;
     bool broke_rules_ = false;  // the process that runs, or the last one

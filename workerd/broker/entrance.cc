@@ -83,13 +83,9 @@ private:
     rpc::Control control_;
 };
 
-Result<std::unique_ptr<Entrance>> Entrance::open(loop::Loop& loop, const std::string& path,
-                                                 std::optional<gid_t> group, std::vector<uid_t> allowed,
-                                                 Admission& admission) {
-    auto listener = channel::LocalListener::open(
+Result<channel::LocalListener> Entrance::listen(const std::string& path, std::optional<gid_t> group) {
+    return channel::LocalListener::open(
         path, {.type = SOCK_SEQPACKET, .mode = k_mode, .backlog = k_backlog, .group = group});
-    if (!listener) return tl::unexpected(std::move(listener.error()));
-    return std::unique_ptr<Entrance>(new Entrance(loop, std::move(*listener), std::move(allowed), admission));
 }
 
 Entrance::Entrance(loop::Loop& loop, channel::LocalListener listener, std::vector<uid_t> allowed,

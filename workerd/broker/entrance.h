@@ -44,19 +44,19 @@ public:
     static constexpr std::size_t k_doormen_max = 8;
 
     // Listens at `path`, which must not be in use; a socket that a dead process left there is replaced. The
-    // socket is given to `group`, if there is one. Error: system's fault.
-    [[nodiscard]] static Result<std::unique_ptr<Entrance>> open(loop::Loop& loop, const std::string& path,
-                                                                std::optional<gid_t> group,
-                                                                std::vector<uid_t> allowed,
-                                                                Admission& admission);
+    // socket is given to `group`, if there is one. Whoever connects waits for an Entrance. Error: system's fault.
+    [[nodiscard]] static Result<channel::LocalListener> listen(const std::string& path,
+                                                               std::optional<gid_t> group);
+
+    // Serves those who connect to `listener` and have one of the uids `allowed`.
+    Entrance(loop::Loop& loop, channel::LocalListener listener, std::vector<uid_t> allowed,
+             Admission& admission);
     ~Entrance();
     Entrance(const Entrance&) = delete;
     Entrance& operator=(const Entrance&) = delete;
 
 private:
     class Doorman;
-    Entrance(loop::Loop& loop, channel::LocalListener listener, std::vector<uid_t> allowed,
-             Admission& admission);
     void on_connection(loop::Want) noexcept;
     void on_retry() noexcept;
     void on_doorman_gone(const Doorman& doorman) noexcept;

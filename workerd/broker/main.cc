@@ -75,6 +75,9 @@ int run(const std::string& file, bool check_only) {
     const auto mode = static_cast<confine::Mode>(settings->sandbox);
     Broker broker(*loop, std::move(*settings), *programs, check_only);
     const Signals signals(*loop, broker);
+    if (!check_only)
+        if (const auto listening = broker.listen(); !listening)
+            return complain(listening.error(), spawn::k_exit_system);
     if (!confine::confine(std::move(plan), mode)) return spawn::k_exit_system;
     broker.start();
     loop->run();

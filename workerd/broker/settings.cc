@@ -61,7 +61,7 @@ void read_allowed(config::Section section, Settings& settings) {
     for (const std::string& name : names) {
         if (const auto user = look_up(section, "allowed_user", name)) {
             settings.allowed_uids.push_back(user->uid);
-            if (geteuid() == 0 && !settings.socket_group) settings.socket_group = user->gid;
+            if (settings.user_switch && !settings.socket_group) settings.socket_group = user->gid;
         }
     }
     settings.socket = read_socket_path(section, "socket", k_socket);
@@ -95,7 +95,7 @@ void read_audit(config::Section section, Settings& settings) {
         (!is_absolute(settings.audit_file) || settings.audit_file.size() > proto::config::k_path_max_size))
         section.refuse("file", "\"file\" has to be an absolute path");
     const std::string user = section.text("user", VIRTGATE_AUDIT_USER);
-    if (geteuid() == 0) settings.audit_user = look_up(section, "user", user);
+    if (settings.user_switch) settings.audit_user = look_up(section, "user", user);
 }
 
 void read_upstreams(config::Section root, Settings& settings) {
@@ -132,13 +132,14 @@ Result<Settings> read(config::Document& document) {
     if (!confine::parse_mode(root.text("sandbox", "best-effort"), sandbox))
         root.refuse("sandbox", "\"sandbox\" has to be \"best-effort\", \"strict\", \"report\" or \"off\"");
     settings.sandbox = static_cast<proto::config::SandboxMode>(sandbox);
+    settings.user_switch = root.boolean("user_switch", true) && geteuid() == 0;
     settings.default_uri = root.text("default_uri", k_default_uri);
     settings.upstream_timeout =
         root.seconds("upstream_timeout", settings.upstream_timeout, k_timeout_min, k_timeout_max);
     read_allowed(root.section("broker"), settings);
     config::Section worker = root.section("worker");
     const std::string worker_user = worker.text("user", VIRTGATE_WORK_USER);
-    if (geteuid() == 0) settings.worker_user = look_up(worker, "user", worker_user);
+    if (settings.user_switch) settings.worker_user = look_up(worker, "user", worker_user);
     read_limits(root.section("limits"), settings);
     read_policy(root.section("policy"), settings);
     read_audit(root.section("audit"), settings);

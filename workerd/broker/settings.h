@@ -11,7 +11,7 @@
 //     sessions = 16384                     # at a time, of all clients
 //     sessions_per_identity = 4096
 //     [worker]
-//     user = "_virtgate-work"              # only where the broker runs as root
+//     user = "_virtgate-work"              # only with user_switch
 //     [audit]
 //     journal = true                       # records of decisions go to systemd's journal
 //     file = "/var/log/virtgate/audit.jsonl"   # and to this file, if it is not empty
@@ -45,6 +45,7 @@ namespace virtgate::workerd::broker {
 struct Settings {
     Level log_level = Level::info;
     proto::config::SandboxMode sandbox{};
+    bool user_switch = false;  // started as root: the children get users of their own
     std::string default_uri{};
     Milliseconds upstream_timeout{30'000};
     std::size_t sessions_max = 16'384;

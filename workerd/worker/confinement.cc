@@ -5,7 +5,6 @@
 #include <sys/socket.h>
 
 #include "libshared/confine/rows.h"
-#include "libshared/fdmap.h"
 
 namespace virtgate::workerd::worker {
 
@@ -24,12 +23,8 @@ constexpr confine::Row k_rows[] = {
 }  // namespace
 
 confine::Plan make_plan() {
-    using confine::FdKind;
     return {.process = "worker",
-            .descriptors = {{0, {FdKind::null}},
-                            {1, {FdKind::pipe}},
-                            {2, {FdKind::pipe}},
-                            {fdmap::k_control, {FdKind::channel}}},
+            .descriptors = confine::child_descriptors(),
             .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
                      confine::own_socket_rows(), k_rows}};
 }

@@ -68,7 +68,7 @@ private:
 int main(int argc, char** argv) {
     using namespace virtgate;
     using namespace virtgate::workerd::worker;
-    if (argc == 2 && std::string_view(argv[1]) == "--sandbox") return confine::show(make_plan());
+    if (confine::is_asked_to_show(argc, argv)) return confine::show(make_plan());
     mallopt(M_TRIM_THRESHOLD, k_trim_threshold);
     if (const auto closed = spawn::close_to_others(); !closed) {
         Log{}.error("{}", closed.error().text);

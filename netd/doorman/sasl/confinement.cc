@@ -7,11 +7,9 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
-#include <filesystem>
 
 #include "libshared/confine/rows.h"
 #include "libshared/fdmap.h"
@@ -95,25 +93,33 @@ constexpr confine::Row k_exchange_rows[] = {
           {is(1, SHUT_WR)}),
 };
 
-void add(confine::Plan& plan, const std::filesystem::path& path, PathAccess access) {
-    if (::access(path.c_str(), F_OK) == 0)
-        plan.paths.paths.push_back({.path = path.string(), .access = access});
-}
+// Configurations and plugins; random numbers; how many processors there are; where SSSD tells Kerberos of its servers.
+constexpr const char* k_library_files[] = {"/etc",
+                                           "/usr/lib",
+                                           "/lib",
+                                           "/lib64",
+                                           "/usr/share",
+                                           "/usr/local/lib",
+                                           "/dev/urandom",
+                                           "/dev/random",
+                                           "/sys/devices/system/cpu",
+                                           "/proc/sys/crypto",
+                                           "/var/lib/sss/pubconf"};
 
 }  // namespace
 
 confine::Plan make_plan(const proto::config::SaslConfig& config) {
+    using confine::FdKind;
+    // Libraries keep files open, with whatever numbers.
     confine::Plan plan{.process = "sasl",
-                       .descriptors = {},  // libraries keep files open, with whatever numbers
+                       .descriptors = confine::child_descriptors(
+                           FdKind::channel, {{confine::MeantFd::k_any_number, {FdKind::file}}}),
                        .limits = {.processes = {}, .file_size = {}},
                        .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
                                 confine::own_socket_rows(), k_fork_rows, k_library_rows, k_exchange_rows}};
-    for (const char* path : {"/etc", "/usr/lib", "/lib", "/lib64", "/usr/share", "/dev/urandom",
-                             "/dev/random", "/sys/devices/system/cpu", "/proc/sys/crypto"})
-        add(plan, path, PathAccess::read);
-    // Files that are replaced are other files: so the directories.
+    for (const char* path : k_library_files) plan.paths.add_if_there(path, PathAccess::read);
     for (const std::string& file : {config.users, config.sasldb, config.keytab})
-        if (!file.empty()) add(plan, std::filesystem::path(file).parent_path(), PathAccess::read);
+        plan.paths.add_parents_of(file, PathAccess::read);
     return plan;
 }
 

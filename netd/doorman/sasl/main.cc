@@ -31,8 +31,8 @@ confine::Plan make_exchange_plan() {
 
 int main(int argc, char** argv) {
     namespace sasl = netd::doorman::sasl;
-    if (argc == 2 && std::string_view(argv[1]) == "--sandbox") return confine::show(sasl::make_plan({}));
-    if (argc == 2 && std::string_view(argv[1]) == "--sandbox=exchange")
+    if (confine::is_asked_to_show(argc, argv)) return confine::show(sasl::make_plan({}));
+    if (confine::is_asked_to_show(argc, argv, "--sandbox=exchange"))
         return confine::show(make_exchange_plan());
     if (const auto done = spawn::close_to_others(); !done) return fail(done.error(), spawn::k_exit_system);
     auto config = spawn::read_config<proto::config::SaslConfig>(fdmap::k_config);

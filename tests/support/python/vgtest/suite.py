@@ -35,6 +35,7 @@ class Suite:
     """
 
     programs = BUILD  # where virtgate and its daemons are
+    prefix = ()  # of the command: a program that executes its arguments
 
     def __init__(self, directory, upstreams, settings=None, key_type=None):
         self.directory, self.upstreams, self.settings = (
@@ -59,7 +60,7 @@ class Suite:
     def start(self):
         program = self.programs / "virtgate"
         assert program.exists(), f"{program} is not built; VIRTGATE_BUILD names the directory of the programs"
-        command = [str(program), "up", "--dir", str(self.directory), "--tls-port", "0"]
+        command = [*self.prefix, str(program), "up", "--dir", str(self.directory), "--tls-port", "0"]
         for uri, path in self.upstreams.items():
             command += ["--upstream", f"{uri}={path}"]
         sandbox = os.environ.get("VIRTGATE_SANDBOX")  # "report" names the system calls that are not allowed

@@ -40,7 +40,7 @@ include scripts/build.mk
 include scripts/install.mk
 endif
 
-.PHONY: help deps all demo check check-unit check-system check-hostile check-kills check-calls check-sanitizers fuzz bench bench-limits lint \
+.PHONY: help deps all demo check check-unit check-system check-hostile check-kills check-etcd check-calls check-sanitizers fuzz bench bench-limits lint \
         layering accept-layout install dist clean FORCE
 
 help: ## list the targets
@@ -81,6 +81,11 @@ KILLS ?= 200
 check-kills: $(PROGRAMS:%=$(BUILD)/%) ## kill every process KILLS times (200) under load; about 11 s for each time
 	$(Q)VIRTGATE_KILLS=$(KILLS) VIRTGATE_BUILD='$(abspath $(BUILD))' \
 	    /usr/bin/python3 -B -m pytest -p no:cacheprovider -q -s tests/system/test_kill_matrix.py
+
+PAIRS ?= 10000
+check-etcd: $(PROGRAMS:%=$(BUILD)/%) ## take and release locks in etcd PAIRS times (10000) while its servers fail; about two minutes
+	$(Q)VIRTGATE_ETCD_PAIRS=$(PAIRS) VIRTGATE_BUILD='$(abspath $(BUILD))' \
+	    /usr/bin/python3 -B -m pytest -p no:cacheprovider -q -s tests/system/test_etcd.py -k held_twice
 
 # The same tests in a second build directory with AddressSanitizer and UndefinedBehaviorSanitizer.
 check-sanitizers: ## unit, replay and system tests under AddressSanitizer and UBSan

@@ -19,8 +19,10 @@ inline constexpr int k_gate_tls_listener = 5;  // gate: the listening TCP socket
 inline constexpr int k_gate_tcp_listener = 6;  // gate: the one without encryption
 inline constexpr int k_doorman_local_listener = 5;            // doorman: the listening UNIX socket
 inline constexpr int k_doorman_local_read_only_listener = 6;  // doorman: the one for those who only read
-inline constexpr int k_keeper_key = 5;     // keeper: the private key's file, open for reading
-inline constexpr int k_policy_result = 5;  // policy compiler: the memory file to write the table to
+inline constexpr int k_keeper_key = 5;               // keeper: the private key's file, open for reading
+inline constexpr int k_locker_own_listener = 5;      // locker: the listening UNIX socket of virtgate's own
+inline constexpr int k_locker_libvirt_listener = 6;  // locker: the one in virtlockd's place
+inline constexpr int k_policy_result = 5;            // policy compiler: the memory file to write the table to
 
 // No number above this one is written here.
 inline constexpr int k_last = 6;

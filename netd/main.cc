@@ -4,7 +4,6 @@
 //
 // Trust: runs as root or as the user of the unit; reads no byte of a client.
 #include <grp.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,30 +19,6 @@
 namespace {
 
 using namespace virtgate;
-
-// Each complaint of a file is a line of its own.
-void report(const Error& error) {
-    std::string_view rest = error.text;
-    while (!rest.empty()) {
-        const std::size_t end = std::min(rest.find('\n'), rest.size());
-        Log().error("{}", rest.substr(0, end));
-        rest.remove_prefix(std::min(end + 1, rest.size()));
-    }
-}
-
-int fail(const Error& error, int status) {
-    report(error);
-    return status;
-}
-
-// Every client of a gate needs two descriptors; children inherit the limit.
-void raise_descriptor_limit() {
-    rlimit limit{};
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &limit) < 0) Log().warning("the limit of open descriptors stays low");
-    }
-}
 
 Result<channel::LocalListener> open_local(const std::string& path, unsigned mode, const std::string& group) {
     constexpr int k_backlog = 128;
@@ -84,31 +59,33 @@ Result<netd::Ground> make_ground(const netd::Settings& settings) {
 // For "virtgate sandbox". What is kept depends on the settings.
 int show_sandbox(const std::string& path) {
     const auto settings = netd::read_settings(path);
-    if (!settings) return fail(settings.error(), spawn::k_exit_config);
+    if (!settings) return spawn::complain(settings.error(), spawn::k_exit_config);
     const auto directory = spawn::program_directory();
-    if (!directory) return fail(directory.error(), spawn::k_exit_system);
+    if (!directory) return spawn::complain(directory.error(), spawn::k_exit_system);
     return confine::show(netd::make_plan(*settings, *directory));
 }
 
 int serve(const std::string& path, bool only_check) {
     auto settings = netd::read_settings(path);
-    if (!settings) return fail(settings.error(), spawn::k_exit_config);
+    if (!settings) return spawn::complain(settings.error(), spawn::k_exit_config);
     set_log_level(settings->log_level);
     auto pki = netd::read_pki(*settings);
-    if (!pki) return fail(pki.error(), spawn::k_exit_config);
+    if (!pki) return spawn::complain(pki.error(), spawn::k_exit_config);
     auto key = netd::open_key(*settings);
-    if (!key) return fail(key.error(), spawn::k_exit_config);
+    if (!key) return spawn::complain(key.error(), spawn::k_exit_config);
     if (only_check) {
         fmt::print("{}: no mistakes found\n", path);
         return 0;
     }
     std::signal(SIGPIPE, SIG_IGN);
-    raise_descriptor_limit();
-    if (const auto done = spawn::close_to_others(); !done) return fail(done.error(), spawn::k_exit_system);
+    // Every client of a gate needs two descriptors; children inherit the limit.
+    spawn::raise_descriptor_limit();
+    if (const auto done = spawn::close_to_others(); !done)
+        return spawn::complain(done.error(), spawn::k_exit_system);
     auto directory = spawn::program_directory();
-    if (!directory) return fail(directory.error(), spawn::k_exit_system);
+    if (!directory) return spawn::complain(directory.error(), spawn::k_exit_system);
     auto ground = make_ground(*settings);
-    if (!ground) return fail(ground.error(), spawn::k_exit_system);
+    if (!ground) return spawn::complain(ground.error(), spawn::k_exit_system);
     ground->directory = std::move(*directory);
     const auto loop = loop::make_event_loop();
     auto plan = netd::make_plan(*settings, ground->directory);

@@ -145,7 +145,8 @@ Found locate(const Schema& schema, TypeIndex type, std::span<const std::byte> pa
 
 std::uint32_t end_of(const Schema& schema, TypeIndex type, std::span<const std::byte> payload,
                      std::uint32_t offset) noexcept {
-    if (type >= schema.type_count() || payload.size() > 0xfffffff0 || offset > payload.size()) return k_no_end;
+    if (type >= schema.type_count() || payload.size() > 0xfffffff0 || offset > payload.size())
+        return k_no_end;
     return Finder(schema, payload).end_of(type, offset);
 }
 

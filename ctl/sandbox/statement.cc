@@ -37,6 +37,9 @@ constexpr Program k_programs[] = {
     {"policy-compile", "virtgate-policy-compile", "--sandbox", false},
     {"worker", "virtgate-worker", "--sandbox", false},
     {"auditor", "virtgate-auditor", "--sandbox", false},
+    {"lockd", "virtgate-lockd", "--sandbox", true},
+    {"locker", "virtgate-locker", "--sandbox", false},
+    {"leaser", "virtgate-leaser", "--sandbox", false},
 };
 
 std::optional<confine::Layer> layer_called(std::string_view name) noexcept {

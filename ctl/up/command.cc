@@ -57,7 +57,7 @@ UpCommand::UpCommand(CLI::App& app)
     up_->add_option("--log-level", log_level_, "what is logged (default: info)")
         ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
         ->type_name("LEVEL");
-    up_->add_option("--set", settings_, "one key of netd.toml or workerd.toml; may be repeated")
+    up_->add_option("--set", settings_, "one key of netd.toml, workerd.toml or lockd.toml; may be repeated")
         ->type_name("FILE.SECTION.KEY=VALUE")
         ->allow_extra_args(false);
 }

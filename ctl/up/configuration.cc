@@ -151,6 +151,19 @@ std::string workerd_text(const Options& options, const Places& places) {
     return text;
 }
 
+// Whoever runs this may lock what lies in the directory; what else, an option says.
+std::string lockd_text(const Options& options, const Places& places) {
+    constexpr std::string_view k_levels[] = {"debug", "info", "warning", "error"};
+    Document document;
+    document.set("", "log_level", quote_toml(k_levels[static_cast<std::size_t>(options.log_level)]));
+    document.set("", "socket", quote_toml(places.lock_socket));
+    document.set("", "lock_spaces", fmt::format("[{}]", quote_toml(places.lock_spaces)));
+    document.set("", "direct", fmt::format("[{}]", quote_toml(places.directory)));
+    document.set("", "state_directory", quote_toml(places.lock_state));
+    document.apply(options.settings, "lockd");
+    return document.text();
+}
+
 // One identity for the one certificate and the one user; "admin" is the role that is built in.
 std::string policy_text() {
     return fmt::format(
@@ -169,6 +182,7 @@ Result<Configuration> write_configuration(const Options& options, const Places& 
     const std::pair<const std::string*, std::string> files[] = {
         {&places.netd_toml, netd_text(options, places)},
         {&places.workerd_toml, workerd_text(options, places)},
+        {&places.lockd_toml, lockd_text(options, places)},
     };
     for (const auto& [path, body] : files) {
         const std::string name = path->substr(path->rfind('/') + 1);

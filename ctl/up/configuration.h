@@ -20,7 +20,7 @@ struct Configuration {
     std::vector<std::string> kept;  // paths of the files that somebody has edited
 };
 
-// Writes DIR/etc/netd.toml, DIR/etc/workerd.toml and, when it is missing, DIR/etc/policy.d/10-local.toml.
+// Writes DIR/etc/netd.toml, DIR/etc/workerd.toml, DIR/etc/lockd.toml and, when it is missing, DIR/etc/policy.d/10-local.toml.
 // Error: system's fault; also when an option sets a key of a file that was edited, since it would be lost.
 Result<Configuration> write_configuration(const Options& options, const Places& places);
 
@@ -36,6 +36,7 @@ Done write_restart_configuration(const Options& options, const Places& places, c
 // The text of a configuration file, for write_configuration() and tests.
 [[nodiscard]] std::string netd_text(const Options& options, const Places& places);
 [[nodiscard]] std::string workerd_text(const Options& options, const Places& places);
+[[nodiscard]] std::string lockd_text(const Options& options, const Places& places);
 [[nodiscard]] std::string policy_text();
 
 // Puts the head with the checksum before `body`; `name` is the file's name. Whether `text` still has both.

@@ -12,7 +12,7 @@ namespace virtgate::ctl::up {
 
 namespace {
 
-const std::array<std::string, 2> k_files{"netd", "workerd"};
+const std::array<std::string, 3> k_files{"netd", "workerd", "lockd"};
 
 constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 constexpr bool is_word(char c) noexcept {
@@ -86,7 +86,7 @@ Result<Setting> parse_setting(std::string_view text) {
                     .value = {}};
     if (last > first) setting.section = name.substr(first + 1, last - first - 1);
     if (std::find(k_files.begin(), k_files.end(), setting.file) == k_files.end())
-        return complain(fmt::format("FILE is netd or workerd{}", did_you_mean(setting.file, k_files)));
+        return complain(fmt::format("FILE is netd, workerd or lockd{}", did_you_mean(setting.file, k_files)));
     if ((last > first && !is_word(setting.section)) || !is_word(setting.key))
         return complain("SECTION and KEY consist of letters, digits, \"_\" and \"-\"");
     setting.value = is_toml_already(value) ? std::string{value} : quote_toml(value);

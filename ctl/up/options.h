@@ -23,7 +23,7 @@ struct Upstream {
 
 // One key of a configuration file, from "--set FILE.SECTION.KEY=VALUE".
 struct Setting {
-    std::string file;     // "netd" or "workerd"
+    std::string file;     // "netd", "workerd" or "lockd"
     std::string section;  // empty: before the first section
     std::string key;
     std::string value;  // as TOML writes it

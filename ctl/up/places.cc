@@ -29,6 +29,7 @@ Places::Places(const std::string& root)
       etc(root + "/etc"),
       netd_toml(root + "/etc/netd.toml"),
       workerd_toml(root + "/etc/workerd.toml"),
+      lockd_toml(root + "/etc/lockd.toml"),
       policy_directory(root + "/etc/policy.d"),
       policy_file(root + "/etc/policy.d/10-local.toml"),
       run(root + "/run"),
@@ -37,6 +38,9 @@ Places::Places(const std::string& root)
       local_socket(root + "/run/virtgate-sock"),
       users(root + "/etc/users"),
       restart_toml(root + "/run/netd.toml"),
+      lock_socket(root + "/run/lockd.sock"),
+      lock_state(root + "/run/lockd"),
+      lock_spaces(root + "/lockspaces"),
       audit_file(root + "/audit.jsonl"),
       ready(root + "/ready") {}
 
@@ -48,7 +52,8 @@ Result<UniqueFd> occupy(const Places& places) {
         return system_fault(0, fmt::format("the path {} is {} bytes too long for the sockets in it; choose a "
                                            "directory with a shorter path",
                                            places.directory, longest - k_most));
-    for (const std::string* path : {&places.directory, &places.etc, &places.policy_directory, &places.run})
+    for (const std::string* path :
+         {&places.directory, &places.etc, &places.policy_directory, &places.run, &places.lock_spaces})
         if (Done done = make_directory(*path, k_open_mode); !done) return tl::make_unexpected(done.error());
 
     // The directory itself is locked: there is no lock file to be left behind, and the kernel unlocks at our

@@ -2,8 +2,9 @@
 // places - what lies where in the directory of "virtgate up".
 //
 //   DIR/pki          the throwaway authority (ctl/pki/throwaway.h)
-//   DIR/etc          netd.toml, workerd.toml, policy.d/
+//   DIR/etc          netd.toml, workerd.toml, lockd.toml, policy.d/
 //   DIR/run          sockets, and netd.toml with the port in use, while it runs
+//   DIR/lockspaces   where lock spaces may be
 //   DIR/audit.jsonl  the record of decisions
 //   DIR/ready        "tls_port=N", and "tcp_port=N" with plain TCP, while clients are served
 //
@@ -22,8 +23,9 @@ struct Places {
 
     std::string directory;
     std::string pki, pki_client;
-    std::string etc, netd_toml, workerd_toml, policy_directory, policy_file;
+    std::string etc, netd_toml, workerd_toml, lockd_toml, policy_directory, policy_file;
     std::string run, broker_socket, notify_socket, local_socket, users, restart_toml;
+    std::string lock_socket, lock_state, lock_spaces;
     std::string audit_file, ready;
 };
 

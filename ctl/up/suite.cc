@@ -11,6 +11,7 @@
 #include "ctl/up/configuration.h"
 #include "ctl/up/console.h"
 #include "ctl/up/uri.h"
+#include "libshared/base/bytes.h"
 
 namespace virtgate::ctl::up {
 
@@ -28,6 +29,7 @@ Suite::Suite(loop::Loop& loop, Setup setup)
       setup_(std::move(setup)),
       options_(setup_.options),
       places_(setup_.places),
+      lockd_(loop, *this, "lockd", places_.lockd_toml),
       workerd_(loop, *this, "workerd", places_.workerd_toml),
       netd_(loop, *this, "netd", places_.netd_toml) {
     notice_watch_ = loop.watch(setup_.notices.fd(), loop::Want::read, loop::to<&Suite::on_notice>(*this));
@@ -43,6 +45,12 @@ Suite::~Suite() {
     unlink(places_.restart_toml.c_str());
 }
 
+Suite::Daemon& Suite::daemon_of(const spawn::Ward& ward) noexcept {
+    for (Daemon* daemon : daemons_)
+        if (&daemon->ward == &ward) return *daemon;
+    panic("a ward that belongs to no daemon");
+}
+
 int Suite::run() noexcept {
     go_on();
     loop_.run();
@@ -55,16 +63,21 @@ int Suite::run() noexcept {
 Result<spawn::Launch> Suite::plan(spawn::Ward& ward) {
     spawn::Launch launch;
     launch.path = fmt::format("{}/virtgate-{}", setup_.programs, ward.name());
-    const Daemon& daemon = &ward == &netd_.ward ? netd_ : workerd_;
+    const Daemon& daemon = daemon_of(ward);
     launch.arguments = {"--config", daemon.config};
     launch.environment = {"NOTIFY_SOCKET=" + places_.notify_socket};
+    if (&daemon == &lockd_) {
+        launch.environment.push_back(fmt::format("FDSTORE={}", FdStore::k_fds_max));
+        launch.listen = fds_.list();
+    }
     launch.log_lines_per_second = k_log_lines_per_second;
     launch.keeps_capabilities = true;
     return launch;
 }
 
 void Suite::on_started(spawn::Ward& ward, UniqueFd) noexcept {
-    Daemon& daemon = &ward == &netd_.ward ? netd_ : workerd_;
+    Daemon& daemon = daemon_of(ward);
+    daemon.pid = ward.pid();
     daemon.due = loop_.clock().now() + k_patience;
     if (!impatience_->running()) impatience_->start(k_patience);
 }
@@ -80,14 +93,15 @@ void Suite::go_on() noexcept {
 }
 
 void Suite::on_notice(loop::Want) noexcept {
-    while (const std::optional<Notice> notice = setup_.notices.receive()) take(*notice);
+    while (std::optional<Notice> notice = setup_.notices.receive()) take(std::move(*notice));
 }
 
 // A notice of a process that has died meanwhile, or of a stranger, has a pid that is nobody's here.
-void Suite::take(const Notice& notice) {
+void Suite::take(Notice notice) {
     if (state_ == State::ending) return;
     for (Daemon* daemon : daemons_) {
-        if (notice.pid != daemon->ward.pid()) continue;
+        if (notice.pid != daemon->pid) continue;
+        if (daemon == &lockd_) take_descriptor(notice);
         if (daemon == &netd_ && notice.tls_port) ports_.tls = *notice.tls_port;
         if (daemon == &netd_ && notice.tcp_port) ports_.tcp = *notice.tcp_port;
         if (!notice.ready || daemon->ready) continue;
@@ -103,7 +117,16 @@ void Suite::take(const Notice& notice) {
     }
 }
 
-// One timer for both daemons: it goes off for the one that has waited longest, and is set again for the other.
+// Nobody else than lockd has anything to leave.
+void Suite::take_descriptor(Notice& notice) {
+    if (notice.removes) fds_.remove(notice.name);
+    if (!notice.stores || !notice.fd) return;
+    if (!fds_.keep(notice.name, std::move(notice.fd)))
+        log_.error("lockd left a descriptor \"{}\" that cannot be kept; {} are", escape(notice.name),
+                   fds_.count());
+}
+
+// One timer for all daemons: it goes off for the one that has waited longest, and is set again for the others.
 void Suite::on_impatient() noexcept {
     const Instant now = loop_.clock().now();
     for (Daemon* daemon : daemons_) {
@@ -151,13 +174,14 @@ void Suite::publish_port() noexcept {
 
 void Suite::greet() noexcept {
     std::string text = fmt::format(
-        "\nvirtgate runs from {0}: netd and workerd, with their children.\n"
+        "\nvirtgate runs from {0}: netd, workerd and lockd, with their children.\n"
         "  clients   come over TLS to localhost, port {1}, with the certificate in {2},\n"
         "            or as this user to {6}\n"
+        "  locks     on disks are taken at {7}\n"
         "  rules     {3}\n"
         "  settings  {4} and {5}\n",
         places_.directory, ports_.tls, places_.pki_client, places_.policy_file, places_.netd_toml,
-        places_.workerd_toml, places_.local_socket);
+        places_.workerd_toml, places_.local_socket, places_.lock_socket);
     for (const Upstream& upstream : options_.upstreams)
         text += fmt::format("  upstream  {} at {}\n", upstream.uri, upstream.socket);
     text += "Try it:\n";
@@ -182,7 +206,10 @@ void Suite::on_signal(loop::Want) noexcept {
 }
 
 void Suite::on_ended(spawn::Ward& ward, const spawn::Exit& exit) noexcept {
-    Daemon& daemon = &ward == &netd_.ward ? netd_ : workerd_;
+    Daemon& daemon = daemon_of(ward);
+    // What it said before it died counts: the next one gets what this one left.
+    on_notice(loop::Want::read);
+    daemon.pid = -1;
     daemon.ready = false;
     daemon.due.reset();
     switch (state_) {
@@ -209,7 +236,7 @@ void Suite::end(int status) noexcept {
     end_next();
 }
 
-// Ends netd first: it turns clients away while their sessions still have workers.
+// Ends netd first: it turns clients away while their sessions still have workers. Locks go last.
 void Suite::end_next() noexcept {
     for (auto daemon = daemons_.rbegin(); daemon != daemons_.rend(); ++daemon) {
         (*daemon)->ward.stop(k_grace);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // suite - the daemons of virtgate as children of this process: started in order, kept running, ended together.
 //
-//   starting ──workerd, then netd are READY──▶ serving ──signal──▶ ending ──netd, then workerd ended──▶ over
+//   starting ──lockd, workerd, netd are READY──▶ serving ──signal──▶ ending ──netd, workerd, lockd ended──▶ over
 //       └──── a daemon ends or is silent for too long, or a signal ──────────▲
 //
-// While it serves, a daemon that ends is started again after a pause (libshared/spawn/ward.h).
+// While it serves, a daemon that ends is started again after a pause (libshared/spawn/ward.h). What lockd leaves here it gets
+// back then: so no lock is lost with it.
 //
 // Trust:  the daemons are believed about themselves: that they are ready, and which port they got.
 // Limits: k_patience for a daemon to become ready; k_grace for one to end before it is killed.
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "ctl/up/configuration.h"
+#include "ctl/up/fd_store.h"
 #include "ctl/up/notify.h"
 #include "ctl/up/options.h"
 #include "ctl/up/places.h"
@@ -51,14 +53,27 @@ public:
 private:
     enum class State : unsigned char { starting, serving, ending };
 
+    // What is known about one daemon beside its ward.
+    struct Daemon {
+        explicit Daemon(loop::Loop& loop, Suite& suite, const char* name, std::string config_path)
+            : ward(loop, suite, name, spawn::Ward::Restart::never), config(std::move(config_path)) {}
+        spawn::Ward ward;
+        std::string config;  // path of its configuration file
+        pid_t pid = -1;      // of the process that runs, or of the one whose last notices are to be read
+        bool ready = false;  // the running process said so
+        std::optional<Instant> due;  // when it has to be ready
+    };
+
     Result<spawn::Launch> plan(spawn::Ward& ward) override;
     void on_started(spawn::Ward& ward, UniqueFd control) noexcept override;
     void on_ended(spawn::Ward& ward, const spawn::Exit& exit) noexcept override;
 
+    [[nodiscard]] Daemon& daemon_of(const spawn::Ward& ward) noexcept;
     void on_notice(loop::Want ready) noexcept;
     void on_signal(loop::Want ready) noexcept;
     void on_impatient() noexcept;
-    void take(const Notice& notice);
+    void take(Notice notice);
+    void take_descriptor(Notice& notice);
     void go_on() noexcept;
     void serve() noexcept;
     void end(int status) noexcept;
@@ -66,16 +81,6 @@ private:
     void publish_port() noexcept;
     void keep_port() noexcept;
     void greet() noexcept;
-
-    // What is known about one daemon beside its ward.
-    struct Daemon {
-        explicit Daemon(loop::Loop& loop, Suite& suite, const char* name, std::string config_path)
-            : ward(loop, suite, name, spawn::Ward::Restart::never), config(std::move(config_path)) {}
-        spawn::Ward ward;
-        std::string config;          // path of its configuration file
-        bool ready = false;          // the running process said so
-        std::optional<Instant> due;  // when it has to be ready
-    };
 
     loop::Loop& loop_;
     Setup setup_;
@@ -85,8 +90,9 @@ private:
     State state_ = State::starting;
     int status_ = 0;
     Ports ports_;  // 0 = not known yet
-    Daemon workerd_, netd_;
-    std::array<Daemon*, 2> daemons_{&workerd_, &netd_};  // in the order in which they start
+    FdStore fds_;  // lockd's
+    Daemon lockd_, workerd_, netd_;
+    std::array<Daemon*, 3> daemons_{&lockd_, &workerd_, &netd_};  // in the order in which they start
     std::unique_ptr<loop::Watch> notice_watch_;
     std::vector<std::unique_ptr<loop::Watch>> signals_;
     std::unique_ptr<loop::Timer> impatience_;

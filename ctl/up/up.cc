@@ -13,6 +13,7 @@
 #include "ctl/up/places.h"
 #include "ctl/up/suite.h"
 #include "libshared/spawn/exit.h"
+#include "libshared/spawn/self.h"
 
 namespace virtgate::ctl::up {
 
@@ -56,6 +57,8 @@ int run(const Options& options) {
     set_log_level(options.log_level);
     // A client of the demo's output that goes away must not end the suite without its clean-up.
     std::signal(SIGPIPE, SIG_IGN);
+    // Of each lock that lockd holds there is a descriptor here, too; and lockd and its children inherit the limit.
+    spawn::raise_descriptor_limit();
 
     const Places places{options.directory};
     const Result<UniqueFd> lock = occupy(places);

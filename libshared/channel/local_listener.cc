@@ -49,17 +49,27 @@ Result<LocalListener> LocalListener::open(const std::string& path, const Options
     const int number = errno;
     umask(old);
     if (bound != 0) return system_fault(number, "cannot bind " + path);
-    listener.path_ = path;
-    struct stat status {};
-    if (lstat(path.c_str(), &status) == 0) {
-        listener.device_ = status.st_dev;
-        listener.inode_ = status.st_ino;
-    }
+    listener.note_name(path);
     if (options.group && chown(path.c_str(), static_cast<uid_t>(-1), *options.group) != 0)
         return system_fault(errno, "cannot give the group " + path);
     // Nobody can connect before this, so nobody came before the mode and the group were right.
     if (listen(listener.get(), options.backlog) != 0) return system_fault(errno, "cannot listen at " + path);
     return listener;
+}
+
+LocalListener LocalListener::adopt(UniqueFd socket, std::string path) {
+    LocalListener listener;
+    listener.socket_ = std::move(socket);
+    if (!path.empty()) listener.note_name(std::move(path));
+    return listener;
+}
+
+void LocalListener::note_name(std::string path) {
+    path_ = std::move(path);
+    struct stat status {};
+    if (lstat(path_.c_str(), &status) != 0) return;
+    device_ = status.st_dev;
+    inode_ = status.st_ino;
 }
 
 LocalListener::LocalListener(LocalListener&& other) noexcept

@@ -29,6 +29,9 @@ public:
     // process's. Error: system's fault.
     [[nodiscard]] static Result<LocalListener> open(const std::string& path, const Options& options);
 
+    // Owns `socket`, which listens already, and its name `path` in the file system; an empty `path` is somebody else's.
+    [[nodiscard]] static LocalListener adopt(UniqueFd socket, std::string path);
+
     LocalListener() = default;
     LocalListener(LocalListener&& other) noexcept;
     LocalListener& operator=(LocalListener&& other) noexcept;
@@ -39,6 +42,7 @@ public:
     explicit operator bool() const noexcept { return static_cast<bool>(socket_); }
 
 private:
+    void note_name(std::string path);
     void remove() noexcept;
 
     std::string path_;

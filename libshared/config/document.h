@@ -88,4 +88,12 @@ private:
     std::multimap<std::pair<std::uint32_t, std::uint32_t>, std::string> complaints_;
 };
 
+// What `read`, which takes the document, makes of one that could be opened.
+template <class Settings>
+[[nodiscard]] Result<Settings> read_with(Result<std::unique_ptr<Document>> document,
+                                         Result<Settings> (&read)(Document&)) {
+    if (!document) return tl::unexpected(std::move(document.error()));
+    return read(**document);
+}
+
 }  // namespace virtgate::config

@@ -36,6 +36,7 @@ struct Status {
 struct Meant {
     std::optional<std::uint64_t> uid;  // all four; empty: whoever
     std::uint64_t capabilities = 0;    // bits that may be permitted and effective
+    std::uint64_t passed_on = 0;       // bits that may be inheritable and ambient
     bool bounding_empty = false;       // where Report says that the bounding set is in force
     std::uint64_t filters_min = 1;     // filters of ours; an outer one (systemd's) only adds to them
 };

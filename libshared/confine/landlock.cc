@@ -71,6 +71,19 @@ Done add_path(int ruleset, const PathRule& rule, std::uint64_t handled) {
 }
 
 // What was wished for and is missing in `abi`.
+// Of the kernel's struct landlock_net_port_attr: its own header is newer than the oldest system that we build on.
+struct PortRule {
+    std::uint64_t allowed, port;
+};
+constexpr unsigned k_rule_net_port = 2;
+
+Done add_port(int ruleset, std::uint16_t port) {
+    const PortRule rule{.allowed = k_connect_tcp, .port = port};
+    if (syscall(SYS_landlock_add_rule, ruleset, k_rule_net_port, &rule, 0U) < 0)
+        return system_fault(errno, fmt::format("cannot allow TCP port {} by Landlock", port));
+    return {};
+}
+
 Done note_result(int abi, const LandlockRules& rules, Report& report) {
     report.note_in_force(Layer::files, fmt::format("ABI {}", abi));
     // ABI 1 refuses all renaming between directories, which is more, not less.
@@ -146,6 +159,9 @@ Done restrict_paths(const LandlockRules& rules, Report& report) {
     if (!ruleset) return system_fault(errno, "cannot make rules for Landlock");
     for (const auto& rule : rules.paths)
         if (auto done = add_path(ruleset.get(), rule, mask.files); !done) return done;
+    if ((mask.tcp & k_connect_tcp) != 0)
+        for (const std::uint16_t port : rules.connect_ports)
+            if (auto done = add_port(ruleset.get(), port); !done) return done;
     if (syscall(SYS_landlock_restrict_self, ruleset.get(), 0U) < 0)
         return system_fault(errno, "cannot put Landlock in force");
     return note_result(*abi, rules, report);

@@ -37,9 +37,10 @@ struct PathRule {
 // What stays possible. A rule set without anything in it leaves nothing.
 struct LandlockRules {
     std::vector<PathRule> paths;
-    bool tcp = false;               // bind and connect TCP sockets
-    bool signals = false;           // signal processes outside (children are inside)
-    bool abstract_sockets = false;  // connect to abstract UNIX sockets from outside
+    bool tcp = false;                            // bind and connect TCP sockets
+    std::vector<std::uint16_t> connect_ports{};  // or only connect them, to these ports of whatever host
+    bool signals = false;                        // signal processes outside (children are inside)
+    bool abstract_sockets = false;               // connect to abstract UNIX sockets from outside
 
     // Adds a rule for `path`, if there is such a file now: what is optional, or has other places on other systems.
     void add_if_there(const std::string& path, PathAccess access);

@@ -30,6 +30,12 @@ bool write_all(std::string_view text) noexcept {
     return true;
 }
 
+std::uint64_t bits_of(std::span<const unsigned> capabilities) noexcept {
+    std::uint64_t bits = 0;
+    for (const unsigned one : capabilities) bits |= std::uint64_t{1} << one;
+    return bits;
+}
+
 }  // namespace
 
 bool parse_mode(std::string_view text, Mode& mode) noexcept {
@@ -69,7 +75,7 @@ Done Confinement::prepare() {
         if (auto done = check_descriptors(plan_.descriptors); !done) return done;
         report_.note_in_force(Layer::descriptors);
     }
-    if (auto done = drop_capabilities(plan_.capabilities, report_); !done) return done;
+    if (auto done = drop_capabilities(plan_.capabilities, report_, plan_.passed_on); !done) return done;
     if (auto done = close_memory(report_); !done) return done;
     if (auto done = forbid_new_privileges(report_); !done) return done;
     // Compiling takes calls, and /proc is a file: both before they are gone.
@@ -91,10 +97,10 @@ Done Confinement::serve() {
     if (auto done = set_limits(plan_.limits, report_); !done) return done;
     if (auto done = filter_->load(report_); !done) return done;
     filter_.reset();
-    std::uint64_t kept = 0;
-    for (const unsigned one : plan_.capabilities) kept |= std::uint64_t{1} << one;
-    const Meant meant{
-        .uid = {}, .capabilities = kept, .bounding_empty = report_.complete(Layer::bounding_set)};
+    const Meant meant{.uid = {},
+                      .capabilities = bits_of(plan_.capabilities),
+                      .passed_on = bits_of(plan_.passed_on),
+                      .bounding_empty = report_.complete(Layer::bounding_set)};
     if (auto done = check_self(std::move(self_), meant); !done) return done;
     if (plan_.says_lacks) report_.say_lacks(Log{});
     return {};

@@ -50,6 +50,7 @@ struct Plan {
     LandlockRules paths{};               // what it may still reach by name
     // That it keeps if it has them: who starts processes as other users.
     std::vector<unsigned> capabilities{};
+    std::vector<unsigned> passed_on{};       // of these, what its children have too, until they drop it
     Limits limits{};                         // set in serve(), when its threads are there
     std::vector<std::span<const Row>> rows;  // the system calls that it may make
     bool says_lacks = false;  // warns of what the kernel lacks: the first process, for all that it starts

@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
+#include <vector>
 
 namespace virtgate::confine {
 
@@ -19,14 +21,38 @@ constexpr unsigned long k_secure_bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | S
                                         SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
                                         SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
 
+bool names(std::span<const unsigned> some, unsigned one) noexcept {
+    return std::find(some.begin(), some.end(), one) != some.end();
+}
+
+bool add(std::span<const unsigned> some, capng_type_t set) noexcept {
+    return std::all_of(some.begin(), some.end(),
+                       [&](unsigned one) { return capng_update(CAPNG_ADD, set, one) == 0; });
+}
+
+// Makes `passed_on`, which are permitted, inheritable and the whole of the ambient set.
+Done set_ambient(std::span<const unsigned> passed_on) {
+    if (!passed_on.empty() && (!add(passed_on, CAPNG_INHERITABLE) || capng_apply(CAPNG_SELECT_CAPS) != 0))
+        return system_fault(errno, "cannot make a capability inheritable");
+    for (unsigned long one = 0;; ++one) {
+        const int is_set = prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, one, 0, 0);
+        if (is_set < 0) return {};  // behind the last one that the kernel knows
+        const bool passes = names(passed_on, static_cast<unsigned>(one));
+        if (passes == (is_set == 1)) continue;
+        if (prctl(PR_CAP_AMBIENT, passes ? PR_CAP_AMBIENT_RAISE : PR_CAP_AMBIENT_LOWER, one, 0, 0) < 0)
+            return system_fault(errno, "cannot change the ambient set");
+    }
+}
+
 // Compares the sets of this thread with what they were to become.
-Done read_back(std::span<const unsigned> kept, bool bounding) {
+Done read_back(std::span<const unsigned> kept, std::span<const unsigned> passed_on, bool bounding) {
     if (capng_get_caps_process() != 0) return system_fault(0, "cannot read the capabilities");
     for (unsigned one = 0; capng_capability_to_name(one) != nullptr; ++one) {
-        const bool keep = std::find(kept.begin(), kept.end(), one) != kept.end();
+        const bool keep = names(kept, one), passes = names(passed_on, one);
         const auto has = [&](capng_type_t set) { return capng_have_capability(set, one) != 0; };
-        if (has(CAPNG_EFFECTIVE) != keep || has(CAPNG_PERMITTED) != keep || has(CAPNG_INHERITABLE) ||
-            has(CAPNG_AMBIENT) || (bounding && has(CAPNG_BOUNDING_SET)))
+        if (has(CAPNG_EFFECTIVE) != keep || has(CAPNG_PERMITTED) != keep ||
+            has(CAPNG_INHERITABLE) != passes || has(CAPNG_AMBIENT) != passes ||
+            (bounding && has(CAPNG_BOUNDING_SET)))
             return system_fault(
                 0, fmt::format("capability {} is not as it was to be", capng_capability_to_name(one)));
     }
@@ -74,24 +100,25 @@ Done close_memory(Report& report) {
     return {};
 }
 
-Done drop_capabilities(std::span<const unsigned> keep, Report& report) {
+Done drop_capabilities(std::span<const unsigned> keep, Report& report, std::span<const unsigned> pass_on) {
     if (auto done = expect_one_thread("capabilities are dropped"); !done) return done;
     if (capng_get_caps_process() != 0) return system_fault(0, "cannot read the capabilities");
     const bool may_narrow = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP) != 0;
     const bool bounding_empty = capng_have_capabilities(CAPNG_SELECT_BOUNDS) == CAPNG_NONE;
-    std::vector<unsigned> kept;
+    std::vector<unsigned> kept, passed_on;
     for (const unsigned one : keep)
         if (capng_have_capability(CAPNG_PERMITTED, one) != 0) kept.push_back(one);
+    std::copy_if(kept.begin(), kept.end(), std::back_inserter(passed_on),
+                 [&](unsigned one) { return names(pass_on, one); });
+    // First, since it takes the bounding set, and what is locked with that raises nothing any more.
+    if (auto done = set_ambient(passed_on); !done) return done;
     if (may_narrow)
         if (auto done = drop_bounding_set(); !done) return done;
-    // The library clears the ambient set with the others (CAPNG_SELECT_AMBIENT); bounds are done above.
-    capng_clear(CAPNG_SELECT_ALL);
-    for (const unsigned one : kept)
-        if (capng_update(CAPNG_ADD, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED), one) != 0)
-            return system_fault(0, fmt::format("there is no capability {}", one));
-    if (capng_apply(static_cast<capng_select_t>(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT)) != 0)
+    capng_clear(CAPNG_SELECT_CAPS);
+    if (!add(kept, CAPNG_EFFECTIVE) || !add(kept, CAPNG_PERMITTED) || !add(passed_on, CAPNG_INHERITABLE) ||
+        capng_apply(CAPNG_SELECT_CAPS) != 0)
         return system_fault(errno, "cannot drop the capabilities");
-    if (auto done = read_back(kept, may_narrow); !done) return done;
+    if (auto done = read_back(kept, passed_on, may_narrow); !done) return done;
     report.note_in_force(Layer::capabilities);
     if (!may_narrow && !bounding_empty)
         return report.note_lack(Layer::bounding_set, "started without CAP_SETPCAP, which it takes");

@@ -24,12 +24,14 @@ Done forbid_new_privileges(Report& report);
 Done close_memory(Report& report);
 
 // Drops all capabilities but `keep` (numbers of linux/capability.h): effective and permitted become exactly
-// `keep` as far as the process has it, inheritable and ambient become empty, the bounding set empty. Then the
-// secure bits are locked, so that uid 0 means nothing by itself. All is read back.
+// `keep` as far as the process has it, inheritable and ambient become what `pass_on` has of that, the bounding set
+// empty. Then the secure bits are locked, so that uid 0 means nothing by itself. All is read back. What is passed on,
+// every program has that this process executes, until it drops it.
 //
 // The bounding set and the secure bits take CAP_SETPCAP. Who has been started without it lacks both (Demand
 // decides): with no_new_privs they change nothing, so that is the same protection once more, not another one.
 // Error: system's fault.
-Done drop_capabilities(std::span<const unsigned> keep, Report& report);
+Done drop_capabilities(std::span<const unsigned> keep, Report& report,
+                       std::span<const unsigned> pass_on = {});
 
 }  // namespace virtgate::confine

@@ -49,9 +49,9 @@ std::vector<Row> make_rows() {
         for (const char* call : calls) rows.push_back(allow(call, reason));
     };
     keep("reading files: configurations, policies, certificates, libraries",
-         {"openat", "read", "readv", "pread64", "close", "lseek", "access", "faccessat", "faccessat2",
-          "newfstatat", "fstat", "statx", "statfs", "fstatfs", "readlink", "readlinkat", "getdents64",
-          "getcwd", "fcntl"});
+         {"openat",  "openat2",   "read",       "readv",      "pread64", "close", "lseek",
+          "access",  "faccessat", "faccessat2", "newfstatat", "fstat",   "statx", "statfs",
+          "fstatfs", "readlink",  "readlinkat", "getdents64", "getcwd",  "fcntl"});
     keep("writing files: log lines, records, what a child is configured with",
          {"write", "writev", "pwrite64", "memfd_create", "ftruncate", "fsync", "fdatasync", "ioctl"});
     keep("names of sockets and files: made, with their owner and mode, replaced, removed",

@@ -85,7 +85,7 @@ void Control::on_readable() noexcept {
     std::size_t size = 0;
     switch (channel::receive_packet(socket_.get(), buffer, size, &fds, fds_allowed_)) {
         case Outcome::blocked: return;
-        case Outcome::closed: return close("it hung up");
+        case Outcome::closed: return close(k_hung_up);
         case Outcome::broken: return close("it sent a packet that breaks the rules");
         case Outcome::done: break;
     }

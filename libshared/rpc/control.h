@@ -24,6 +24,8 @@ namespace virtgate::rpc {
 class Control {
 public:
     static constexpr std::size_t k_queue_max = 256;
+    // What `on_closed` is told where the other end was closed in good order; anything else is a breach.
+    static constexpr std::string_view k_hung_up = "it hung up";
     static constexpr std::size_t k_payload_max = channel::k_packet_max - k_frame_min;
 
     // A message that came. `payload` and `fds` are valid during the callback; descriptors not taken are closed.

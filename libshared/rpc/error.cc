@@ -14,7 +14,6 @@ namespace {
 constexpr std::uint32_t k_level_error = 2;
 constexpr std::uint32_t k_absent = 0;
 constexpr std::uint32_t k_present = 1;
-constexpr std::uint32_t k_minus_one = 0xffffffff;
 // Errors are for people; this also keeps a message with two copies of the text inside one control packet.
 constexpr std::size_t k_text_max = 4096;
 
@@ -24,6 +23,7 @@ void put_word(ByteVector& out, std::uint32_t word) {
 }
 
 void put_text(ByteVector& out, std::string_view text) {
+    text = text.substr(0, k_text_max);
     put_word(out, k_present);
     put_word(out, static_cast<std::uint32_t>(text.size()));
     const ByteView bytes = as_bytes(text);
@@ -33,22 +33,26 @@ void put_text(ByteVector& out, std::string_view text) {
 
 }  // namespace
 
-ByteVector make_error_payload(int code, std::string_view text, int domain) {
-    text = text.substr(0, k_text_max);
+ByteVector make_error_payload(const Failure& failure) {
     ByteVector out;
-    out.reserve(64 + 2 * text.size());
-    put_word(out, static_cast<std::uint32_t>(code));
-    put_word(out, static_cast<std::uint32_t>(domain));
-    put_text(out, text);
+    out.reserve(64 + failure.message.size() + failure.detail.size());
+    put_word(out, static_cast<std::uint32_t>(failure.code));
+    put_word(out, static_cast<std::uint32_t>(failure.domain));
+    put_text(out, failure.message);
     put_word(out, k_level_error);
     put_word(out, k_absent);
-    put_text(out, "%s");
-    put_text(out, text);
+    put_text(out, failure.pattern);
+    put_text(out, failure.detail.empty() ? failure.message : failure.detail);
     put_word(out, k_absent);
-    put_word(out, k_minus_one);
-    put_word(out, k_minus_one);
+    put_word(out, static_cast<std::uint32_t>(failure.int1));
+    put_word(out, static_cast<std::uint32_t>(failure.int2));
     put_word(out, k_absent);
     return out;
+}
+
+ByteVector make_error_payload(int code, std::string_view text, int domain) {
+    return make_error_payload(
+        Failure{.code = code, .domain = domain, .message = std::string(text.substr(0, k_text_max))});
 }
 
 ByteVector make_error_reply(const Header& call, int code, std::string_view text, int domain) {

@@ -18,14 +18,32 @@ inline constexpr int k_code_no_support = 3;
 inline constexpr int k_code_invalid_argument = 8;
 inline constexpr int k_code_operation_failed = 9;
 inline constexpr int k_code_operation_denied = 29;
+inline constexpr int k_code_system = 38;
 inline constexpr int k_code_rpc = 39;
 inline constexpr int k_code_auth_failed = 45;
 inline constexpr int k_code_operation_invalid = 55;
 inline constexpr int k_code_resource_busy = 87;
 inline constexpr int k_code_access_denied = 88;
 
+inline constexpr int k_domain_none = 0;
 inline constexpr int k_domain_rpc = 7;
+inline constexpr int k_domain_lock_space = 51;
 inline constexpr int k_domain_access = 55;
+
+// All that an error reply says. libvirt's own errors have a template of their code ("resource busy: %s") and what was
+// filled in; a client may look at either.
+struct Failure {
+    int code = k_code_internal;
+    int domain = k_domain_rpc;
+    std::string message{};       // for people, whole
+    std::string pattern = "%s";  // str1
+    std::string detail{};        // str2; empty: the message
+    int int1 = -1;               // of k_code_system: errno
+    int int2 = -1;
+};
+
+// The payload of an error reply; texts are cut at 4 KiB.
+[[nodiscard]] ByteVector make_error_payload(const Failure& failure);
 
 // The payload of an error reply: `text` as the message and as the detail, level "error".
 [[nodiscard]] ByteVector make_error_payload(int code, std::string_view text, int domain = k_domain_rpc);

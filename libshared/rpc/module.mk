@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += rpc
-rpc_SOURCES := libshared/rpc/control.cc libshared/rpc/cutter.cc libshared/rpc/error.cc libshared/rpc/header.cc
+rpc_SOURCES := libshared/rpc/control.cc libshared/rpc/cutter.cc libshared/rpc/error.cc libshared/rpc/header.cc \
+               libshared/rpc/ping_schedule.cc
 
 UNIT_TESTS += test-rpc
 test-rpc_SOURCES := tests/unit/rpc.cc

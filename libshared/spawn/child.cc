@@ -18,6 +18,7 @@
 
 #include "config.h"
 #include "libshared/fdmap.h"
+#include "libshared/spawn/listen_fds.h"
 
 namespace virtgate::spawn {
 
@@ -41,7 +42,12 @@ struct Plan {
     pid_t parent;
     const User* user;
     bool keeps_capabilities;
+    char* own_pid;  // where the child writes its pid, k_pid_digits long; null: nowhere
 };
+
+// As many as any pid has: pid_max is at most 2^22.
+constexpr std::size_t k_pid_digits = 10;
+constexpr std::size_t k_pid_name = sizeof "LISTEN_PID=" - 1;
 
 const char* to_text(Step step) noexcept {
     switch (step) {
@@ -77,6 +83,15 @@ void drop_bounding_set() noexcept {
         if (prctl(PR_CAPBSET_DROP, one, 0, 0, 0) < 0) return;
 }
 
+// Its pid nobody knows before it is there.
+void write_pid(char* digits) noexcept {
+    const auto pid = static_cast<unsigned>(getpid());
+    std::size_t size = 1;
+    for (unsigned rest = pid; rest >= 10; rest /= 10) ++size;
+    digits[size] = '\0';
+    for (unsigned rest = pid; size-- > 0; rest /= 10) digits[size] = static_cast<char>('0' + rest % 10);
+}
+
 // Runs in the child; only async-signal-safe calls.
 [[noreturn]] void become(const Plan& plan) noexcept {
     reset_signals();
@@ -96,6 +111,7 @@ void drop_bounding_set() noexcept {
     if (dup3(plan.report, target, O_CLOEXEC) < 0) fail(plan.report, Step::descriptors, errno);
     if (syscall(SYS_close_range, static_cast<unsigned>(target) + 1, ~0U, 0U) < 0)
         fail(target, Step::descriptors, errno);
+    if (plan.own_pid != nullptr) write_pid(plan.own_pid);
     execve(plan.path, plan.arguments, plan.environment);
     fail(target, Step::exec, errno);
 }
@@ -119,6 +135,23 @@ std::vector<std::string> make_environment(std::vector<std::string> given) {
     for (const char* name : k_inherited)
         if (const char* value = getenv(name)) given.push_back(fmt::format("{}={}", name, value));
     return given;
+}
+
+// What tells a daemon of the descriptors that it was given; LISTEN_PID comes last and is filled in by the child.
+// Error: system's fault, if their names do not fit.
+Done add_listen_variables(const std::vector<ListenFd>& listen, std::vector<std::string>& environment) {
+    if (listen.empty()) return {};
+    std::string names;
+    for (const ListenFd& one : listen) {
+        if (!names.empty()) names += ':';
+        names += one.name;
+    }
+    if (names.size() > k_listen_names_max)
+        return system_fault(0, fmt::format("the names of {} descriptors are too long", listen.size()));
+    environment.push_back(fmt::format("LISTEN_FDS={}", listen.size()));
+    environment.push_back("LISTEN_FDNAMES=" + names);
+    environment.push_back("LISTEN_PID=" + std::string(k_pid_digits, '0'));
+    return {};
 }
 
 // The form that execve() wants. The pointers are as good as `texts`.
@@ -193,10 +226,16 @@ Result<Ends> make_ends(const Launch& launch) {
     }
     const int log_end = log->write.get();
     std::vector<int> fds{null.get(), log_end, log_end};
-    fds.push_back(config ? config.get() : null.get());
-    fds.push_back(control ? control.get() : null.get());
-    for (const UniqueFd& fd : launch.extra) fds.push_back(fd.get());
-    require(fds.size() == fdmap::k_first_extra + launch.extra.size(), "the descriptor map does not fit");
+    if (launch.listen.empty()) {
+        fds.push_back(config ? config.get() : null.get());
+        fds.push_back(control ? control.get() : null.get());
+        for (const UniqueFd& fd : launch.extra) fds.push_back(fd.get());
+        require(fds.size() == fdmap::k_first_extra + launch.extra.size(), "the descriptor map does not fit");
+    } else {
+        require(!launch.config && !launch.control && launch.extra.empty(),
+                "a daemon with a child's descriptors");
+        for (const ListenFd& one : launch.listen) fds.push_back(one.fd);
+    }
 
     for (const int fd : fds) {
         auto copy = copy_above(fd, fds.size());
@@ -220,6 +259,8 @@ Result<Child> start(Launch launch) {
     if (!ends) return wrap(std::move(ends.error()), what);
     launch.arguments.insert(launch.arguments.begin(), "virtgate: " + launch.name);
     std::vector<std::string> environment = make_environment(std::move(launch.environment));
+    if (auto done = add_listen_variables(launch.listen, environment); !done)
+        return wrap(std::move(done.error()), what);
     const std::vector<char*> argv = make_vector(launch.arguments);
     const std::vector<char*> envp = make_vector(environment);
     const Plan plan{.path = launch.path.c_str(),
@@ -229,7 +270,8 @@ Result<Child> start(Launch launch) {
                     .report = ends->report_to_parent.get(),
                     .parent = getpid(),
                     .user = launch.user ? &*launch.user : nullptr,
-                    .keeps_capabilities = launch.keeps_capabilities};
+                    .keeps_capabilities = launch.keeps_capabilities,
+                    .own_pid = launch.listen.empty() ? nullptr : envp[environment.size() - 1] + k_pid_name};
     const auto pid = fork_child(plan);
     if (!pid) return wrap(pid.error(), what);
     ends->report_to_parent.reset();

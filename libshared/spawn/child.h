@@ -24,6 +24,12 @@
 
 namespace virtgate::spawn {
 
+// What a daemon gets as the service manager would pass it (listen_fds.h).
+struct ListenFd {
+    std::string name;  // without ":"
+    int fd = -1;       // borrowed until start() returns; the open file description is shared with the daemon
+};
+
 // What to start.
 struct Launch {
     std::string path;                      // of the executable, absolute
@@ -33,7 +39,10 @@ struct Launch {
     std::optional<ByteVector> config;      // becomes the sealed memory file at descriptor 3; none: /dev/null
     bool control = false;         // makes a SOCK_SEQPACKET pair, the child's end is 4; otherwise /dev/null
     std::vector<UniqueFd> extra;  // become 5, 6, …; the open file descriptions are shared with the child
-    std::optional<User> user;     // to run as; the parent has to be root
+    // Become 3, 4, …, with LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES to say so. For daemons, which have none of the three
+    // above.
+    std::vector<ListenFd> listen;
+    std::optional<User> user;  // to run as; the parent has to be root
     // Root's children cannot become root again by any exec, unless they start processes as other users themselves.
     bool keeps_capabilities = false;
     // Of what it logs, so much is passed on (log_relay.h). A supervisor has bounded what its children say.

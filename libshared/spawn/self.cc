@@ -6,18 +6,26 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <climits>
 
+#include "libshared/base/log.h"
+
 namespace virtgate::spawn {
 
-Result<std::string> program_directory() {
+Result<std::string> program_path() {
     std::array<char, PATH_MAX> path;
     const ssize_t size = readlink("/proc/self/exe", path.data(), path.size());
     if (size < 0) return system_fault(errno, "cannot find my own executable in /proc");
-    const std::string_view text{path.data(), static_cast<std::size_t>(size)};
-    return std::string(text.substr(0, text.rfind('/')));
+    return std::string(path.data(), static_cast<std::size_t>(size));
+}
+
+Result<std::string> program_directory() {
+    auto path = program_path();
+    if (path) path->resize(path->rfind('/'));
+    return path;
 }
 
 Done close_to_others() noexcept {
@@ -26,6 +34,24 @@ Done close_to_others() noexcept {
         setrlimit(RLIMIT_CORE, &none) < 0)
         return system_fault(errno, "cannot close this process to others");
     return {};
+}
+
+std::size_t raise_descriptor_limit() noexcept {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+    limit.rlim_cur = limit.rlim_max;
+    static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 0;
+}
+
+int complain(const Error& error, int status) {
+    std::string_view rest = error.text;
+    while (!rest.empty()) {
+        const std::size_t end = std::min(rest.find('\n'), rest.size());
+        Log{}.error("{}", rest.substr(0, end));
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    return status;
 }
 
 Result<ByteVector> read_file(int fd, std::size_t limit) {

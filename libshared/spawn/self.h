@@ -16,6 +16,10 @@ namespace virtgate::spawn {
 // rest.
 inline constexpr std::size_t k_config_max = 4U << 20;
 
+// The absolute path of the executable that runs. Once that has been replaced it says so and is no path any more: who
+// wants to execute what took its place asks before. Error: system's fault, where /proc is not mounted.
+Result<std::string> program_path();
+
 // The directory of the executable that runs, without a final slash: the others of our programs lie beside it.
 // Error: system's fault, where /proc is not mounted.
 Result<std::string> program_directory();
@@ -23,6 +27,12 @@ Result<std::string> program_directory();
 // Makes this process closed to others: not dumpable (no core file, no ptrace, /proc entries belong to root),
 // no core file, and no new privileges by exec. For every child, first thing in main().
 Done close_to_others() noexcept;
+
+// Raises the limit of open descriptors as far as it goes. Returns what it is then; 0 if the system does not tell.
+std::size_t raise_descriptor_limit() noexcept;
+
+// Logs why this program does not start; a complaint about a configuration may have several lines. Returns `status`.
+int complain(const Error& error, int status);
 
 // All bytes of the file `fd` (borrowed) from its start, at most `limit`. Error: system's fault.
 Result<ByteVector> read_file(int fd, std::size_t limit);

@@ -40,8 +40,8 @@ void Ward::start() noexcept {
     child_ = std::move(*child);
     state_ = State::running;
     log_.debug("started as process {}", child_.pid);
-    relay_ = std::make_unique<LogRelay>(
-        loop_, std::move(child_.log), fmt::format("{}[{}]", name_, child_.pid), log_lines_per_second);
+    relay_ = std::make_unique<LogRelay>(loop_, std::move(child_.log),
+                                        fmt::format("{}[{}]", name_, child_.pid), log_lines_per_second);
     watch_ = loop_.watch(child_.process.get(), loop::Want::read, loop::to<&Ward::on_process>(*this));
     owner_.on_started(*this, std::move(child_.control));
 }

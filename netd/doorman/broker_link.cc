@@ -81,7 +81,8 @@ void BrokerLink::forget(const void* asker) noexcept {
 void BrokerLink::connect() noexcept {
     auto socket = channel::connect_to(path_, SOCK_SEQPACKET);
     if (!socket) {
-        if (retry_ == k_retry_min) log_.error("cannot connect to the broker: {}; clients wait", socket.error().text);
+        if (retry_ == k_retry_min)
+            log_.error("cannot connect to the broker: {}; clients wait", socket.error().text);
         retry_timer_->start(retry_);
         retry_ = std::min(2 * retry_, k_retry_max);
         return;

@@ -81,8 +81,7 @@ void Service::serve_adopt(rpc::Control::Message& message) {
             return log_.debug("serves gate {}", adopt->index);
         }
         case supervise::PeerRole::peer_sasl: return sasl_.adopt(message.fds.take(0));
-        case supervise::PeerRole::peer_keeper:
-        case supervise::PeerRole::peer_doorman: break;
+        default: break;
     }
     log_.error("ADOPT of a peer that doorman does not have");
 }

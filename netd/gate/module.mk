@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += gate gate_tls
-gate_SOURCES := netd/gate/arrival.cc netd/gate/door.cc netd/gate/front.cc netd/gate/keepalive.cc netd/gate/ledger.cc netd/gate/login.cc \
+gate_SOURCES := netd/gate/arrival.cc netd/gate/door.cc netd/gate/front.cc netd/gate/ledger.cc netd/gate/login.cc \
                 netd/gate/parent.cc netd/gate/plain.cc netd/gate/session.cc \
                 netd/gate/session_descriptors.cc netd/gate/session_input.cc netd/gate/session_output.cc netd/gate/sessions.cc netd/gate/sources.cc netd/gate/vet.cc
 gate_tls_SOURCES := netd/gate/tls/connection.cc netd/gate/tls/credentials.cc netd/gate/tls/signer.cc \

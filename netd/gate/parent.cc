@@ -53,8 +53,7 @@ void Parent::serve_adopt(rpc::Control::Message& message) {
             front_.adopt_doorman(message.fds.take(0));
             has_doorman_ = true;
             return report_ready();
-        case supervise::PeerRole::peer_gate:
-        case supervise::PeerRole::peer_sasl: break;
+        default: break;
     }
     log_.error("ADOPT of a peer that a gate does not have");
 }

@@ -107,10 +107,10 @@ void Session::start_keepalive() {
 void Session::on_keepalive() noexcept {
     const Instant now = loop_.clock().now();
     if (paused_) keepalive_.on_input(now);
-    switch (state_ == State::serving ? keepalive_.on_time(now) : Keepalive::Step::wait) {
-        case Keepalive::Step::wait: break;
-        case Keepalive::Step::ping: insert(rpc::make_keepalive(rpc::Keepalive::ping)); break;
-        case Keepalive::Step::dead: client_gone("it does not answer keepalive pings"); break;
+    switch (state_ == State::serving ? keepalive_.on_time(now) : rpc::PingSchedule::Step::wait) {
+        case rpc::PingSchedule::Step::wait: break;
+        case rpc::PingSchedule::Step::ping: insert(rpc::make_keepalive(rpc::Keepalive::ping)); break;
+        case rpc::PingSchedule::Step::dead: client_gone("it does not answer keepalive pings"); break;
     }
     if (keepalive_timer_ && state_ != State::over) keepalive_timer_->start(keepalive_.next(now));
     end_turn();

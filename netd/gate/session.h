@@ -17,8 +17,8 @@
 #include "libshared/base/log.h"
 #include "libshared/loop/loop.h"
 #include "libshared/rpc/cutter.h"
+#include "libshared/rpc/ping_schedule.h"
 #include "netd/gate/connection.h"
-#include "netd/gate/keepalive.h"
 #include "netd/gate/ledger.h"
 #include "netd/gate/settings.h"
 #include "netd/gate/sources.h"
@@ -110,7 +110,7 @@ private:
     std::unique_ptr<Connection> client_;
     UniqueFd worker_;
     Ledger ledger_;
-    Keepalive keepalive_;
+    rpc::PingSchedule keepalive_;
     Instant began_;
 
     rpc::Cutter from_client_{rpc::k_request_max};

@@ -174,7 +174,7 @@ _virtgate_sandbox() {
     case $before:$current in
     *:-*) _virtgate_fill -W "$(_virtgate_options sandbox)" -- "$current" ;;
     --calls:*)
-        _virtgate_fill -W 'netd gate keeper doorman sasl sasl-exchange workerd policy-compile worker auditor' -- "$current"
+        _virtgate_fill -W 'netd gate keeper doorman sasl sasl-exchange workerd policy-compile worker auditor lockd locker leaser' -- "$current"
         ;;
     *) _virtgate_fill -W "$(_virtgate_options sandbox)" -- "$current" ;;
     esac
@@ -215,7 +215,7 @@ _virtgate() {
             compopt -o nospace
             ;;
         --set)
-            _virtgate_fill -W 'netd. workerd.' -- "$current"
+            _virtgate_fill -W 'netd. workerd. lockd.' -- "$current"
             compopt -o nospace
             ;;
         =)

@@ -12,12 +12,6 @@
 
 namespace virtgate::bench {
 
-std::uint64_t now_ns() noexcept {
-    timespec now{};
-    ::clock_gettime(CLOCK_MONOTONIC, &now);
-    return static_cast<std::uint64_t>(now.tv_sec) * 1000000000u + static_cast<std::uint64_t>(now.tv_nsec);
-}
-
 void Task::on_stream(Client&, const Header&, ByteView) {}
 void Task::on_writable(Client&) {}
 

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/bench/meter.h"
 #include "tests/bench/transport.h"
 #include "tests/bench/wire.h"
 
@@ -21,9 +22,6 @@ constexpr std::size_t k_calls_max = 256;
 
 class Client;
 class Loop;
-
-// Monotonic time in nanoseconds.
-[[nodiscard]] std::uint64_t now_ns() noexcept;
 
 // What a load does with its clients. Callbacks may call the client, and Loop::stop().
 class Task {

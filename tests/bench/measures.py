@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import time
 
+import locks
 import policies
 import sandboxes
 from servers import BenchError, Libvirtd, Virtgate, processes
@@ -37,6 +38,8 @@ class Plan:
         self.keepalive_seconds = 6.0 if quick else 11.0
         self.stream_bytes = (32 if quick else 256) << 20
         self.sandbox_turns = 2 if quick else 6
+        self.lock_turns = 2 if quick else 6
+        self.idle_lock_clients = 500 if quick else 10000
 
 
 class Book:
@@ -285,6 +288,10 @@ class Round:
     def measure_sandbox(self):
         if self.bench.virtgate:
             sandboxes.measure(self)
+
+    def measure_locks(self):
+        if self.bench.virtgate:
+            locks.measure(self)
 
     def volume_key(self):
         """Of the volume that streams go to and come from, behind the first libvirtd."""

@@ -7,9 +7,13 @@
 #include <algorithm>
 #include <ctime>
 
-#include "tests/bench/client.h"
-
 namespace virtgate::bench {
+
+std::uint64_t now_ns() noexcept {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1000000000u + static_cast<std::uint64_t>(now.tv_nsec);
+}
 
 std::uint64_t read_cpu(pid_t pid) noexcept {
     // Exact to the nanosecond, unlike the clock ticks of /proc/PID/stat.

@@ -10,6 +10,9 @@
 
 namespace virtgate::bench {
 
+// Monotonic time in nanoseconds.
+[[nodiscard]] std::uint64_t now_ns() noexcept;
+
 // CPU time in nanoseconds that the process `pid` has used, with the threads that have ended; 0 if it is gone.
 // A `pid` of 0 stands for this process.
 [[nodiscard]] std::uint64_t read_cpu(pid_t pid) noexcept;

@@ -8,3 +8,7 @@ virtgate-load_PACKAGES  := GNUTLS
 PROGRAMS += virtgate-decisions
 virtgate-decisions_SOURCES   := tests/bench/decisions.cc
 virtgate-decisions_LIBRARIES := policy_compiler policy config proto xdr base
+
+PROGRAMS += virtgate-lock-load
+virtgate-lock-load_SOURCES   := tests/bench/lock_load.cc tests/bench/meter.cc
+virtgate-lock-load_LIBRARIES := rpc proto xdr base

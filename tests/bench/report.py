@@ -57,7 +57,7 @@ class Report:
 
     def text(self):
         parts = (self.targets(), self.calls(), self.cpu(), self.sessions(), self.idle(), self.calls_idle(),
-                 self.storm(), self.policy(), self.streams(), self.sandbox())
+                 self.storm(), self.policy(), self.streams(), self.sandbox(), self.locks())
         return "\n".join(line for part in parts for line in part)
 
     # --- rows ---
@@ -242,3 +242,17 @@ class Report:
                              judge(ratios, limit, at_least)])
         title = "What the confinement costs: virtgate with sandbox = \"off\" and as shipped"
         return table(title, ["", "off", "confined", "ratio", "target"], rows)
+
+    def locks(self):
+        rows = []
+        for shape, clients in ((1, "one client"), (4, "four clients")):
+            for label, figure, limit, at_least in ((f"{clients}: calls/s", f"locks {shape} calls/s", 1.5, True),
+                                                   (f"{clients}: p99 us", f"locks {shape} p99", 0.7, False)):
+                if values := self.book.get(figure, "ours"):
+                    ratios = self.book.ratios(figure, "ours", figure, "virtlockd")
+                    rows.append([label, spread(self.book.get(figure, "virtlockd")), spread(values),
+                                 spread_ratio(ratios), judge(ratios, limit, at_least)])
+        if values := self.book.get("locks idle MB", "ours"):
+            rows.append(["10,000 idle clients: MB", "", spread(values), "", judge(values, 64, False)])
+        return table("Locks: acquire and release of a file, in direct mode",
+                     ["", "virtlockd", "virtgate-lockd", "ratio", "target"], rows)

@@ -121,6 +121,7 @@ Test(escape, from_sasl) { attack("sasl"); }
 Test(escape, from_an_exchange) { attack("exchange"); }
 Test(escape, from_a_worker) { attack("worker"); }
 Test(escape, from_the_auditor) { attack("auditor"); }
+Test(escape, from_the_locker) { attack("locker"); }
 Test(escape, from_the_policy_compiler) { attack("policy compiler"); }
 
 // Every exception is about something that is there, or it hides nothing.

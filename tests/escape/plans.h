@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "libshared/confine/plan.h"
+#include "lockd/locker/confinement.h"
 #include "netd/doorman/confinement.h"
 #include "netd/doorman/sasl/confinement.h"
 #include "netd/gate/confinement.h"
@@ -21,6 +22,8 @@ namespace virtgate::escape {
     confine::Plan exchange = sasl::make_plan({});
     exchange.process = "exchange";
     exchange.rows = sasl::exchange_rows();
+    proto::config::LockerConfig locker;
+    locker.fencing = true;
     return {netd::gate::make_plan(),
             netd::keeper::make_plan(),
             netd::doorman::make_plan(true),
@@ -28,6 +31,7 @@ namespace virtgate::escape {
             std::move(exchange),
             workerd::worker::make_plan(),
             workerd::auditor::make_plan(""),
+            lockd::locker::make_plan(locker),
             policy::make_plan({})};
 }
 

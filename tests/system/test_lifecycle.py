@@ -185,7 +185,7 @@ def test_upstream_that_restarts_is_found_again(fragile, dying):
 
 def test_libvirtd_that_is_killed_gives_clients_an_error(scratch, running_suite):
     """A real libvirtd dies while a real client is connected; a session of another upstream goes on."""
-    daemon = libvirtd.Libvirtd(scratch / "mortal-libvirtd")
+    daemon = libvirtd.Libvirtd(scratch / "mortal-libvirtd").start()
     suite = running_suite.sibling(scratch / "mortal")
     suite.upstreams = {**suite.upstreams, "test:///default": daemon.socket}
     with suite:

@@ -16,7 +16,7 @@ from vgtest.clients import attempt
 from vgtest.suite import BUILD
 
 TOP = pathlib.Path(__file__).parents[2]
-PROGRAMS = ["netd", "gate", "keeper", "doorman", "sasl", "sasl-exchange", "workerd", "policy-compile", "worker", "auditor"]
+PROGRAMS = ["netd", "gate", "keeper", "doorman", "sasl", "sasl-exchange", "workerd", "policy-compile", "worker", "auditor", "lockd", "locker", "leaser"]
 LAYERS = [
     "capabilities", "bounding set", "closed memory", "no new privileges", "files", "TCP", "signals and abstract sockets",
     "no writable code", "sealed memory", "limits", "system calls",
@@ -93,7 +93,7 @@ def test_json_is_what_the_table_says():
             assert layer["in_force"] or layer["missing"]
         # The supervisors have the calls of all that they start; who faces a client has few.
         count = len({call["name"] for call in program["calls"]})
-        assert 20 < count < (200 if program["name"] in ("netd", "workerd") else 90)
+        assert 20 < count < (200 if program["name"] in ("netd", "workerd", "lockd") else 90)
         assert all(call["reason"] for call in program["calls"] + program["refused"])
 
 
@@ -114,8 +114,8 @@ def test_running_processes_are_those_of_the_kernel(gate):
         found, _ = report()
         running = {process["pid"]: process for process in found["running"]}
         names = {process["name"] for process in found["running"]}
-        assert {"netd", "workerd", "gate-0", "keeper-0", "doorman", "auditor"} <= names, names
-        for name in ("netd", "workerd", "gate", "keeper", "doorman", "auditor", "worker"):
+        assert {"netd", "workerd", "gate-0", "keeper-0", "doorman", "auditor", "lockd", "locker"} <= names, names
+        for name in ("netd", "workerd", "gate", "keeper", "doorman", "auditor", "worker", "lockd", "locker"):
             for pid in gate.pids(f"virtgate-{name}"):
                 status = dict(re.findall(r"^(\w+):\t(.*)$", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M))
                 process = running[pid]
@@ -251,7 +251,7 @@ def test_best_effort_goes_on_and_says_so_once(scratch, running_suite, recording)
         assert serves(suite) and serves(suite)
         # The first process of each daemon, for all that it starts.
         said = re.findall(r"^(.*): confined as far as possible here; not in force: (.*)$", suite.log(), re.M)
-        assert sorted(re.search(r"(\w+)\[\d+\]$", who)[1] for who, _ in said) == ["netd", "workerd"], suite.log()
+        assert sorted(re.search(r"(\w+)\[\d+\]$", who)[1] for who, _ in said) == ["lockd", "netd", "workerd"], suite.log()
         assert all(re.search("no Landlock; .*no PR_SET_MDWE; .*no mseal$", what) for _, what in said), said
         # What is left is there.
         for pid in suite.pids("virtgate-gate"):

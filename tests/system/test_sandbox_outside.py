@@ -18,10 +18,15 @@ from vgtest.suite import BUILD
 
 TEST_DRIVER = "test:///default"
 PASSWORD = "correct horse battery"
-CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP = 5, 6, 7, 8
-SUPERVISORS = ("netd", "workerd")
+CAP_DAC_OVERRIDE, CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP = 1, 5, 6, 7, 8
+SUPERVISORS = ("netd", "workerd", "lockd")
+# What is left of root's capabilities to those whose children may be other users, and to who locks the files of other
+# users and ends their processes.
+SWITCHES = {CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP}
+LOCKS = {CAP_DAC_OVERRIDE, CAP_KILL}
+KEPT = {"netd": SWITCHES, "workerd": SWITCHES, "lockd": LOCKS, "locker": LOCKS}
 # Nobody starts a process but these; of them the login's own process does not.
-STARTERS = ("netd", "workerd", "sasl")
+STARTERS = (*SUPERVISORS, "sasl")
 ROOT = os.geteuid() == 0
 
 pytestmark = pytest.mark.skipif(
@@ -63,8 +68,7 @@ def house(scratch, running_suite):
             answer = half.ask(sasl.START, sasl.start_args("SCRAM-SHA-256", sasl.Scram("alice", PASSWORD).first()))
             assert answer.status == wire.OK, answer.error()
             house = House(suite)
-            kinds = {kind for kind, _ in house.each()}
-            assert kinds == {"netd", "gate", "keeper", "doorman", "sasl", "exchange", "workerd", "worker", "auditor"}
+            assert {kind for kind, _ in house.each()} == set(MEANT)
             yield house
 
 
@@ -85,7 +89,7 @@ def test_everybody_has_filters(house):
     """A child has its parent's, too, and the process of a login one more."""
     for kind, pid in house.each():
         found = status(pid)
-        least = {"netd": 1, "workerd": 1, "exchange": 3}.get(kind, 2)
+        least = 1 if kind in SUPERVISORS else 3 if kind == "exchange" else 2
         assert found["Seccomp"] == "2" and int(found["Seccomp_filters"]) >= least, (kind, found["Seccomp_filters"])
 
 
@@ -98,13 +102,13 @@ def test_all_threads_have_them(house):
             assert re.search(r"^Seccomp:\t2$", text, re.M) and re.search(r"^NoNewPrivs:\t1$", text, re.M)
 
 
-def test_nobody_has_capabilities_but_who_starts_others_as_other_users(house):
-    kept = sum(1 << one for one in (CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP)) if ROOT else 0
+def test_nobody_has_capabilities_but_those_of_the_kind(house):
     for kind, pid in house.each():
         found = {name: int(status(pid)[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
-        wanted = kept if kind in SUPERVISORS else 0
-        assert found["CapPrm"] == found["CapEff"] == wanted, (kind, found)
-        assert found["CapInh"] == found["CapAmb"] == 0, (kind, found)
+        kept = sum(1 << one for one in KEPT.get(kind, ())) if ROOT else 0
+        assert found["CapPrm"] == found["CapEff"] == kept, (kind, found)
+        # The holder's are for its locker.
+        assert found["CapInh"] == found["CapAmb"] == (kept if kind == "lockd" else 0), (kind, found)
         if ROOT:
             assert found["CapBnd"] == 0, (kind, found)
 
@@ -227,9 +231,15 @@ MEANT = {
     "workerd": ({"packets", "packets listening", "pidfd"}, set()),
     "worker": ({"packets", "stream"}, set()),
     "auditor": ({"packets"}, {"datagrams"}),
+    "lockd": ({"packets", "stream listening", "pidfd", "datagrams"}, set()),
+    "locker": ({"packets", "stream listening"}, set()),
 }
 # The supervisor gives the key to each keeper that it starts, and does not read it.
-FILES = {"netd": {"pki/server/serverkey.pem"}, "auditor": {"audit.jsonl"}}
+FILES = {
+    "netd": {"pki/server/serverkey.pem"},
+    "auditor": {"audit.jsonl"},
+    "lockd": {"run/lockd", "run/lockd/journal"},
+}
 
 
 @needs_root

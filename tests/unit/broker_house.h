@@ -39,7 +39,8 @@ private:
 [[nodiscard]] proto::who::Who client(std::string_view name);
 
 // The rights of an identity that may do nothing, as the policy of `generation` has them.
-[[nodiscard]] proto::policy::IdentityRights rights_of(std::string_view identity, std::uint64_t generation = 1);
+[[nodiscard]] proto::policy::IdentityRights rights_of(std::string_view identity,
+                                                      std::uint64_t generation = 1);
 
 // True if the other end of `fd` was closed and nothing waits to be read.
 [[nodiscard]] bool is_closed(int fd);

@@ -254,6 +254,32 @@ Test(privileges, root_without_capabilities_is_nobody_special) {
     unlink(file);
 }
 
+// As a supervisor that passes two of three on, executes itself, and starts a child.
+Test(privileges, what_is_passed_on_outlives_an_exec) {
+    if (!is_root()) cr_skip_test("takes root");
+    const auto attempt = [](const std::vector<unsigned>& pass_on) {
+        return in_child([&] {
+            auto report = modest();
+            const std::vector<unsigned> keep = {CAP_KILL, CAP_DAC_OVERRIDE, CAP_SETUID};
+            must(drop_capabilities(keep, report, pass_on));
+            must(forbid_new_privileges(report));
+            must(drop_capabilities(keep, report, pass_on));
+            execl("/bin/grep", "grep", "Cap", "/proc/self/status", nullptr);
+            return k_wrong;
+        });
+    };
+    const auto has = [](const auto& ending, const std::string& set, std::string_view bits) {
+        return ending.output.find(fmt::format("{}:\t00000000000000{}", set, bits)) != std::string::npos;
+    };
+    const auto with = attempt({CAP_KILL, CAP_DAC_OVERRIDE});
+    for (const char* set : {"CapPrm", "CapEff", "CapAmb", "CapInh"})
+        cr_assert(has(with, set, "22"), "%s", with.output.c_str());
+    cr_assert(has(with, "CapBnd", "00"), "%s", with.output.c_str());
+    const auto without = attempt({});
+    for (const char* set : {"CapPrm", "CapEff", "CapAmb", "CapInh", "CapBnd"})
+        cr_assert(has(without, set, "00"), "%s", without.output.c_str());
+}
+
 Test(privileges, without_setpcap_the_bounding_set_is_lacking) {
     if (!is_root()) cr_skip_test("takes root, to become another user");
     expect_ending(in_child([] {

@@ -97,8 +97,8 @@ struct Stage {
     }
     // A word of the supervisor without arguments.
     void tell(supervise::Procedure word) {
-        const auto frame = rpc::make_frame(
-            rpc::make_message(supervise::k_program, supervise::k_version, word), {});
+        const auto frame =
+            rpc::make_frame(rpc::make_message(supervise::k_program, supervise::k_version, word), {});
         cr_assert_eq(channel::send_packet(parent.get(), frame), channel::Outcome::done);
         test::pump(loop);
     }

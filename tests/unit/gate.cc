@@ -2,7 +2,7 @@
 // gate - tests of the gate's judgements, its ledger and its keepalive.
 #include <criterion/criterion.h>
 
-#include "netd/gate/keepalive.h"
+#include "libshared/rpc/ping_schedule.h"
 #include "netd/gate/vet.h"
 #include "proto/codec.h"
 #include "proto/lock.h"
@@ -272,36 +272,36 @@ Test(ledger, forgets_one_call_at_a_time) {
 
 Test(keepalive, pings_count_times_and_gives_up_after_interval_times_count_plus_one) {
     FakeClock clock;
-    Keepalive keepalive(Milliseconds{5000}, 2);
-    cr_assert(keepalive.on_time(clock.now()) == Keepalive::Step::wait, "nobody asked");
+    rpc::PingSchedule keepalive(Milliseconds{5000}, 2);
+    cr_assert(keepalive.on_time(clock.now()) == rpc::PingSchedule::Step::wait, "nobody asked");
     cr_assert(keepalive.start(clock.now()));
     clock.advance(Milliseconds{4999});
-    cr_assert(keepalive.on_time(clock.now()) == Keepalive::Step::wait);
+    cr_assert(keepalive.on_time(clock.now()) == rpc::PingSchedule::Step::wait);
     cr_assert_eq(keepalive.next(clock.now()).count(), 1);
     clock.advance(Milliseconds{1});
-    cr_assert(keepalive.on_time(clock.now()) == Keepalive::Step::ping);
+    cr_assert(keepalive.on_time(clock.now()) == rpc::PingSchedule::Step::ping);
     clock.advance(Milliseconds{5000});
-    cr_assert(keepalive.on_time(clock.now()) == Keepalive::Step::ping);
+    cr_assert(keepalive.on_time(clock.now()) == rpc::PingSchedule::Step::ping);
     clock.advance(Milliseconds{5000});
-    cr_assert(keepalive.on_time(clock.now()) == Keepalive::Step::dead);
+    cr_assert(keepalive.on_time(clock.now()) == rpc::PingSchedule::Step::dead);
 }
 
 Test(keepalive, starts_anew_with_each_input) {
     FakeClock clock;
-    Keepalive keepalive(Milliseconds{1000}, 1);
+    rpc::PingSchedule keepalive(Milliseconds{1000}, 1);
     keepalive.start(clock.now());
     for (int i = 0; i < 10; ++i) {
         clock.advance(Milliseconds{1000});
-        cr_assert(keepalive.on_time(clock.now()) == Keepalive::Step::ping);
+        cr_assert(keepalive.on_time(clock.now()) == rpc::PingSchedule::Step::ping);
         keepalive.on_input(clock.now());
     }
 }
 
 Test(keepalive, can_be_off_and_can_do_without_pings) {
     FakeClock clock;
-    cr_assert(!Keepalive(Milliseconds{0}, 5).start(clock.now()));
-    Keepalive strict(Milliseconds{1000}, 0);
+    cr_assert(!rpc::PingSchedule(Milliseconds{0}, 5).start(clock.now()));
+    rpc::PingSchedule strict(Milliseconds{1000}, 0);
     strict.start(clock.now());
     clock.advance(Milliseconds{1000});
-    cr_assert(strict.on_time(clock.now()) == Keepalive::Step::dead);
+    cr_assert(strict.on_time(clock.now()) == rpc::PingSchedule::Step::dead);
 }

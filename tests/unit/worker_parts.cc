@@ -195,7 +195,8 @@ Test(prologue, tells_of_a_local_client_its_own_process) {
     cr_assert_eq(numbers["process-time"], 99);
     // Without its start time a process number may be anybody's by now.
     who.local->start_time = 0;
-    for (const auto& parameter : describe_identity(who, find_own_process())) cr_assert(!parameter.field.starts_with("process"));
+    for (const auto& parameter : describe_identity(who, find_own_process()))
+        cr_assert(!parameter.field.starts_with("process"));
 }
 
 Test(prologue, passes_on_a_refusal_to_open) {

@@ -7,7 +7,6 @@
 // Trust:  no byte of a client reaches this process but inside names in records. Its descriptors are channels, one file
 //         and the journal's socket.
 #include <sys/prctl.h>
-#include <sys/resource.h>
 
 #include <csignal>
 
@@ -26,14 +25,6 @@ namespace {
 
 Moment now() noexcept {
     return std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
-}
-
-// One descriptor for each worker, and there are as many of those as identities are here.
-void raise_descriptor_limit() noexcept {
-    rlimit limit{};
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-    limit.rlim_cur = limit.rlim_max;
-    static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));
 }
 
 // A parent that dies would take this process with it at once, and what it holds. The end of the parent's channel does the
@@ -80,7 +71,8 @@ int main(int argc, char** argv) {
     if (confine::is_asked_to_show(argc, argv)) return confine::show(make_plan({}));
     if (const auto closed = spawn::close_to_others(); !closed) return fail(closed.error());
     outlive_parent();
-    raise_descriptor_limit();
+    // One descriptor for each worker, and there are as many of those as identities are here.
+    spawn::raise_descriptor_limit();
     const auto config = spawn::read_config<proto::config::AuditorConfig>(fdmap::k_config);
     if (!config) return fail(config.error());
     set_log_level(static_cast<Level>(config->log_level));

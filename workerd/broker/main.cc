@@ -39,36 +39,25 @@ private:
     std::unique_ptr<loop::Watch> term_, interrupt_, hangup_;
 };
 
-int complain(const Error& error, int status) {
-    // A complaint about the configuration may have several lines.
-    std::string_view rest = error.text;
-    while (!rest.empty()) {
-        const std::size_t end = std::min(rest.find('\n'), rest.size());
-        Log{}.error("{}", rest.substr(0, end));
-        rest.remove_prefix(std::min(end + 1, rest.size()));
-    }
-    return status;
-}
-
 // For "virtgate sandbox". What is kept depends on the settings.
 int show_sandbox(const std::string& file) {
     const auto settings = load_settings(file);
-    if (!settings) return complain(settings.error(), spawn::k_exit_config);
+    if (!settings) return spawn::complain(settings.error(), spawn::k_exit_config);
     const auto programs = spawn::program_directory();
-    if (!programs) return complain(programs.error(), spawn::k_exit_system);
+    if (!programs) return spawn::complain(programs.error(), spawn::k_exit_system);
     return confine::show(make_plan(*settings, *programs));
 }
 
 int run(const std::string& file, bool check_only) {
     if (const auto closed = spawn::close_to_others(); !closed)
-        return complain(closed.error(), spawn::k_exit_system);
+        return spawn::complain(closed.error(), spawn::k_exit_system);
     // Lost log readers and doormen are noticed where something is written to them.
     std::signal(SIGPIPE, SIG_IGN);
     umask(k_mask);
     auto settings = load_settings(file);
-    if (!settings) return complain(settings.error(), spawn::k_exit_config);
+    if (!settings) return spawn::complain(settings.error(), spawn::k_exit_config);
     const auto programs = spawn::program_directory();
-    if (!programs) return complain(programs.error(), spawn::k_exit_system);
+    if (!programs) return spawn::complain(programs.error(), spawn::k_exit_system);
     set_log_level(settings->log_level);
     const auto loop = loop::make_event_loop();
     auto plan = make_plan(*settings, *programs);
@@ -77,7 +66,7 @@ int run(const std::string& file, bool check_only) {
     const Signals signals(*loop, broker);
     if (!check_only)
         if (const auto listening = broker.listen(); !listening)
-            return complain(listening.error(), spawn::k_exit_system);
+            return spawn::complain(listening.error(), spawn::k_exit_system);
     if (!confine::confine(std::move(plan), mode)) return spawn::k_exit_system;
     broker.start();
     loop->run();

@@ -151,15 +151,11 @@ Result<Settings> read(config::Document& document) {
 }  // namespace
 
 Result<Settings> load_settings(const std::string& path) {
-    auto document = config::Document::load(path);
-    if (!document) return tl::unexpected(std::move(document.error()));
-    return read(**document);
+    return config::read_with(config::Document::load(path), read);
 }
 
 Result<Settings> parse_settings(std::string_view text, std::string file) {
-    auto document = config::Document::parse(text, std::move(file));
-    if (!document) return tl::unexpected(std::move(document.error()));
-    return read(**document);
+    return config::read_with(config::Document::parse(text, std::move(file)), read);
 }
 
 }  // namespace virtgate::workerd::broker

@@ -6,7 +6,6 @@
 //
 // Trust:  SERVE messages are believed; what comes on a session's descriptor may be hostile.
 #include <malloc.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -30,13 +29,9 @@ constexpr std::size_t k_descriptors_per_session = 3;
 constexpr int k_trim_threshold = 1 << 20;
 
 // As many descriptors as the system allows; how many sessions fit them.
-std::size_t raise_descriptor_limit() noexcept {
-    rlimit limit{};
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
-    limit.rlim_cur = limit.rlim_max;
-    static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur <= k_descriptors_apart) return 0;
-    return (limit.rlim_cur - k_descriptors_apart) / k_descriptors_per_session;
+std::size_t find_sessions_max() noexcept {
+    const std::size_t limit = spawn::raise_descriptor_limit();
+    return limit > k_descriptors_apart ? (limit - k_descriptors_apart) / k_descriptors_per_session : 0;
 }
 
 Worker::Settings settings_of(const proto::config::WorkerConfig& config) {
@@ -47,7 +42,7 @@ Worker::Settings settings_of(const proto::config::WorkerConfig& config) {
             .uris = UriTable(std::move(rows), config.default_uri),
             .ours = find_own_process(),
             .upstream_timeout = Milliseconds{config.upstream_timeout},
-            .sessions_max = raise_descriptor_limit()};
+            .sessions_max = find_sessions_max()};
 }
 
 class Terminator {

@@ -75,7 +75,7 @@ private:
     loop::Target<> on_done_;
     Instant deadline_;
     std::size_t next_socket_ = 0;
-    std::string misses_;  // why the sockets so far did not do, for the log
+    std::string misses_;                       // why the sockets so far did not do, for the log
     std::optional<Connector::Ticket> ticket_;  // while a connection is asked for
     UniqueFd socket_;
     std::unique_ptr<loop::Watch> watch_;

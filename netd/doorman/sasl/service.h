@@ -16,8 +16,8 @@
 #include <memory>
 
 #include "libshared/base/log.h"
-#include "libshared/rpc/control.h"
 #include "libshared/confine/filter.h"
+#include "libshared/rpc/control.h"
 #include "netd/doorman/sasl/library.h"
 #include "proto/sasl.h"
 

@@ -18,11 +18,12 @@ NOBODY = 65534
 
 
 class Libvirtd:
-    """Serves on `self.socket`: test:///default, storage:///session (the directory self.storage may hold
+    """Serves on `self.socket` when it is started: test:///default, storage:///session (the directory self.storage may hold
     pools) and others.
     """
 
-    def __init__(self, directory, tls_pki=None, tls_port=None):
+    def __init__(self, directory, tls_pki=None, tls_port=None, files=None):
+        """`files`: {name: text} of what else it reads in its directory of settings, as qemu.conf."""
         self.directory = pathlib.Path(directory)
         self.socket = self.directory / "sock" / "libvirt-sock"
         self.storage = self.directory / "storage"
@@ -47,6 +48,10 @@ class Libvirtd:
                 f'key_file = "{pki}/serverkey.pem"',
             ]
         (self.directory / "libvirtd.conf").write_text("\n".join(lines) + "\n")
+        settings = self.directory / "home" / "config" / "libvirt"
+        settings.mkdir(parents=True)
+        for name, text in (files or {}).items():
+            (settings / name).write_text(text)
         command = [PROGRAM, "-f", str(self.directory / "libvirtd.conf"), "-p", str(self.directory / "pid")]
         if tls_pki:
             command.append("--listen")
@@ -60,6 +65,9 @@ class Libvirtd:
                 "--clear-groups",
                 *command,
             ]
+        self.command, self.process = command, None
+
+    def start(self):
         home = self.directory / "home"
         environment = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -71,13 +79,14 @@ class Libvirtd:
             "LC_ALL": "C",
         }
         self.process = subprocess.Popen(
-            command, env=environment, cwd=self.directory, stdin=subprocess.DEVNULL, start_new_session=True
+            self.command, env=environment, cwd=self.directory, stdin=subprocess.DEVNULL, start_new_session=True
         )
         self.started = {processes.identity(self.process.pid)}
         upstream.poll(
             lambda: self.socket.exists() or self.process.poll() is not None, what="the socket of libvirtd"
         )
         assert self.process.poll() is None, (self.directory / "log").read_text()
+        return self
 
     def stop(self):
         """End it; what it left behind fails the test."""
@@ -91,7 +100,7 @@ class Libvirtd:
         self.process.wait()
 
     def __enter__(self):
-        return self
+        return self.start()
 
     def __exit__(self, *_):
         self.stop()

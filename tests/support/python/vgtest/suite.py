@@ -23,6 +23,8 @@ NAMES = (
     "virtgate-doorman",
     "virtgate-workerd",
     "virtgate-auditor",
+    "virtgate-lockd",
+    "virtgate-locker",
     "virtgate-worker",
 )
 
@@ -57,6 +59,11 @@ class Suite:
         """The UNIX socket for clients; the one for readers only has "-ro" behind that."""
         return self.directory / "run" / "virtgate-sock"
 
+    @property
+    def lock_socket(self):
+        """Where the lock program is served."""
+        return self.directory / "run" / "lockd.sock"
+
     def start(self):
         program = self.programs / "virtgate"
         assert program.exists(), f"{program} is not built; VIRTGATE_BUILD names the directory of the programs"
@@ -64,7 +71,7 @@ class Suite:
         for uri, path in self.upstreams.items():
             command += ["--upstream", f"{uri}={path}"]
         sandbox = os.environ.get("VIRTGATE_SANDBOX")  # "report" names the system calls that are not allowed
-        usual = {f"{daemon}.sandbox": f'"{sandbox}"' for daemon in ("netd", "workerd")} if sandbox else {}
+        usual = {f"{daemon}.sandbox": f'"{sandbox}"' for daemon in ("netd", "workerd", "lockd")} if sandbox else {}
         for name, value in (usual | self.settings).items():
             command += ["--set", f"{name}={value}"]
         if self.key_type:

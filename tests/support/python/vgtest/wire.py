@@ -243,8 +243,9 @@ class Client:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the peer did nothing in time")
-        want = [self.sock]
-        select.select(want if readable else [], [] if readable else want, [], left)
+        ready = select.poll()  # which knows descriptors of any number
+        ready.register(self.sock, select.POLLIN if readable else select.POLLOUT)
+        ready.poll(left * 1000)
 
     def send(self, data, patience=PATIENCE):
         """Send all bytes, or raise Closed when the peer is gone, TimeoutError when it does not read."""

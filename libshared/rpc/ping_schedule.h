@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// keepalive - is the client still there?
+// ping_schedule - when a silent client is pinged, and when it is given up.
 //
 // A client that asks for feature 10 is pinged when it has been silent for an interval, at most `count` times in a
 // row, and is given up an interval after the last ping. A client that did not ask is never pinged: libvirt's library
@@ -11,9 +11,9 @@
 
 #include "libshared/base/clock.h"
 
-namespace virtgate::netd::gate {
+namespace virtgate::rpc {
 
-class Keepalive {
+class PingSchedule {
 public:
     enum class Step : unsigned char {
         wait,  // look again after next()
@@ -22,7 +22,7 @@ public:
     };
 
     // `interval` 0: never ping. `count` 0: close after `interval` without a ping.
-    Keepalive(Milliseconds interval, unsigned count) noexcept : interval_(interval), count_(count) {}
+    PingSchedule(Milliseconds interval, unsigned count) noexcept : interval_(interval), count_(count) {}
 
     // The client asked for it. False if it is configured off.
     bool start(Instant now) noexcept;
@@ -42,4 +42,4 @@ private:
     Instant since_{};  // of the last input or ping
 };
 
-}  // namespace virtgate::netd::gate
+}  // namespace virtgate::rpc

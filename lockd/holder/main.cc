@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// virtgate-lockd - the holder of the lock daemon: keeps locks over everything that can happen to who serves them.
+//
+//   virtgate-lockd --config FILE [--check | --sandbox]
+//
+// SIGHUP and SIGUSR1 make it go on as the executable and with the settings that are there now; SIGTERM and SIGINT end it.
+// Exit status: 0; 64 wrong command line; 71 the machine is in the way; 78 the configuration is wrong.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <csignal>
+
+#include "config.h"
+#include "libshared/spawn/exit.h"
+#include "libshared/spawn/self.h"
+#include "lockd/holder/confinement.h"
+#include "lockd/holder/holder.h"
+#include "lockd/holder/reload_signals.h"
+
+namespace virtgate::lockd::holder {
+
+namespace {
+
+constexpr const char* k_default_config = VIRTGATE_SYSCONFDIR "/lockd.toml";
+constexpr mode_t k_mask = 0077;
+constexpr mode_t k_private = 0700;
+constexpr int k_backlog = 1024;
+
+class Signals {
+public:
+    Signals(loop::Loop& loop, Holder& holder)
+        : holder_(holder),
+          term_(loop.signal(SIGTERM, loop::to<&Signals::on_stop>(*this))),
+          interrupt_(loop.signal(SIGINT, loop::to<&Signals::on_stop>(*this))),
+          hangup_(loop.signal(SIGHUP, loop::to<&Signals::on_reload>(*this))),
+          upgrade_(loop.signal(SIGUSR1, loop::to<&Signals::on_reload>(*this))) {
+        unblock_reload_signals();
+    }
+
+private:
+    void on_stop(loop::Want) noexcept { holder_.stop(); }
+    void on_reload(loop::Want) noexcept { holder_.reload(); }
+    Holder& holder_;
+    std::unique_ptr<loop::Watch> term_, interrupt_, hangup_, upgrade_;
+};
+
+// A holder that was killed while it started a locker lives on for a moment in that child, which has the lock, too, and is
+// killed with it.
+bool lock_directory(int directory) noexcept {
+    constexpr int k_tries = 200;
+    constexpr useconds_t k_pause = 10'000;
+    for (int i = 0; i < k_tries; ++i) {
+        if (flock(directory, LOCK_EX | LOCK_NB) == 0) return true;
+        if (errno != EWOULDBLOCK && errno != EINTR) return false;
+        usleep(k_pause);
+    }
+    return false;
+}
+
+// The directory of the state, for this process alone: made if it is missing, and locked as long as the result is open.
+Result<UniqueFd> occupy(const std::string& directory) {
+    if (mkdir(directory.c_str(), k_private) < 0 && errno != EEXIST)
+        return system_fault(errno, fmt::format("cannot make {}", directory));
+    UniqueFd lock{open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
+    struct stat about {};
+    if (!lock || fstat(lock.get(), &about) < 0)
+        return system_fault(errno, fmt::format("cannot open {}", directory));
+    if (about.st_uid != geteuid() || (about.st_mode & 022) != 0)
+        return system_fault(0,
+                            fmt::format("{} belongs to somebody else, or others may write to it", directory));
+    if (!lock_directory(lock.get()))
+        return system_fault(errno, fmt::format("another virtgate-lockd uses {}", directory));
+    return lock;
+}
+
+// What a lock space would be made in. Where that fails, there can be none; the locker says so when it is asked.
+void make_lock_spaces(const Settings& settings) {
+    for (const std::string& directory : settings.lock_spaces)
+        if (mkdir(directory.c_str(), k_private) < 0 && errno != EEXIST)
+            Log{}.info("no lock space can be in {}, which is not there", directory);
+}
+
+struct Listeners {
+    channel::LocalListener own, libvirt;
+    bool opened_own = false, opened_libvirt = false;
+};
+
+// The listener `name` at `path`: the one that was inherited, if it still is what the settings say, or a new one; `opened`
+// says which. Empty for an empty path that nobody passed.
+Result<channel::LocalListener> find_listener(Inheritance& inheritance, std::string_view name,
+                                             const std::string& path, bool for_others, bool& opened) {
+    for (auto& socket : inheritance.sockets) {
+        if (socket.name != name) continue;
+        const bool fits = socket.path.empty() || socket.path == path;
+        auto listener = channel::LocalListener::adopt(std::move(socket.fd), std::move(socket.path));
+        if (fits) return listener;
+        // The settings have changed: the old name goes with this object.
+    }
+    opened = !path.empty();
+    if (path.empty()) return channel::LocalListener{};
+    // Who may connect is judged by the locker; the mode only spares the others the attempt.
+    return channel::LocalListener::open(
+        path, {.type = SOCK_STREAM, .mode = for_others ? mode_t{0666} : mode_t{0600}, .backlog = k_backlog});
+}
+
+Result<Listeners> find_listeners(const Settings& settings, Inheritance& inheritance) {
+    const bool for_others = std::any_of(settings.users.begin(), settings.users.end(),
+                                        [](uid_t uid) { return uid != 0 && uid != geteuid(); });
+    Listeners listeners;
+    auto own = find_listener(inheritance, k_own, settings.socket, for_others, listeners.opened_own);
+    if (!own) return tl::unexpected(std::move(own.error()));
+    listeners.own = std::move(*own);
+    auto libvirt =
+        find_listener(inheritance, k_libvirt, settings.libvirt_socket, for_others, listeners.opened_libvirt);
+    if (!libvirt) return tl::unexpected(std::move(libvirt.error()));
+    listeners.libvirt = std::move(*libvirt);
+    return listeners;
+}
+
+// For "virtgate sandbox". What is kept depends on the settings.
+int show_sandbox(const std::string& file) {
+    const auto settings = load_settings(file);
+    if (!settings) return spawn::complain(settings.error(), spawn::k_exit_config);
+    const auto programs = spawn::program_directory();
+    if (!programs) return spawn::complain(programs.error(), spawn::k_exit_system);
+    return confine::show(make_plan(*settings, file, *programs));
+}
+
+int serve(const std::string& file, const Settings& settings, Inheritance inheritance, char** argv) {
+    const auto fail = [](const Error& error) { return spawn::complain(error, spawn::k_exit_system); };
+    const auto program = spawn::program_path();
+    if (!program) return fail(program.error());
+    const auto programs = program->substr(0, program->rfind('/'));
+    const auto occupied = occupy(settings.state_directory);
+    if (!occupied) return fail(occupied.error());
+    const auto boot = read_boot_id();
+    if (!boot) return fail(boot.error());
+    auto journal = Journal::open(settings.state_directory + "/journal", *boot);
+    if (!journal) return fail(journal.error());
+    if (journal->cut != 0) Log{}.info("{} bytes at the end of the journal were not complete", journal->cut);
+    make_lock_spaces(settings);
+    auto listeners = find_listeners(settings, inheritance);
+    if (!listeners) return fail(listeners.error());
+
+    const auto loop = loop::make_event_loop();
+    const auto mode = static_cast<confine::Mode>(settings.sandbox);
+    const bool confined = inheritance.confined || confine::effective(mode) != confine::Mode::off;
+    Holder holder(*loop,
+                  {.settings = settings,
+                   .settings_file = file,
+                   .program = *program,
+                   .locker = programs + "/virtgate-locker",
+                   .leaser = programs + "/virtgate-leaser",
+                   .argv = argv,
+                   .own = std::move(listeners->own),
+                   .libvirt = std::move(listeners->libvirt),
+                   .opened_own = listeners->opened_own,
+                   .opened_libvirt = listeners->opened_libvirt,
+                   .confined = confined,
+                   .reach = inheritance.confined ? inheritance.reach : reach_of(settings)},
+                  std::move(journal->journal));
+    if (const auto done = holder.recover(std::move(journal->entries), inheritance); !done)
+        return fail(done.error());
+    const Signals signals(*loop, holder);
+    if (!(inheritance.confined ? confine_again()
+                               : confine::confine(make_plan(settings, file, programs), mode)))
+        return spawn::k_exit_system;
+    holder.start();
+    loop->run();
+    return holder.status();
+}
+
+int run(const std::string& file, bool check_only, char** argv) {
+    // First of all, since these descriptors have numbers that somebody else could take.
+    auto inheritance = take_inheritance();
+    if (!inheritance) return spawn::complain(inheritance.error(), spawn::k_exit_system);
+    if (const auto closed = spawn::close_to_others(); !closed)
+        return spawn::complain(closed.error(), spawn::k_exit_system);
+    // Lost log readers and lockers are noticed where something is written to them.
+    std::signal(SIGPIPE, SIG_IGN);
+    umask(k_mask);
+    const auto settings = load_settings(file);
+    if (!settings) return spawn::complain(settings.error(), spawn::k_exit_config);
+    set_log_level(settings->log_level);
+    if (check_only) return 0;
+    // A descriptor for each lock and each client.
+    spawn::raise_descriptor_limit();
+    return serve(file, *settings, std::move(*inheritance), argv);
+}
+
+}  // namespace
+
+}  // namespace virtgate::lockd::holder
+
+int main(int argc, char** argv) {
+    using namespace virtgate::lockd::holder;
+    block_reload_signals();
+    CLI::App app{"virtgate-lockd - keeps locks on disks, and what they need to outlive whoever serves them"};
+    std::string file = k_default_config;
+    bool check_only = false;
+    bool only_sandbox = false;
+    app.add_option("--config", file, "configuration file")->type_name("FILE")->capture_default_str();
+    app.add_flag("--check", check_only, "check the configuration, then end");
+    app.add_flag("--sandbox", only_sandbox, "only show what it takes from itself; see virtgate-sandbox(1)");
+    app.set_version_flag("--version", "virtgate-lockd " VIRTGATE_VERSION);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : virtgate::spawn::k_exit_usage;
+    }
+    // Where nothing is configured, there are the defaults of an empty file.
+    if (only_sandbox && app.count("--config") == 0 && access(file.c_str(), F_OK) != 0) file = "/dev/null";
+    return only_sandbox ? show_sandbox(file) : run(file, check_only, argv);
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// failures - what clients of the lock program are told, with the codes of virtlockd.
+#include "lockd/locker/failures.h"
+
+#include <cstring>
+
+namespace virtgate::lockd::locker {
+
+namespace {
+
+// The words of libvirt's codes: what its client library shows in front of a detail.
+constexpr std::string_view k_operation_invalid = "Requested operation is not valid: ";
+constexpr std::string_view k_operation_forbidden = "operation forbidden: ";
+constexpr std::string_view k_resource_busy = "resource busy: ";
+constexpr std::string_view k_operation_failed = "operation failed: ";
+constexpr std::string_view k_internal = "internal error: ";
+
+rpc::Failure make(int code, int domain, std::string_view prefix, std::string detail) {
+    return {.code = code,
+            .domain = domain,
+            .message = std::string(prefix) + detail,
+            .pattern = std::string(prefix) + "%s",
+            .detail = std::move(detail)};
+}
+
+}  // namespace
+
+rpc::Failure unsupported_flags(std::uint32_t flags, std::string_view procedure) {
+    // Of this code the parts are where it happened and what it was about, and no errno.
+    return {.code = rpc::k_code_invalid_argument,
+            .domain = rpc::k_domain_rpc,
+            .message = fmt::format("unsupported flags ({:#x}) in {}", flags, procedure),
+            .pattern = std::string(procedure),
+            .detail = "flags",
+            .int1 = 0,
+            .int2 = 0};
+}
+
+rpc::Failure is_restricted() {
+    return make(rpc::k_code_operation_denied, rpc::k_domain_rpc, k_operation_forbidden,
+                "lock manager connection has been restricted");
+}
+
+rpc::Failure not_registered() {
+    return make(rpc::k_code_operation_invalid, rpc::k_domain_rpc, k_operation_invalid,
+                "lock owner details have not been registered");
+}
+
+rpc::Failure default_space_exists() {
+    return make(rpc::k_code_operation_invalid, rpc::k_domain_rpc, k_operation_invalid,
+                "the default lockspace already exists");
+}
+
+rpc::Failure space_exists(std::string_view path) {
+    return make(rpc::k_code_internal, rpc::k_domain_rpc, k_internal,
+                fmt::format("Lockspace for path {} already exists", path));
+}
+
+rpc::Failure no_such_space(std::string_view path) {
+    return make(rpc::k_code_internal, rpc::k_domain_rpc, k_internal,
+                fmt::format("Lockspace for path {} does not exist", path));
+}
+
+rpc::Failure is_locked(std::string_view name) {
+    return make(rpc::k_code_resource_busy, rpc::k_domain_lock_space, k_resource_busy,
+                fmt::format("Lockspace resource '{}' is locked", name));
+}
+
+rpc::Failure is_locked(std::string_view name, std::string_view holder) {
+    return make(rpc::k_code_resource_busy, rpc::k_domain_lock_space, k_resource_busy,
+                fmt::format("Lockspace resource '{}' is locked: {}", name, holder));
+}
+
+rpc::Failure was_lost(std::string_view name) {
+    return make(rpc::k_code_resource_busy, rpc::k_domain_lock_space, k_resource_busy,
+                fmt::format("the lock on '{}' was lost, and who had it has not ended yet", name));
+}
+
+rpc::Failure unavailable(std::string_view what) {
+    return make(rpc::k_code_operation_failed, rpc::k_domain_lock_space, k_operation_failed,
+                std::string(what));
+}
+
+rpc::Failure is_not_locked(std::string_view name) {
+    return make(rpc::k_code_resource_busy, rpc::k_domain_lock_space, k_resource_busy,
+                fmt::format("Lockspace resource '{}' is not locked", name));
+}
+
+rpc::Failure is_not_owner(std::uint32_t process) {
+    return make(rpc::k_code_internal, rpc::k_domain_lock_space, k_internal,
+                fmt::format("owner {} does not hold the resource lock", process));
+}
+
+rpc::Failure forbidden(std::string_view what, int domain) {
+    return make(rpc::k_code_operation_denied, domain, k_operation_forbidden, std::string(what));
+}
+
+rpc::Failure system_failure(int number, std::string_view what) {
+    return system_failure(number, what, std::strerror(number));
+}
+
+rpc::Failure system_failure(int number, std::string_view what, std::string_view reason) {
+    return {.code = rpc::k_code_system,
+            .domain = rpc::k_domain_lock_space,
+            .message = fmt::format("{}: {}", what, reason),
+            .int1 = number};
+}
+
+rpc::Failure internal(std::string_view what) {
+    return make(rpc::k_code_internal, rpc::k_domain_lock_space, k_internal, std::string(what));
+}
+
+}  // namespace virtgate::lockd::locker

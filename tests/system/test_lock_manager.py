@@ -8,7 +8,6 @@ is told is lock_manager = "lockd": it finds the socket where it looks for virtlo
 import contextlib
 import ctypes
 import os
-import shutil
 import signal
 import socket
 import stat
@@ -53,22 +52,6 @@ GUEST = """
 """
 
 
-class Lockd(locks.Lockd):
-    """Run by the user of libvirtd, as in session mode; with the socket that libvirtd looks for."""
-
-    def __init__(self, directory, socket):
-        super().__init__(directory, libvirt_socket=socket)
-        if ROOT:
-            self.prefix = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-            # Where the tests are built, another user may not be able to look.
-            self.programs = self.directory / "programs"
-            self.programs.mkdir()
-            for name in ("virtgate-lockd", "virtgate-locker"):
-                shutil.copy(locks.Lockd.programs / name, self.programs / name)
-            for path in [self.directory, *self.directory.rglob("*")]:
-                os.chown(path, NOBODY, NOBODY)
-
-
 class House:
     """libvirtd, lockd, and a directory of disks."""
 
@@ -79,7 +62,7 @@ class House:
         run.mkdir(0o700)
         if ROOT:
             os.chown(run, NOBODY, NOBODY)
-        self.lockd = Lockd(directory / "lockd", run / "virtlockd-sock")
+        self.lockd = locks.UnprivilegedLockd(directory / "lockd", libvirt_socket=run / "virtlockd-sock")
         self.emulator = directory / "emulator"
         self.emulator.write_text(WITHOUT_LOCKS)
         self.emulator.chmod(0o755)

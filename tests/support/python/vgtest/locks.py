@@ -13,6 +13,7 @@ import signal
 import subprocess
 
 from vgtest import processes, suite, upstream, wire
+from vgtest.libvirtd import NOBODY
 from vgtest.wire import string, u32
 
 LOCK = 0x0EA7BEEF
@@ -241,6 +242,27 @@ class Lockd(Daemon):
         upstream.poll(
             lambda: self.lockers not in ([], [before]) and self.answers(), what=lambda: f"a new locker:\n{self.log()}"
         )
+
+
+class UnprivilegedLockd(Lockd):
+    """Runs as nobody when the tests run as root, with none of root's capabilities but those named ("kill")."""
+
+    def __init__(self, directory, capabilities=(), **settings):
+        super().__init__(directory, **settings)
+        if os.geteuid() != 0:
+            return
+        kept = ",".join(["-all", *(f"+{name}" for name in capabilities)])
+        self.prefix = (
+            *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
+            *(f"--inh-caps={kept}", f"--ambient-caps={kept}", f"--bounding-set={kept}"),
+        )
+        # Where the tests are built, another user may not be able to look.
+        self.programs = self.directory / "programs"
+        self.programs.mkdir()
+        for name in ("virtgate-lockd", "virtgate-locker"):
+            shutil.copy(Lockd.programs / name, self.programs / name)
+        for path in [self.directory, *self.directory.rglob("*")]:
+            os.chown(path, NOBODY, NOBODY)
 
 
 class Virtlockd(Daemon):

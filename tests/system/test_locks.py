@@ -315,7 +315,7 @@ def test_many_owners_share_until_a_record_is_full(lockd, space):
 def test_users_that_are_not_listed_are_closed_at_once(scratch):
     if os.geteuid() != 0:
         pytest.skip("takes root")
-    with locks.Lockd(scratch / "users") as lockd:
+    with locks.Lockd(scratch / "lockd-users") as lockd:
         for path in (lockd.socket, lockd.socket.parent, lockd.directory):
             path.chmod(0o777)  # as if somebody had opened it: CVE-2019-10132
         os.seteuid(65534)

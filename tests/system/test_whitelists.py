@@ -193,7 +193,8 @@ objects = { domain = ["glob:*"] }
                 listed.dial("limited")
         assert "connections=2" in listed.log()
         frames = one.rest(12)
-        assert not frames and "idle_timeout=4" in listed.log()
+        assert not frames
+        upstream.poll(lambda: "idle_timeout=4" in listed.log(), what="the line that says why")
 
 
 def test_explain_says_why(listed):

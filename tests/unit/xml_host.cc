@@ -335,7 +335,7 @@ Test(xml_host, images_that_may_name_others_have_their_chain_written_out) {
         "format that is not given");
     expect_refused(machine(disk("qcow2", "<backingStore><source file='/srv/vm/b'/></backingStore>")),
                    "format that is not given");
-    expect_refused(machine(disk("qcow2", std::string(end) + std::string(end))), "without <backingStore/>");
+    expect_refused(machine(disk("qcow2", fmt::format("{0}{0}", end))), "without <backingStore/>");
     for (const std::string_view format : {"vmdk", "vdi", "vpc", "dmg", "dir", "fat", "new"})
         expect_refused(machine(disk(format, end)), "can name any file of the host");
     expect_refused(

@@ -5,7 +5,12 @@ proto_NAMES   := $(sort $(basename $(notdir $(wildcard proto/*.x))))
 proto_SOURCES := proto/schema.cc proto/schema_check.cc proto/interpreter.cc proto/locate.cc proto/program.cc \
                  proto/programs.cc proto/prune.cc $(proto_NAMES:%=$(BUILD)/gen/proto/%.cc)
 
-xdrgen_SOURCES := $(sort $(wildcard proto/xdrgen/*.cc)) libshared/base/suggest.cc
+# The compiler of .x files runs in the build: it is made of as little as possible.
+LIBRARIES += xdrgen-parts
+xdrgen-parts_UNITY   := yes
+xdrgen-parts_SOURCES := $(sort $(filter-out %/main.cc,$(wildcard proto/xdrgen/*.cc))) libshared/base/suggest.cc
+xdrgen_SOURCES       := proto/xdrgen/main.cc
+xdrgen_LIBRARIES     := xdrgen-parts
 
 # A file is compiled again when one that it imports changes.
 proto-importers = $(basename $(notdir $(shell grep -l '@import $(1)\.x' proto/*.x)))
@@ -18,9 +23,10 @@ test-codec_SOURCES     := tests/unit/codec.cc
 test-codec_LIBRARIES   := prototest proto xdr base
 test-vectors_SOURCES   := tests/unit/vectors.cc
 test-vectors_LIBRARIES := prototest proto xdr base
-test-dialect_SOURCES   := tests/unit/dialect.cc $(filter-out proto/xdrgen/main.cc,$(xdrgen_SOURCES))
-test-dialect_LIBRARIES := proto xdr base
-test-xdrgen_SOURCES    := tests/unit/xdrgen.cc $(filter-out proto/xdrgen/main.cc,$(xdrgen_SOURCES))
+test-dialect_SOURCES   := tests/unit/dialect.cc
+test-dialect_LIBRARIES := xdrgen-parts proto xdr base
+test-xdrgen_SOURCES    := tests/unit/xdrgen.cc
+test-xdrgen_LIBRARIES  := xdrgen-parts
 
 # The wire is a contract: what the .x files of libvirt's programs say is committed and compared.
 TESTS_SCRIPTS += proto/golden/test_layout
@@ -28,8 +34,8 @@ TESTS_SCRIPTS += proto/golden/test_layout
 FUZZERS += fuzz-schema fuzz-xdrgen
 fuzz-schema_SOURCES   := tests/fuzz/fuzz-schema.cc
 fuzz-schema_LIBRARIES := prototest proto xdr base
-fuzz-xdrgen_SOURCES   := tests/fuzz/fuzz-xdrgen.cc $(filter-out proto/xdrgen/main.cc,$(xdrgen_SOURCES))
-fuzz-xdrgen_LIBRARIES := proto xdr base
+fuzz-xdrgen_SOURCES   := tests/fuzz/fuzz-xdrgen.cc
+fuzz-xdrgen_LIBRARIES := xdrgen-parts proto xdr base
 
 # Seeds: one payload per shape of type, and the .x files themselves.
 proto-seeds := $(BUILD)/gen/seeds/proto.stamp

@@ -2,7 +2,8 @@
 # From the lists in module.mk to libraries, programs, unit tests and fuzzers.
 
 # obj/ mirrors the source tree; generated sources are $(BUILD)/gen/... and have their objects in obj/gen/...
-objects  = $(patsubst %.cc,$(BUILD)/obj/%.o,$(patsubst $(BUILD)/%,%,$($(1)_SOURCES)))
+separate = $(patsubst %.cc,$(BUILD)/obj/%.o,$(patsubst $(BUILD)/%,%,$($(1)_SOURCES)))
+objects  = $(if $(filter $(1),$(unity)),$(BUILD)/obj/gen/unity/$(1).o,$(separate))
 archives = $($(1)_LIBRARIES:%=$(BUILD)/lib/lib%.a)
 packages = $(foreach p,$(sort $($(1)_PACKAGES) $(foreach l,$($(1)_LIBRARIES),$($(l)_PACKAGES)) $(2)),$($(p)_LIBS))
 
@@ -37,9 +38,17 @@ endif
 
 # Tests, what is generated for them, and command lines: what the optimiser would gain there, it takes twice in the build.
 light := $(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/tests/escape/%.o $(BUILD)/obj/tests/support/%.o \
-         $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/gen/test/%.o $(BUILD)/obj/ctl/%.o
+         $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/gen/test/%.o $(BUILD)/obj/ctl/%.o \
+         $(BUILD)/obj/proto/xdrgen/%.o $(BUILD)/obj/gen/unity/%.o $(BUILD)/obj/%/main.o
 $(light) $(BUILD)/common/light/%: private ALL_CXXFLAGS += -O1 -g1
 $(light): private USE_COMMON = $(if $(common),-include $(BUILD)/common/light/common.h)
+
+# NAME_UNITY := yes: the sources of NAME are compiled as one, where the headers of libraries that each of them reads cost more
+# than its own lines. What such sources declare for themselves needs names of its own; "make UNITY=no" compiles one by one.
+UNITY ?= yes
+unity := $(if $(filter yes,$(UNITY)),$(foreach p,xdrgen $(LIBRARIES) $(PROGRAMS) $(UNIT_TESTS),$(if $($(p)_UNITY),$(p))))
+$(unity:%=$(BUILD)/gen/unity/%.cc): $(BUILD)/gen/unity/%.cc: $(MODULES)
+	@mkdir -p $(@D) && printf '#include "%s"\n' $($*_SOURCES) > $@
 
 define library
 $(BUILD)/lib/lib$(1).a: $$(call objects,$(1))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += ctl-passwd
+ctl-passwd_UNITY := yes
 ctl-passwd_SOURCES := ctl/passwd/command.cc ctl/passwd/listing.cc ctl/passwd/prompt.cc ctl/passwd/store.cc
 
 UNIT_TESTS += test-passwd

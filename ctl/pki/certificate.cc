@@ -9,6 +9,8 @@
 #include <array>
 #include <optional>
 
+#include "ctl/files.h"
+
 namespace virtgate::ctl::pki {
 
 namespace {
@@ -204,6 +206,13 @@ Result<Certificate> import_certificate(std::string_view text) {
     const int outcome = gnutls_x509_crt_import(made->get(), input.datum(), GNUTLS_X509_FMT_PEM);
     if (outcome < 0) return system_fault(0, fmt::format("not a certificate: {}", gnutls_strerror(outcome)));
     return made;
+}
+
+Result<Certificate> read_certificate(const std::string& path) {
+    const Result<std::string> text = read_file(path);
+    if (!text) return tl::make_unexpected(text.error());
+    Result<Certificate> certificate = import_certificate(*text);
+    return certificate ? std::move(certificate) : Result<Certificate>{wrap(certificate.error(), path)};
 }
 
 Result<std::vector<Certificate>> import_certificates(std::string_view text) {

@@ -93,6 +93,9 @@ Result<Pem> export_certificate(const Certificate& certificate);
 // The first certificate in the PEM text `text`. Error: system's fault, there is none.
 Result<Certificate> import_certificate(std::string_view text);
 
+// That of the file `path`. Error: system's fault, with the path.
+Result<Certificate> read_certificate(const std::string& path);
+
 // All certificates in the PEM text `text`, at least one and at most k_chain_max, in their order.
 inline constexpr unsigned k_chain_max = 64;
 Result<std::vector<Certificate>> import_certificates(std::string_view text);

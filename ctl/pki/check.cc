@@ -17,8 +17,6 @@ namespace virtgate::ctl::pki {
 
 namespace {
 
-bool exists(const std::string& path) { return !path.empty() && access(path.c_str(), F_OK) == 0; }
-
 // %XX of a URI; what is no such escape stays.
 std::string unescape(std::string_view text) {
     std::string plain;

@@ -21,7 +21,6 @@ namespace virtgate::ctl::pki {
 namespace {
 
 // From here on a certificate is worth a warning: time enough to hear of it.
-constexpr std::time_t k_soon = 30 * k_day;
 constexpr char k_any_purpose[] = "2.5.29.37.0";
 
 // What has to be done about a certificate, and where.

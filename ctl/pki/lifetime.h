@@ -9,6 +9,9 @@ namespace virtgate::ctl::pki {
 
 inline constexpr std::time_t k_day = 24 * 60 * 60;
 
+// What ends within this many seconds is worth a warning.
+inline constexpr std::time_t k_soon = 30 * k_day;
+
 // The clocks of two machines may differ by a little: what is made now is valid from this many seconds ago.
 inline constexpr std::time_t k_before = 5 * 60;
 

@@ -18,9 +18,9 @@ std::string home() {
     return user != nullptr && user->pw_dir != nullptr ? user->pw_dir : "";
 }
 
-bool exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
-
 }  // namespace
+
+bool exists(const std::string& path) { return !path.empty() && access(path.c_str(), F_OK) == 0; }
 
 std::string default_directory() {
     if (geteuid() == 0) return VIRTGATE_SYSCONFDIR "/pki";

@@ -10,6 +10,9 @@
 
 namespace virtgate::ctl::pki {
 
+// False for an empty path.
+[[nodiscard]] bool exists(const std::string& path);
+
 // The store of "virtgate pki": /etc/virtgate/pki for root, else ~/.local/share/virtgate/pki (below
 // XDG_DATA_HOME if that is set). Empty if the user has no home.
 [[nodiscard]] std::string default_directory();

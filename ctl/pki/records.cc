@@ -57,13 +57,6 @@ Result<std::vector<std::string>> names_in(const std::string& directory) {
     return names;
 }
 
-Result<Certificate> load(const std::string& path) {
-    const Result<std::string> text = read_file(path);
-    if (!text) return tl::make_unexpected(text.error());
-    Result<Certificate> certificate = import_certificate(*text);
-    return certificate ? std::move(certificate) : Result<Certificate>{wrap(certificate.error(), path)};
-}
-
 // The file of a revoked certificate tells when by its own time.
 Done stamp(const std::string& path, std::time_t now) {
     const timespec times[] = {{.tv_sec = now, .tv_nsec = 0}, {.tv_sec = now, .tv_nsec = 0}};
@@ -81,7 +74,7 @@ Result<Records> Store::records(const char* which) const {
     for (const std::string& name : *names) {
         if (!name.ends_with(".pem")) continue;
         std::string path = fmt::format("{}/{}", directory, name);
-        Result<Certificate> certificate = load(path);
+        Result<Certificate> certificate = read_certificate(path);
         if (!certificate) return tl::make_unexpected(certificate.error());
         found.emplace_back(std::move(path), std::move(*certificate));
     }
@@ -112,7 +105,7 @@ Result<Store::Revoked> Store::revoke(Kind kind, const std::string& name, std::ti
     const bool has_bundle = access(path.c_str(), F_OK) == 0;
     Facts last;
     if (has_bundle) {
-        Result<Certificate> certificate = load(inside);
+        Result<Certificate> certificate = read_certificate(inside);
         if (!certificate) return tl::make_unexpected(certificate.error());
         last = read_facts(certificate->get());
         issued->emplace_back(inside, std::move(*certificate));
@@ -221,7 +214,7 @@ Result<std::vector<Entry>> Store::list(std::time_t now) const {
     const auto found = bundles();
     if (!found) return tl::make_unexpected(found.error());
     for (const auto& [kind, path] : *found) {
-        const Result<Certificate> certificate = load(fmt::format("{}/{}", path, certificate_file(kind)));
+        const Result<Certificate> certificate = read_certificate(fmt::format("{}/{}", path, certificate_file(kind)));
         if (!certificate) return tl::make_unexpected(certificate.error());
         Facts facts = read_facts(certificate->get());
         // Between the record and the move a run may have been cut short.

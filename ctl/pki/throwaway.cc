@@ -68,13 +68,6 @@ Done make_all(const std::string& directory, KeyType type, std::time_t now) {
 }
 
 // Errors name the file: there are seven.
-Result<Certificate> load(const std::string& path) {
-    const Result<std::string> text = read_file(path);
-    if (!text) return tl::make_unexpected(text.error());
-    Result<Certificate> certificate = import_certificate(*text);
-    return certificate ? std::move(certificate) : Result<Certificate>{wrap(certificate.error(), path)};
-}
-
 // `authority` is itself for the authority.
 Done check(const Certificate& certificate, const Certificate& authority, const std::string& path,
            const std::string& directory, std::time_t now) {
@@ -102,13 +95,13 @@ Done check(const Certificate& certificate, const Certificate& authority, const s
 // starts.
 Result<Throwaway> check_all(const std::string& directory, std::time_t now) {
     const std::string authority_path = directory + "/ca/cacert.pem";
-    const Result<Certificate> authority = load(authority_path);
+    const Result<Certificate> authority = read_certificate(authority_path);
     if (!authority) return tl::make_unexpected(authority.error());
     Throwaway result{
         .made = false, .key_type = {}, .expires = gnutls_x509_crt_get_expiration_time(authority->get())};
     for (const char* part : {"ca", "server", "client"}) {
         const std::string path = fmt::format("{}/{}/{}cert.pem", directory, part, part);
-        const Result<Certificate> certificate = load(path);
+        const Result<Certificate> certificate = read_certificate(path);
         if (!certificate) return tl::make_unexpected(certificate.error());
         if (Done done = check(*certificate, *authority, path, directory, now); !done)
             return tl::make_unexpected(done.error());

@@ -15,7 +15,6 @@ namespace virtgate::ctl::pki {
 
 namespace {
 
-constexpr std::time_t k_soon = 30 * k_day;
 
 // Does not own what is in it.
 struct FreeList {

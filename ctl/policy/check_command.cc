@@ -24,7 +24,7 @@ int show_identities(const Loaded& loaded, bool json) {
             if (roles.empty() || roles.back() != grant.role) roles.push_back(grant.role);
         list.push_back({{"identity", rule.name}, {"roles", roles}, {"file", rule.file}, {"line", rule.line}});
     }
-    fmt::print("{}", json ? to_text({{"identities", list}}) : text);
+    fmt::print("{}", json ? to_text(Json{{"identities", list}}) : text);
     return 0;
 }
 
@@ -34,10 +34,10 @@ int run_check(const Options& options) {
     const Loaded loaded = load(options.chosen_directories());
     const auto& complaints = loaded.complaints;
     if (options.json)
-        fmt::print("{}", to_text({{"errors", complaints.errors()},
-                                  {"warnings", complaints.warnings()},
-                                  {"identities", loaded.table.identities()},
-                                  {"complaints", complaints_to_json(loaded)}}));
+        fmt::print("{}", to_text(Json{{"errors", complaints.errors()},
+                                      {"warnings", complaints.warnings()},
+                                      {"identities", loaded.table.identities()},
+                                      {"complaints", complaints_to_json(loaded)}}));
     else
         fmt::print("{}", list_complaints(loaded));
     if (complaints.errors() != 0) return k_exit_no;
@@ -70,7 +70,7 @@ int run_show(const Options& options) {
         list.push_back(to_json(effect));
         text += effect.to_text() + "\n";
     }
-    fmt::print("{}", options.json ? to_text({{"identity", rule->name}, {"effects", list}}) : text);
+    fmt::print("{}", options.json ? to_text(Json{{"identity", rule->name}, {"effects", list}}) : text);
     return 0;
 }
 

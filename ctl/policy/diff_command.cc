@@ -31,7 +31,7 @@ int run_diff(const Options& options) {
     Json gone = Json::array(), fresh = Json::array();
     add(difference.gone, '-', text, gone);
     add(difference.fresh, '+', text, fresh);
-    fmt::print("{}", options.json ? to_text({{"gone", gone}, {"new", fresh}}) : text);
+    fmt::print("{}", options.json ? to_text(Json{{"gone", gone}, {"new", fresh}}) : text);
     return difference.empty() ? 0 : k_exit_no;
 }
 
@@ -53,7 +53,7 @@ int run_test(const Options& options) {
         list.push_back(std::move(one));
     }
     if (options.json)
-        fmt::print("{}", to_text({{"cases", run->cases}, {"failed", list}}));
+        fmt::print("{}", to_text(Json{{"cases", run->cases}, {"failed", list}}));
     else
         fmt::print("{}{} cases, {} failed.\n", text, run->cases, run->failed.size());
     return run->failed.empty() ? 0 : k_exit_no;

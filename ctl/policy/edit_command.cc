@@ -14,13 +14,14 @@
 #include "ctl/policy/commands.h"
 #include "ctl/policy/complaint_listing.h"
 #include "ctl/policy/edited_copy.h"
+#include "ctl/policy/test_cases.h"
 #include "libshared/spawn/exit.h"
 
 namespace virtgate::ctl::policy {
 
 namespace {
 
-constexpr std::string_view k_suffix = ".toml", k_test_suffix = ".policytest.toml";
+constexpr std::string_view k_suffix = ".toml";
 
 struct Target {
     std::string directory{};

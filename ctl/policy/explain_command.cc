@@ -105,7 +105,8 @@ int run_who_can(const Options& options) {
                         {"file", decision.grant->file},
                         {"line", decision.grant->line}});
     }
-    fmt::print("{}", options.json ? to_text({{"call", request->describe()}, {"identities", list}}) : text);
+    fmt::print("{}",
+               options.json ? to_text(Json{{"call", request->describe()}, {"identities", list}}) : text);
     return list.empty() ? k_exit_no : 0;
 }
 

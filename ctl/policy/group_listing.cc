@@ -43,7 +43,7 @@ std::string list_groups(bool json) {
         list.push_back({{"group", name}, {"procedures", count}});
         text += fmt::format("{:<24} {} procedures\n", name, count);
     }
-    return json ? to_text({{"groups", list}}) : text;
+    return json ? to_text(Json{{"groups", list}}) : text;
 }
 
 Result<std::string> list_group(std::string_view name, bool json) {
@@ -72,7 +72,7 @@ Result<std::string> list_group(std::string_view name, bool json) {
     if (!is_group)
         return peer_fault(fmt::format("there is no built-in group \"{}\"{}", escape(name, 64),
                                       did_you_mean(name, virtgate::policy::known_groups())));
-    return json ? to_text({{"group", name}, {"procedures", list}}) : text;
+    return json ? to_text(Json{{"group", name}, {"procedures", list}}) : text;
 }
 
 }  // namespace virtgate::ctl::policy

@@ -19,7 +19,6 @@ using virtgate::policy::Place;
 
 namespace {
 
-constexpr std::array k_listeners{"tls", "tcp", "unix", "unix-ro"};
 constexpr std::size_t k_patterns_shown = 8;
 
 std::string list_patterns(const std::vector<proto::policy::ObjectPattern>& patterns) {
@@ -101,10 +100,10 @@ private:
 
     void try_listeners() {
         std::string names;
-        for (const char* listener : k_listeners)
+        for (const std::string_view listener : k_listeners)
             if (listener != question_.listener &&
-                judge(rights_of(question_.rule, listener), question_.request).allowed &&
-                (std::string_view(listener) != "unix-ro" || is_for_readers(question_.request)))
+                judge(rights_of(question_.rule, std::string(listener)), question_.request).allowed &&
+                (listener != "unix-ro" || is_for_readers(question_.request)))
                 names += (names.empty() ? "" : " or ") + std::string(listener);
         // A grant for all listeners would have allowed it here.
         if (!names.empty()) add("listener", fmt::format("at the listener {} the call is allowed", names));

@@ -118,7 +118,7 @@ int run_explain_past(const Options& options) {
         text += fmt::format("{}{}{}", text.empty() ? "" : "\n", describe(record.entry, now),
                             say_today(record.entry, today));
     }
-    fmt::print("{}", options.json ? to_text({{"records", list}}) : text);
+    fmt::print("{}", options.json ? to_text(Json{{"records", list}}) : text);
     return is_allowed ? 0 : k_exit_no;
 }
 

@@ -17,10 +17,6 @@ namespace {
 constexpr std::string_view k_basics = "@connect-basic", k_events = "@events";
 constexpr std::string_view k_registration = "EVENT";
 
-std::string say_moment(audit::Moment moment) {
-    return say_time(std::chrono::floor<std::chrono::seconds>(moment).time_since_epoch().count());
-}
-
 // A basic string of TOML. The text is plain: no control characters.
 std::string quote(std::string_view text) {
     std::string quoted = "\"";

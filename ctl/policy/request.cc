@@ -23,7 +23,6 @@ namespace {
 
 constexpr std::string_view k_tls_version = "1.3";
 constexpr std::uint32_t k_tls_strength = 256;
-const std::vector<std::string_view> k_listeners{"tls", "tcp", "unix", "unix-ro"};
 
 std::vector<std::string_view> known_kinds() {
     std::vector<std::string_view> words;

@@ -4,7 +4,9 @@
 // Owns: copies of the words.
 #pragma once
 
+#include <array>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "libshared/base/result.h"
@@ -12,6 +14,9 @@
 #include "proto/who.h"
 
 namespace virtgate::ctl::policy {
+
+// Where a client can have come in.
+inline constexpr std::array<std::string_view, 4> k_listeners{"tls", "tcp", "unix", "unix-ro"};
 
 // What is told of a client; empty: it did not show that.
 struct ClientWords {

@@ -21,7 +21,6 @@ namespace virtgate::ctl::policy {
 
 namespace {
 
-constexpr std::string_view k_suffix = ".policytest.toml";
 constexpr std::string_view k_call = "call", k_expect = "expect";
 constexpr std::string_view k_allow = "allow", k_deny = "deny";
 
@@ -173,7 +172,7 @@ Result<TestRun> run_tests(const std::vector<std::string>& directories, const Loa
         const std::unique_ptr<DIR, FreeWith<closedir>> directory{opendir(path.c_str())};
         if (directory == nullptr) continue;
         while (const dirent* entry = readdir(directory.get()))
-            if (std::string_view(entry->d_name).ends_with(k_suffix))
+            if (std::string_view(entry->d_name).ends_with(k_test_suffix))
                 paths.push_back(path + "/" + entry->d_name);
     }
     std::sort(paths.begin(), paths.end());

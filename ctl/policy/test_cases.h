@@ -15,12 +15,16 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ctl/policy/loaded.h"
 #include "libshared/base/result.h"
 
 namespace virtgate::ctl::policy {
+
+// Files with cases are called so.
+inline constexpr std::string_view k_test_suffix = ".policytest.toml";
 
 struct FailedCase {
     virtgate::policy::Place at{};

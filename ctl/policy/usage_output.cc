@@ -15,10 +15,6 @@ namespace virtgate::ctl::policy {
 
 namespace {
 
-std::string say_moment(audit::Moment moment) {
-    return say_time(std::chrono::floor<std::chrono::seconds>(moment).time_since_epoch().count());
-}
-
 constexpr std::size_t k_width = 100;
 
 // Names in lines of bearable length, indented.

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <array>
 #include <ctime>
 
@@ -59,6 +60,10 @@ std::string say_time(std::int64_t seconds) {
     std::array<char, 64> text{};
     if (gmtime_r(&time, &fields) == nullptr) return std::to_string(seconds);
     return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &fields)};
+}
+
+std::string say_moment(audit::Moment moment) {
+    return say_time(std::chrono::floor<std::chrono::seconds>(moment).time_since_epoch().count());
 }
 
 }  // namespace virtgate::ctl::policy

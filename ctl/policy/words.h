@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "ctl/audit/entry.h"
 #include "proto/policy.h"
 #include "proto/program.h"
 
@@ -29,5 +30,6 @@ namespace virtgate::ctl::policy {
 
 // Seconds since 1970 as "2026-12-31T18:00:00Z".
 [[nodiscard]] std::string say_time(std::int64_t seconds);
+[[nodiscard]] std::string say_moment(audit::Moment moment);
 
 }  // namespace virtgate::ctl::policy

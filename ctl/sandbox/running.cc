@@ -24,13 +24,13 @@ constexpr std::string_view k_title = "virtgate: ";
 constexpr std::string_view k_prefix = "virtgate-";
 constexpr std::string_view k_deleted = " (deleted)";  // behind the name of an executable that was replaced
 constexpr std::uint64_t k_mode_filter = 2;            // SECCOMP_MODE_FILTER
-constexpr std::size_t k_size_max = 16384;             // of a status file: a list of groups can be long
+constexpr std::size_t k_status_max = 16384;             // of a status file: a list of groups can be long
 constexpr std::size_t k_name_max = 64;
 
 // A file of /proc/PID; empty if the process is gone or closed to us.
 std::string read_text(pid_t pid, const char* name) {
     const UniqueFd file{open(fmt::format("/proc/{}/{}", pid, name).c_str(), O_RDONLY | O_CLOEXEC)};
-    std::string text(k_size_max, '\0');
+    std::string text(k_status_max, '\0');
     std::size_t size = 0;
     while (file && size < text.size()) {
         const ssize_t got = read(file.get(), text.data() + size, text.size() - size);

@@ -14,8 +14,6 @@ namespace virtgate::proto::xdrgen {
 
 namespace {
 
-constexpr Wide k_word_max = (Wide{1} << 32) - 1;
-
 // "peer_role" and "PeerRole" are both called PeerRole in C++, "MAX_NAMES" and "max_names" both max_names.
 std::string type_name(std::string_view written) {
     std::string name;

@@ -10,8 +10,6 @@ namespace virtgate::proto::xdrgen {
 
 namespace {
 
-constexpr Wide k_word_max = (Wide{1} << 32) - 1;
-
 std::optional<Kind> builtin(std::string_view name) {
     static constexpr std::pair<std::string_view, Kind> k_builtins[] = {
         {"int", Kind::i32},

@@ -18,6 +18,10 @@ namespace virtgate::proto::xdrgen {
 
 enum class TokenKind { word, number, punctuation, end };
 
+[[nodiscard]] constexpr bool is_blank(char c) noexcept {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 // A comment's inside, without the slashes and stars around it.
 struct Comment {
     std::string_view text;

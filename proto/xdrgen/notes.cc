@@ -2,13 +2,12 @@
 // notes - take annotations and prose out of comments.
 #include <algorithm>
 
+#include "proto/xdrgen/lexer.h"
 #include "proto/xdrgen/parser.h"
 
 namespace virtgate::proto::xdrgen {
 
 namespace {
-
-bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
 // Reads one comment line by line. A line is prose, or it starts with "@word" and may hold several annotations.
 class NoteReader {

@@ -16,6 +16,7 @@ namespace virtgate::proto::xdrgen {
 
 // Wide enough for every value of hyper and unsigned hyper, and for products of two of 64 bits' half.
 __extension__ using Wide = __int128;
+inline constexpr Wide k_word_max = (Wide{1} << 32) - 1;
 
 struct Word {
     std::string text;

@@ -9,6 +9,7 @@ comes in.
 """
 
 import os
+import re
 import socket
 import struct
 
@@ -110,7 +111,7 @@ def test_claim_gives_an_identity_and_not_more_than_its_rights(house, doorman, ba
             define = table.number("domain_define_xml")
             assert client.ask(define, wire.string("<domain/>")).error()[0] == 88
             assert back.frames(define) == []
-            assert "as watcher" in house.suite.log() or "is watcher" in house.suite.log()
+            upstream.await_log(house.suite, re.compile("(as|is) watcher"))
     finally:
         doorman.claim = lambda: who("admin")
 

@@ -413,7 +413,7 @@ def test_client_whose_request_kills_its_worker_twice_is_refused_for_a_while(hous
         return text if code == 87 else None
 
     assert f"no session for {identity}: its worker crashed" in upstream.poll(refused)
-    assert f"it crashed too often: {identity} gets no session for 30 s" in house.suite.log()
+    upstream.await_log(house.suite, f"it crashed too often: {identity} gets no session for 30 s")
     with pytest.raises(wire.Closed):
         house.suite.connect(context=context)
 

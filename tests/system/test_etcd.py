@@ -148,10 +148,11 @@ def test_only_a_server_with_a_certificate_of_the_named_authority_is_asked(place)
             assert is_alive(host, 15), host.log()
         with etcd.Host(place / "b", cluster.urls, ca_file=str(others.certificate)) as host:
             assert not is_alive(host)
-            assert "certificate" in host.log()
+            upstream.await_log(host, "certificate")
         with etcd.Host(place / "c", [elsewhere], ca_file=str(ours.certificate)) as host:
             assert not is_alive(host)
-            assert "127.0.0.2" in host.log() and "SSL" in host.log()
+            for part in ("127.0.0.2", "SSL"):
+                upstream.await_log(host, part)
 
 
 def test_it_logs_in_where_etcd_wants_that(place):

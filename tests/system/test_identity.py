@@ -84,7 +84,7 @@ def test_error_in_the_policy_is_reported_with_its_place(scratch, running_suite):
                 broken.connect()
     except AssertionError:
         pass  # not starting at all is right too
-    assert "30-broken.toml:3" in broken.log()
+    upstream.await_log(broken, "30-broken.toml:3")
 
 
 @pytest.mark.parametrize("key_type", ["rsa", "ecdsa"])

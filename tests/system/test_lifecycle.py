@@ -98,11 +98,9 @@ def served_by(pid, clients):
             open("/proc/net/tcp", encoding="ascii").readlines()
             + open("/proc/net/tcp6", encoding="ascii").readlines()
         )
-        for fields in map(str.split, table):
-            if ":" not in fields[2]:
-                continue  # a headline
-            if int(fields[2].split(":")[1], 16) == port and f"socket:[{fields[9]}]" in inodes:
-                mine.append(client)
+        far_ends = [fields for fields in map(str.split, table) if ":" in fields[2]]  # without the headlines
+        if any(int(far[2].split(":")[1], 16) == port and f"socket:[{far[9]}]" in inodes for far in far_ends):
+            mine.append(client)
     return mine
 
 

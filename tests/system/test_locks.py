@@ -324,7 +324,7 @@ def test_users_that_are_not_listed_are_closed_at_once(scratch):
                 client.register()
         finally:
             os.seteuid(0)
-        assert "may not connect" in lockd.log()
+        upstream.await_log(lockd, "may not connect")
 
 
 def test_the_number_of_clients_is_bounded_and_more_wait(scratch):

@@ -161,7 +161,7 @@ def test_sessions_of_a_revoked_certificate_end_and_others_stay(renewing):
         with pytest.raises(wire.Closed):
             gate.connect(context=wire.tls_context(gate.pki, bad))
         gate.connect(context=wire.tls_context(gate.pki, good)).close()
-    assert "revoked" in gate.log()
+    upstream.await_log(gate, "revoked")
 
 
 def test_revocation_list_that_is_broken_changes_nothing(renewing):
@@ -170,7 +170,7 @@ def test_revocation_list_that_is_broken_changes_nothing(renewing):
     with gate.open("test:///default") as client:
         crl.write_bytes(b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")
         upstream.poll(lambda: "the reload failed" in gate.log()[mark:], what=lambda: gate.log()[mark:])
-        assert "list.pem" in gate.log()[mark:]
+        upstream.await_log(gate, "list.pem", mark)
         assert client.ask(wire.GET_TYPE).status == wire.OK
         gate.connect().close()
         before = serving(gate)

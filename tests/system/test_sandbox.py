@@ -137,7 +137,8 @@ def test_process_that_is_not_confined_is_shown_and_counts(scratch, running_suite
         shown = {process["pid"]: process for process in found["running"]}
         assert len(mine) >= 3 and all(shown[pid]["seccomp_mode"] == 0 and not shown[pid]["confined"] for pid in mine)
         assert status == 1 and not found["complete"]
-        assert "netd is not confined" in suite.log() and "gate is not confined" in suite.log()
+        for process in ("netd", "gate"):
+            upstream.await_log(suite, f"{process} is not confined")
 
 
 def test_calls_are_those_of_the_program():

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_sasl - users who log in with a password, over TLS and over the UNIX socket, with Debian's virsh."""
 
-import re
 import shutil
 import subprocess
 import time
@@ -116,7 +115,7 @@ def test_failures_are_logged_with_their_source(password_suite):
     with password_suite.connect(context=context) as client:
         port = client.sock.getsockname()[1]
         sasl.log_in(client, "alice", "wrong")
-    assert re.search(rf"login failed: 127\.0\.0\.1 port {port}, SCRAM-SHA-256", password_suite.log())
+    upstream.await_log(password_suite, f"login failed: 127.0.0.1 port {port}, SCRAM-SHA-256")
 
 
 def test_failures_are_answered_later_and_later(scratch, password_suite, running_suite):
@@ -146,7 +145,7 @@ def test_failures_are_answered_later_and_later(scratch, password_suite, running_
             assert refused.status == wire.OK
             first = sasl.Scram("alice", PASSWORD).first()
             assert client.ask(sasl.START, sasl.start_args("SCRAM-SHA-256", first)).error()[0] == sasl.AUTH_FAILED
-        assert "its source has failed too often" in slow.log()
+        upstream.await_log(slow, "its source has failed too often")
         with slow.connect(context=context, source="127.0.0.5") as client:
             assert sasl.log_in(client, "alice", PASSWORD) is None
 

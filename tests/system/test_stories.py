@@ -15,7 +15,7 @@ import shutil
 
 import pytest
 
-from vgtest import guarded, sasl, wire
+from vgtest import guarded, sasl, upstream, wire
 from vgtest.clients import attempt
 
 DOMAINS = {
@@ -79,7 +79,9 @@ def test_monitor_with_a_certificate_lists_and_cannot_destroy(house):
     assert set(house.virsh("monitor", "list", "--all", "--name").stdout.split()) == set(DOMAINS)
     assert is_denied(house.virsh("monitor", "destroy", "other"), "domain_destroy")
     assert house.virsh("boss", "domstate", "other").stdout.strip() == "running"
-    assert re.search(r"domain_destroy: no-binding, role monitor at \S+20-stories\.toml:\d+", house.log())
+    upstream.await_log(
+        house, re.compile(r"domain_destroy: no-binding, role monitor at \S+20-stories\.toml:\d+")
+    )
     record = house.wait_for_records(identity="monitor", procedure="DOMAIN_DESTROY")[-1]
     assert record["verdict"] == "refused" and record["reason"] == "no-binding", record
     assert record["subject"] == "CN=monitor" and record["source"] == "127.0.0.1", record

@@ -43,7 +43,7 @@ def test_read_only_socket_changes_nothing(gate):
 def test_log_says_who_connected(gate):
     with wire.connect_unix(gate.local_socket) as client:
         client.open("test:///default")
-        assert f"uid {os.getuid()} pid {os.getpid()}" in gate.log()
+        upstream.await_log(gate, f"uid {os.getuid()} pid {os.getpid()}")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user's connection needs root")
@@ -56,7 +56,8 @@ def test_other_users_are_other_identities(open_suite, scratch):
 
     refused = as_nobody("list", "--name")
     assert refused.returncode == 1 and "does not let this user in" in refused.stderr, refused
-    assert f"uid {NOBODY} pid" in open_suite.log() and "no identity of the policy matches" in open_suite.log()
+    for part in (f"uid {NOBODY} pid", "no identity of the policy matches"):
+        upstream.await_log(open_suite, part)
     open_suite.add_policy(
         "30-nobody.toml",
         '[identity.nobody]\nunix = { user = "nobody" }\n[[binding]]\nidentity = "nobody"\nrole = "admin"\n',

@@ -89,7 +89,9 @@ def test_watcher_sees_all_and_changes_nothing(listed):
 
 def test_refusal_is_logged_with_role_and_rule(listed):
     listed.virsh("watcher", "destroy", "web-1")
-    assert re.search(r"domain_destroy: no-binding, role watcher at \S+/20-whitelists\.toml:\d+", listed.log()), listed.log()
+    upstream.await_log(
+        listed, re.compile(r"domain_destroy: no-binding, role watcher at \S+/20-whitelists\.toml:\d+")
+    )
 
 
 @pytest.mark.parametrize("who, expected", [("operator", {"web-1", "web-2"}), ("exact", {"web-1"})])
@@ -191,10 +193,10 @@ objects = { domain = ["glob:*"] }
         with listed.dial("limited"):
             with pytest.raises(wire.Closed):
                 listed.dial("limited")
-        assert "connections=2" in listed.log()
+        upstream.await_log(listed, "connections=2")
         frames = one.rest(12)
         assert not frames
-        upstream.poll(lambda: "idle_timeout=4" in listed.log(), what="the line that says why")
+        upstream.await_log(listed, "idle_timeout=4")
 
 
 def test_explain_says_why(listed):

@@ -5,7 +5,7 @@ notice.
 
 import socket
 
-from vgtest import captured, processes, sasl, wire
+from vgtest import captured, processes, sasl, upstream, wire
 
 PASSWORD = "correct horse battery"
 
@@ -18,9 +18,13 @@ class House:
         """The processes that call themselves so stay the same from now on, and have no more descriptors in
         the end.
         """
-        titles = processes.by_title(self.suite.process.pid)
-        self.settled = {name: titles.get(name) for name in names}
-        assert None not in self.settled.values(), f"not all of these run: {self.settled}"
+
+        def all_alone():
+            titles = processes.by_title(self.suite.process.pid)
+            self.settled = {name: titles.get(name) for name in names}
+            return all(len(pids or ()) == 1 for pids in self.settled.values())
+
+        upstream.poll(all_alone, what=lambda: f"one process of each: {self.settled}")
         self.descriptors = {name: processes.descriptors(pid) for name, (pid,) in self.settled.items()}
 
     def pid(self, name):
@@ -29,8 +33,16 @@ class House:
         return pid
 
     def check_settled(self):
-        titles = processes.by_title(self.suite.process.pid)
-        assert {name: titles.get(name) for name in self.settled} == self.settled, self.suite.log()[-3000:]
+        """They are the same. A process that was just forked has its parent's title for a moment: not for long."""
+
+        def now():
+            titles = processes.by_title(self.suite.process.pid)
+            return {name: titles.get(name) for name in self.settled}
+
+        upstream.poll(
+            lambda: now() == self.settled,
+            what=lambda: f"{self.settled}, there are {now()}:\n{self.suite.log()[-3000:]}",
+        )
 
     def left_open(self):
         """{name: (before, now)} of those processes that have more descriptors than at the beginning, where

@@ -8,6 +8,7 @@ what the hostile tests judge: no byte of a refused call may be in it, and what i
 """
 
 import os
+import re
 import socket
 import threading
 import time
@@ -255,3 +256,11 @@ def poll(condition, patience=wire.PATIENCE, what="what the test waits for"):
             raise AssertionError(f"did not happen in {patience} s: {what() if callable(what) else what}")
         time.sleep(0.01)
     return value
+
+
+def await_log(source, text, start=0):
+    """Waits until what `source` has logged (its log(), from `start` on) contains `text`, or matches it if that is a compiled
+    regular expression. A line that a process writes before it answers is relayed, and may be read only after the answer.
+    """
+    find = text.search if isinstance(text, re.Pattern) else lambda log: text in log
+    poll(lambda: find(source.log()[start:]), what=lambda: f"{text!r} in the log:\n{source.log()[-3000:]}")

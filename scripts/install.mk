@@ -4,10 +4,10 @@
 # virtgate finds its other programs in libexecdir/virtgate; they find each other beside themselves. Data files that
 # name users or directories are templates: @net_user@, @libexecdir@ and the like are filled in here.
 
-# What lies under tests/ is never installed.
-installed := $(foreach p,$(PROGRAMS),$(if $(filter tests/%,$($(p)_SOURCES)),,$(p)))
+# What lies under tests/ is never installed, and examples are as text.
+installed := $(foreach p,$(PROGRAMS),$(if $(filter tests/% examples/%,$($(p)_SOURCES)),,$(p)))
 man-pages := $(wildcard docs/man/*.[1-8] netd/*.[1-8] netd/*/*.[1-8] workerd/*.[1-8] lockd/*.[1-8] ctl/*.[1-8] policy/*.[1-8])
-examples  := $(wildcard policy/examples/* docs/examples/*)
+examples  := $(wildcard policy/examples/* docs/examples/* examples/*.cc)
 data      = $(datadir)/virtgate
 to        = install -D -m $(1) $(2) '$(DESTDIR)$(3)'
 template-words = bindir libexecdir sysconfdir datadir localstatedir VERSION NET_USER KEY_USER AUTH_USER WORK_USER AUDIT_USER \
@@ -30,7 +30,34 @@ install: all ## install below prefix (DESTDIR=dir: into a directory tree, for pa
 	    $(call to,644,$$file,$(datadir)/zsh/site-functions/_virtgate))
 	$(call each,$(wildcard packaging/completions/virtgate.fish packaging/completions/fish/virtgate.fish),\
 	    $(call to,644,$$file,$(datadir)/fish/vendor_completions.d/virtgate.fish))
+	@set -e; for file in $(wildcard packaging/config/*.toml); do \
+	    [ -e '$(DESTDIR)$(sysconfdir)/virtgate/'"$${file##*/}" ] || \
+	    $(call template,$$file,$(sysconfdir)/virtgate/)"$${file##*/}"; done
 	$(call each,$(wildcard packaging/systemd/*.service packaging/systemd/*.socket),\
 	    $(call template,$$file,$(unitdir)/)"$${file##*/}")
 	$(call each,$(wildcard packaging/sysusers.d/*.conf),$(call template,$$file,$(prefix)/lib/sysusers.d/)"$${file##*/}")
 	$(call each,$(wildcard packaging/tmpfiles.d/*.conf),$(call template,$$file,$(prefix)/lib/tmpfiles.d/)"$${file##*/}")
+
+# The client library for other programs: one archive, its headers under their own paths, and a file for pkg-config.
+libdir         ?= $(prefix)/lib
+includedir     ?= $(prefix)/include
+devel-parts    := client rpc channel proto xdr base
+devel-objects  := $(filter-out %/libshared/rpc/control.o,$(foreach l,$(devel-parts),$(call objects,$(l))))
+devel-headers  := $(filter-out %/core.h %/login.h %/tls.h %/tls_verify.h %/command.h,$(wildcard libshared/client/*.h)) \
+                  libshared/base/bytes.h libshared/base/clock.h libshared/base/fd.h libshared/base/result.h \
+                  libshared/loop/loop.h libshared/rpc/error.h libshared/rpc/header.h $(wildcard libshared/xdr/*.h) \
+                  proto/codec.h proto/schema.h proto/schema_layout.h
+devel-made     := $(client_HEADERS) $(client_PROGRAMS:%=$(BUILD)/gen/proto/%.h) $(BUILD)/gen/proto/net.h
+devel-template = sed $(foreach w,prefix libdir includedir VERSION,-e 's|@$(w)@|$($(w))|g') $(1) | $(call to,644,/dev/stdin,$(2))
+
+$(BUILD)/lib/libvirtgate-client.a: $(devel-objects)
+	@mkdir -p $(@D)
+	@echo '  AR        $@'
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+.PHONY: install-devel
+install-devel: $(BUILD)/lib/libvirtgate-client.a $(devel-made) ## install the client library for other programs: archive, headers, pkg-config
+	$(call each,$(BUILD)/lib/libvirtgate-client.a,$(call to,644,$$file,$(libdir)/)"$${file##*/}")
+	$(call each,$(devel-headers),$(call to,644,$$file,$(includedir)/virtgate/)"$$file")
+	$(call each,$(devel-made),$(call to,644,$$file,$(includedir)/virtgate/proto/)"$${file##*/}")
+	$(call each,libshared/client/virtgate-client.pc.in,$(call devel-template,$$file,$(libdir)/pkgconfig/)virtgate-client.pc)

@@ -2,7 +2,7 @@
 // xdrgen - compile .x files into C++ codecs and schemas.
 //
 //   xdrgen [--out DIR] [--layout DIR] [--recode DIR] [--oracle DIR] [--seeds DIR] FILE.x
-//     --out     NAME.h, NAME.cc and NAME.schema
+//     --out     NAME.h, NAME.cc and NAME.schema; of a program that clients call also NAME_client.h
 //     --layout  NAME.layout, for the comparison with proto/golden
 //     --recode  NAME-recode.cc, for tests and fuzzers
 //     --oracle  NAME.x and NAME-table.h, for rpcgen
@@ -20,6 +20,7 @@
 
 #include "proto/xdrgen/checker.h"
 #include "proto/xdrgen/emit.h"
+#include "proto/xdrgen/emit_client.h"
 #include "proto/xdrgen/lexer.h"
 #include "proto/xdrgen/parser.h"
 
@@ -105,6 +106,8 @@ bool write_all(const Options& options, const Model& model) {
         good = write_file(options.out / (module.name + ".h"), emit_header(model, module, tables)) && good;
         good = write_file(options.out / (module.name + ".cc"), emit_source(model, module, tables)) && good;
         good = write_file(options.out / (module.name + ".schema"), make_schema_file(tables)) && good;
+        if (has_client(module))
+            good = write_file(options.out / (module.name + "_client.h"), emit_client(model, module)) && good;
     }
     if (!options.layout.empty())
         good = write_file(options.layout / (module.name + ".layout"), emit_layout(model, module)) && good;

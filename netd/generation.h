@@ -21,21 +21,11 @@
 #include <memory>
 #include <vector>
 
-#include "libshared/channel/local_listener.h"
-#include "libshared/spawn/user.h"
-#include "netd/listener.h"
+#include "netd/ground.h"
 #include "netd/post.h"
 #include "netd/settings.h"
 
 namespace virtgate::netd {
-
-// What all generations share. It outlives them.
-struct Ground {
-    std::string directory;                          // where the children's executables are
-    Listener tls, tcp;                              // the second may be empty
-    channel::LocalListener local, local_read_only;  // may be empty
-    std::map<Role, spawn::User> users;  // as whom they run; without an entry: as the supervisor itself
-};
 
 class Generation;
 

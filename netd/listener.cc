@@ -22,6 +22,10 @@ struct Address {
     socklen_t size = 0;
     [[nodiscard]] int family() const noexcept { return storage.ss_family; }
     [[nodiscard]] sockaddr* get() noexcept { return reinterpret_cast<sockaddr*>(&storage); }
+    [[nodiscard]] std::uint16_t port() const noexcept {
+        return ntohs(family() == AF_INET ? reinterpret_cast<const sockaddr_in*>(&storage)->sin_port
+                                         : reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_port);
+    }
 };
 
 bool parse(const std::string& text, std::uint16_t port, Address& address) {
@@ -56,6 +60,11 @@ UniqueFd listen_at(Address address, bool only_local) noexcept {
     return socket;
 }
 
+std::string say_address(std::string_view text, std::uint16_t port) {
+    const bool brackets = text.find(':') != text.npos;
+    return fmt::format("{}{}{}:{}", brackets ? "[" : "", text, brackets ? "]" : "", port);
+}
+
 }  // namespace
 
 bool is_listen_address(std::string_view address) {
@@ -67,21 +76,31 @@ Result<Listener> open_listener(const std::string& text, std::uint16_t port) {
     const bool only_local = text == k_localhost;
     Address address;
     require(parse(only_local ? "::" : text, port, address), "an unchecked address");
-    Listener listener{.socket = listen_at(address, only_local), .name = {}, .port = port};
-    if (!listener.socket && errno == EAFNOSUPPORT && (only_local || text == "::")) {
+    UniqueFd socket = listen_at(address, only_local);
+    if (!socket && errno == EAFNOSUPPORT && (only_local || text == "::")) {
         require(parse(only_local ? "127.0.0.1" : "0.0.0.0", port, address), "a constant address");
-        listener.socket = listen_at(address, only_local);
+        socket = listen_at(address, only_local);
     }
-    if (!listener.socket) return system_fault(errno, fmt::format("cannot listen on {} port {}", text, port));
-    Address actual;
-    actual.size = sizeof actual.storage;
-    if (getsockname(listener.socket.get(), actual.get(), &actual.size) < 0)
-        return system_fault(errno, "cannot find out the port");
-    listener.port =
-        ntohs(actual.family() == AF_INET ? reinterpret_cast<sockaddr_in*>(&actual.storage)->sin_port
-                                         : reinterpret_cast<sockaddr_in6*>(&actual.storage)->sin6_port);
-    const bool brackets = text.find(':') != std::string::npos;
-    listener.name = fmt::format("{}{}{}:{}", brackets ? "[" : "", text, brackets ? "]" : "", listener.port);
+    if (!socket) return system_fault(errno, fmt::format("cannot listen on {} port {}", text, port));
+    auto listener = adopt_listener(std::move(socket));
+    if (listener) listener->name = say_address(text, listener->port);
+    return listener;
+}
+
+Result<Listener> adopt_listener(UniqueFd socket) {
+    Address address;
+    address.size = sizeof address.storage;
+    if (getsockname(socket.get(), address.get(), &address.size) < 0)
+        return system_fault(errno, "cannot find out the address of a socket");
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    const void* number =
+        address.family() == AF_INET
+            ? static_cast<const void*>(&reinterpret_cast<sockaddr_in*>(&address.storage)->sin_addr)
+            : &reinterpret_cast<sockaddr_in6*>(&address.storage)->sin6_addr;
+    if (inet_ntop(address.family(), number, text.data(), text.size()) == nullptr)
+        return system_fault(errno, "a socket is no internet socket");
+    Listener listener{.socket = std::move(socket), .name = {}, .port = address.port()};
+    listener.name = say_address(text.data(), listener.port);
     return listener;
 }
 

@@ -26,4 +26,7 @@ struct Listener {
 // Error: system's fault, for example if the port is in use.
 Result<Listener> open_listener(const std::string& address, std::uint16_t port);
 
+// One of `socket`, which listens already. Error: system's fault.
+Result<Listener> adopt_listener(UniqueFd socket);
+
 }  // namespace virtgate::netd

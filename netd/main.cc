@@ -3,8 +3,6 @@
 // rest.
 //
 // Trust: runs as root or as the user of the unit; reads no byte of a client.
-#include <grp.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -13,48 +11,14 @@
 #include "config.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
+#include "libshared/spawn/watchdog.h"
 #include "netd/confinement.h"
+#include "netd/ground.h"
 #include "netd/supervisor.h"
 
 namespace {
 
 using namespace virtgate;
-
-Result<channel::LocalListener> open_local(const std::string& path, unsigned mode, const std::string& group) {
-    constexpr int k_backlog = 128;
-    channel::LocalListener::Options options{
-        .type = SOCK_STREAM, .mode = mode, .backlog = k_backlog, .group = {}};
-    if (!group.empty()) {
-        errno = 0;
-        const ::group* entry = getgrnam(group.c_str());
-        if (entry == nullptr) return system_fault(errno, fmt::format("there is no group {}", escape(group)));
-        options.group = entry->gr_gid;
-    }
-    return channel::LocalListener::open(path, options);
-}
-
-// Opens every listener that the settings name.
-Result<netd::Ground> make_ground(const netd::Settings& settings) {
-    netd::Ground ground;
-    auto tls = netd::open_listener(settings.tls.address, settings.tls.port);
-    if (!tls) return tl::unexpected(tls.error());
-    ground.tls = std::move(*tls);
-    if (settings.tcp.is_on()) {
-        auto tcp = netd::open_listener(settings.tcp.address, settings.tcp.port);
-        if (!tcp) return tl::unexpected(tcp.error());
-        ground.tcp = std::move(*tcp);
-    }
-    if (!settings.local.is_on()) return ground;
-    auto local = open_local(settings.local.path, settings.local.mode, settings.local.group);
-    if (!local) return tl::unexpected(local.error());
-    ground.local = std::move(*local);
-    if (settings.local.read_only_path.empty()) return ground;
-    auto read_only =
-        open_local(settings.local.read_only_path, settings.local.read_only_mode, settings.local.group);
-    if (!read_only) return tl::unexpected(read_only.error());
-    ground.local_read_only = std::move(*read_only);
-    return ground;
-}
 
 // For "virtgate sandbox". What is kept depends on the settings.
 int show_sandbox(const std::string& path) {
@@ -66,6 +30,9 @@ int show_sandbox(const std::string& path) {
 }
 
 int serve(const std::string& path, bool only_check) {
+    // Before anything else opens a descriptor.
+    auto passed = spawn::take_listen_fds();
+    if (!passed) return spawn::complain(passed.error(), spawn::k_exit_system);
     auto settings = netd::read_settings(path);
     if (!settings) return spawn::complain(settings.error(), spawn::k_exit_config);
     set_log_level(settings->log_level);
@@ -84,7 +51,7 @@ int serve(const std::string& path, bool only_check) {
         return spawn::complain(done.error(), spawn::k_exit_system);
     auto directory = spawn::program_directory();
     if (!directory) return spawn::complain(directory.error(), spawn::k_exit_system);
-    auto ground = make_ground(*settings);
+    auto ground = netd::open_ground(*settings, std::move(*passed));
     if (!ground) return spawn::complain(ground.error(), spawn::k_exit_system);
     ground->directory = std::move(*directory);
     const auto loop = loop::make_event_loop();
@@ -92,6 +59,7 @@ int serve(const std::string& path, bool only_check) {
     netd::Supervisor supervisor(*loop, path, std::move(*ground));
     if (!confine::confine(std::move(plan), static_cast<confine::Mode>(settings->sandbox)))
         return spawn::k_exit_system;
+    const spawn::Watchdog watchdog(*loop);
     return supervisor.run(std::move(*settings), std::move(*pki), std::move(*key));
 }
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += netd
-netd_SOURCES := netd/file_watch.cc netd/generation.cc netd/listener.cc netd/post.cc netd/settings.cc netd/supervisor.cc
+netd_SOURCES := netd/file_watch.cc netd/generation.cc netd/ground.cc netd/listener.cc netd/post.cc netd/settings.cc netd/supervisor.cc
 
 PROGRAMS += virtgate-netd
 virtgate-netd_SOURCES := netd/main.cc netd/confinement.cc
@@ -8,6 +8,6 @@ virtgate-netd_LIBRARIES := netd confine config spawn rpc channel proto xdr loop 
 virtgate-netd_PACKAGES := EVENT TOML
 
 UNIT_TESTS += test-netd
-test-netd_SOURCES := tests/unit/netd.cc
+test-netd_SOURCES := tests/unit/netd.cc tests/unit/netd_ground.cc
 test-netd_LIBRARIES := netd confine config spawn rpc channel proto xdr loop base
 test-netd_PACKAGES := EVENT TOML

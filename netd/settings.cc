@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstdlib>
 #include <span>
 
 #include "config.h"
@@ -27,6 +28,8 @@ namespace {
 
 constexpr unsigned k_gates_max = 64;
 constexpr Milliseconds k_hour{3'600'000};
+// Where "virtgate pki install" puts them.
+constexpr const char* k_own_directory = VIRTGATE_SYSCONFDIR "/tls";
 // Where libvirt's own daemon looks.
 constexpr const char* k_certificate_file = "/etc/pki/libvirt/servercert.pem";
 constexpr const char* k_key_file = "/etc/pki/libvirt/private/serverkey.pem";
@@ -86,6 +89,34 @@ std::string read_needed_path(config::Section& section, const char* key, const st
     return value;
 }
 
+// A secret's file where the service manager passes it as a credential (systemd.exec(5), LoadCredential=), or else `fallback`.
+std::string default_secret(const char* credential, const char* fallback) {
+    const char* directory = std::getenv("CREDENTIALS_DIRECTORY");
+    if (directory == nullptr || *directory != '/') return fallback;
+    std::string path = fmt::format("{}/{}", directory, credential);
+    return access(path.c_str(), F_OK) == 0 ? path : fallback;
+}
+
+struct Files {
+    std::string certificate, key, authority, revoked;
+};
+
+// All of one place: certificates of one and a key of another would not fit.
+Files usual_files() {
+    const std::string own = k_own_directory;
+    Files files{.certificate = own + "/servercert.pem",
+                .key = own + "/serverkey.pem",
+                .authority = own + "/cacert.pem",
+                .revoked = own + "/cacrl.pem"};
+    if (access(files.certificate.c_str(), F_OK) != 0)
+        files = {.certificate = k_certificate_file,
+                 .key = k_key_file,
+                 .authority = k_ca_file,
+                 .revoked = k_crl_file};
+    files.key = default_secret("virtgate-serverkey.pem", files.key.c_str());
+    return files;
+}
+
 void read_address(config::Section& section, std::uint16_t port, Settings::Network& network) {
     network.address = section.text("address", "::");
     if (!is_listen_address(network.address))
@@ -96,13 +127,15 @@ void read_address(config::Section& section, std::uint16_t port, Settings::Networ
 void read_tls(config::Section tls, Settings& settings) {
     read_address(tls, k_tls_port, settings.tls);
     settings.tls.login = read_mode(tls, k_tls_modes);
-    settings.certificate_file = read_needed_path(tls, "certificate", k_certificate_file);
-    settings.key_file = read_needed_path(tls, "key", k_key_file);
-    settings.ca_file = read_needed_path(tls, "ca", k_ca_file);
+    const Files usual = usual_files();
+    settings.certificate_file = read_needed_path(tls, "certificate", usual.certificate.c_str());
+    settings.key_file = read_needed_path(tls, "key", usual.key.c_str());
+    settings.ca_file = read_needed_path(tls, "ca", usual.authority.c_str());
     // Like libvirt: the default list is used where it is; one that is named has to be there. With a CA of
     // another place the default list would be somebody else's.
-    const bool has_default = !tls.has("ca") && access(k_crl_file, F_OK) == 0;
-    if (tls.has("crl") || has_default) settings.crl_file = read_needed_path(tls, "crl", k_crl_file);
+    const bool has_default = !tls.has("ca") && access(usual.revoked.c_str(), F_OK) == 0;
+    if (tls.has("crl") || has_default)
+        settings.crl_file = read_needed_path(tls, "crl", usual.revoked.c_str());
     settings.priority = tls.text("priority", k_priority);
 }
 
@@ -160,8 +193,10 @@ void read_sasl(config::Section section, Settings& settings) {
                             did_you_mean(name, {std::begin(k_mechanisms), std::end(k_mechanisms)})));
     sasl.sasldb = read_path(section, "sasldb", "");
     // One or the other: virtgate-sasl refuses both.
-    sasl.users = read_path(section, "users", sasl.sasldb.empty() ? VIRTGATE_SYSCONFDIR "/users" : "");
-    sasl.keytab = read_path(section, "keytab", "");
+    const std::string users =
+        sasl.sasldb.empty() ? default_secret("virtgate-users", VIRTGATE_SYSCONFDIR "/users") : "";
+    sasl.users = read_path(section, "users", users.c_str());
+    sasl.keytab = read_path(section, "keytab", default_secret("virtgate-keytab", "").c_str());
     sasl.host_name = section.text("host_name", "");
     sasl.realm = section.text("realm", "");
 }

@@ -75,7 +75,9 @@ void Supervisor::announce(const Settings& settings) noexcept {
         where += fmt::format(", TCP on {}", ground_.tcp.name);
         variables += fmt::format("\nX_VIRTGATE_TCP_PORT={}", ground_.tcp.port);
     }
-    if (settings.local.is_on()) where += fmt::format(", {}", ground_.local.path());
+    if (settings.local.is_on())
+        where +=
+            fmt::format(", {}", ground_.local.path().empty() ? "passed UNIX sockets" : ground_.local.path());
     log_.info("serving {} with {} gates", where, settings.gates);
     tell(fmt::format("READY=1\nSTATUS=serving {}\n{}", where, variables));
 }

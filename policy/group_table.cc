@@ -496,6 +496,7 @@ constexpr std::array k_names{
     GroupName{"@define", k_define},
     GroupName{"@migrate-source", k_migrate_source},
     GroupName{"@migrate-destination", k_migrate_destination},
+    GroupName{"@locks", k_locks},
 };
 
 constexpr std::string_view k_files = "name any host file";

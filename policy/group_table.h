@@ -33,6 +33,7 @@ inline constexpr GroupMask k_storage_write = 1U << 12;
 inline constexpr GroupMask k_define = 1U << 13;
 inline constexpr GroupMask k_migrate_source = 1U << 14;
 inline constexpr GroupMask k_migrate_destination = 1U << 15;
+inline constexpr GroupMask k_locks = 1U << 16;
 
 struct GroupRow {
     std::string_view procedure;  // of the program remote; of others with the program: "qemu.domain_attach"

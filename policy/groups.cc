@@ -33,7 +33,13 @@ bool visit_group(std::string_view name, bool passthrough, const VisitGroup& visi
     }
     for (const GroupName& group : group_names()) {
         if (group.name != name) continue;
-        // All groups are of the program remote; a row of another program is in none.
+        // The program lock is for those who say so: it is not in @admin either.
+        if (group.group == k_locks) {
+            const ProgramInfo& program = proto::lock_program();
+            for (const ProcedureInfo& procedure : program.procedures()) visit(program, procedure, 0);
+            return true;
+        }
+        // All others are of the program remote; a row of another program is in none.
         for (const GroupRow& row : group_table())
             if ((row.groups & group.group) != 0)
                 if (const ProcedureInfo* procedure = proto::remote_program().find(row.procedure))

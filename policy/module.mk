@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # policy is what the broker needs; policy_compiler is what reads files, for the compiler and the tools.
 LIBRARIES += policy policy_compiler
-policy_SOURCES := policy/glob.cc policy/grant.cc policy/migrate_uri.cc policy/network.cc policy/rights.cc \
+policy_SOURCES := policy/glob.cc policy/grant.cc policy/lock_rights.cc policy/migrate_uri.cc policy/network.cc policy/rights.cc \
                   policy/rights_index.cc policy/table.cc policy/touch.cc policy/xml_calls.cc policy/xml_rule.cc
 policy_compiler_SOURCES := policy/accounts.cc policy/attributes.cc policy/bounds.cc policy/compiler.cc \
                            policy/complaint_codes.cc policy/complaints.cc \
@@ -19,7 +19,7 @@ test-policy_SOURCES   := tests/unit/policy.cc tests/unit/policy_groups.cc tests/
 test-policy_LIBRARIES := policy_compiler policy config proto xdr base
 
 UNIT_TESTS += test-rights
-test-rights_SOURCES   := tests/unit/rights.cc tests/unit/rights_general.cc tests/unit/policy_xml.cc
+test-rights_SOURCES   := tests/unit/rights.cc tests/unit/rights_general.cc tests/unit/rights_locks.cc tests/unit/policy_xml.cc
 test-rights_LIBRARIES := policy_compiler policy config proto xdr base
 
 FUZZERS += fuzz-policy

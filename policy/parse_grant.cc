@@ -230,11 +230,11 @@ private:
                 // One text for several kinds: it is only for those that can have such a name.
                 const bool is_path = text.text.starts_with('/');
                 const bool is_uuid = text.text.starts_with(k_uuid_prefix);
-                const bool suits = std::popcount(kinds) == 1 ||
-                                   (is_path == (kind == ObjectKind::path) &&
-                                    kind != ObjectKind::migrate_uri && (!is_uuid || has_uuid(kind)) &&
-                                    ((text.text.find('/') != text.text.npos) ==
-                                     (kind == ObjectKind::volume || kind == ObjectKind::path)));
+                const bool suits =
+                    std::popcount(kinds) == 1 ||
+                    (is_path == (kind == ObjectKind::path || kind == ObjectKind::lock) &&
+                     kind != ObjectKind::migrate_uri && (!is_uuid || has_uuid(kind)) &&
+                     ((text.text.find('/') != text.text.npos) == (kind == ObjectKind::volume || is_path)));
                 if (suits) add(kind, text, binding.except);
             }
         }
@@ -274,7 +274,7 @@ private:
         if (name.empty()) return "an empty text matches nothing";
         if (std::any_of(name.begin(), name.end(), is_control)) return "no name has control characters";
         if (kind == ObjectKind::migrate_uri) return flaw_of_migrate_uri(name);
-        if (kind == ObjectKind::path)
+        if (kind == ObjectKind::path || kind == ObjectKind::lock)
             return name.starts_with('/') && name.find("/../") == name.npos && name.find("//") == name.npos
                        ? std::string_view{}
                        : "a path begins with a slash and leads straight to its end";
@@ -344,7 +344,7 @@ RoleSource parse_role(const Text& name, const config::Table& table, TreeReader& 
 }
 
 BindingSource parse_binding(const config::Place& place, const config::Table& table, TreeReader& reader) {
-    reader.refuse_others(table, {"identity", "role", "objects", "except", "limits", "when", "shadow"},
+    reader.refuse_others(table, {"identity", "role", "objects", "except", "limits", "when", "shadow", "keep"},
                          " of a binding");
     GrantParser parser(reader);
     BindingSource binding{.at = reader.at(place)};
@@ -357,6 +357,7 @@ BindingSource parse_binding(const config::Place& place, const config::Table& tab
     parser.read_limits(table, binding.limits);
     parser.read_when(table, binding);
     binding.shadow = parser.read_bool(table, "shadow");
+    binding.keep = parser.read_bool(table, "keep");
     return binding;
 }
 

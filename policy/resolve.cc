@@ -27,7 +27,7 @@ using proto::policy::Grant;
 using proto::policy::IdentityRule;
 using proto::policy::PolicyTable;
 
-constexpr std::uint32_t k_format = 4;
+constexpr std::uint32_t k_format = 5;
 
 constexpr std::size_t k_role_text_max = 1000;
 // Bytes that a policy may take, and so many more for each binding that is written.
@@ -207,6 +207,7 @@ private:
         grant.objects = binding.objects;
         grant.except = binding.except;
         grant.shadow = binding.shadow;
+        grant.keep = binding.keep;
         grant.listeners = binding.listeners;
         grant.not_before = binding.not_before;
         grant.not_after = binding.not_after;

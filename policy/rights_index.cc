@@ -106,7 +106,8 @@ Rights::Index::Index(proto::policy::IdentityRights given, Circumstances circumst
     const auto count = static_cast<std::uint32_t>(rights.grants.size());
     facts.resize(count);
     for (std::uint32_t i = 0; i < count; ++i) read_grant(i);
-    const std::array infos{&proto::remote_program(), &proto::qemu_program(), &proto::lxc_program()};
+    const auto infos = proto::session_programs();
+    require(infos.size() == programs_.size(), "programs that nobody has rights for");
     for (std::size_t i = 0; i < programs_.size(); ++i) {
         programs_[i].info = infos[i];
         for (const ProcedureInfo& procedure : infos[i]->procedures()) {
@@ -155,7 +156,9 @@ void Rights::Index::fill(const ProgramInfo& program, const ProcedureInfo& proced
         if (fact.may_live && is_set(bitmap_of(grant.may, program), procedure.number)) {
             cell.is_allowed_somewhere = true;
             fact.shown |= shows;
-            only_reads = only_reads && (cell.is_hard || policy::only_reads(grant, program, procedure));
+            // Of what libvirt serves: locks are none of its business.
+            only_reads = only_reads && (cell.is_hard || &program == &proto::lock_program() ||
+                                        policy::only_reads(grant, program, procedure));
             const bool is_judged = fact.has_xml && takes_xml(program, procedure);
             const bool is_free =
                 !is_judged && !fact.is_timed && !has_rule(grant.conditions, program, procedure.number);

@@ -66,6 +66,7 @@ struct BindingSource {
     std::optional<std::int64_t> not_before{};
     std::optional<std::int64_t> not_after{};
     bool shadow = false;
+    bool keep = false;  // locks
 };
 
 // [global], in whatever files

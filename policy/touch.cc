@@ -32,9 +32,13 @@ constexpr std::array k_objects{
     Word{"nwfilter_binding", ObjectKind::nwfilter},
 };
 
-constexpr std::array<std::string_view, k_kinds> k_words{"domain", "network",    "pool",      "volume",
-                                                        "secret", "nodedev",    "interface", "nwfilter",
-                                                        "path",   "migrate_uri"};
+constexpr std::array<std::string_view, k_kinds> k_words{"domain", "network",     "pool",      "volume",
+                                                        "secret", "nodedev",     "interface", "nwfilter",
+                                                        "path",   "migrate_uri", "lock"};
+
+// Of the lock program: no other program has calls with such names.
+constexpr std::array<std::string_view, 6> k_lock_calls{
+    "acquire_resource", "create_lockspace", "create_resource", "delete_resource", "new", "release_resource"};
 
 // What the daemon reads or writes on the host because a call says so. With a copy flag, a rebase writes to a
 // file that it names.
@@ -99,6 +103,7 @@ KindMask touched_kinds(const proto::ProcedureInfo& procedure) noexcept {
         if (!place.list) mask |= mask_of(place.object);
     for (const proto::ObjectPlace& place : procedure.keys) mask |= mask_of(place.object);
     if (is_one_of(procedure.name, k_path_calls)) mask |= bit(ObjectKind::path);
+    if (is_one_of(procedure.name, k_lock_calls)) mask |= bit(ObjectKind::lock);
     for (const std::string_view migration : k_migrations)
         if (procedure.name.starts_with(migration)) mask |= bit(ObjectKind::migrate_uri);
     return mask;

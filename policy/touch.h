@@ -29,8 +29,9 @@ enum class ObjectKind : std::uint8_t {
     nwfilter,
     path,         // of a file or device of the host, outside of XML
     migrate_uri,  // where to, or where from
+    lock,         // of the lock program
 };
-inline constexpr std::size_t k_kinds = 10;
+inline constexpr std::size_t k_kinds = 11;
 
 // A set of kinds, one bit for each.
 using KindMask = std::uint16_t;

@@ -25,9 +25,7 @@ namespace {
 constexpr std::string_view k_proc = "proc:", k_perm = "perm:", k_flag = "flag:", k_event = "event:";
 constexpr std::string_view k_flags_path = "flags";
 
-std::array<const ProgramInfo*, 3> programs() {
-    return {&proto::remote_program(), &proto::qemu_program(), &proto::lxc_program()};
-}
+std::span<const ProgramInfo* const> programs() { return proto::session_programs(); }
 
 bool is_pattern(std::string_view name) noexcept { return name.ends_with('*'); }
 
@@ -217,8 +215,8 @@ void Words::find_procedure(const Text& word, Meaning& meaning, bool events) {
     const auto [program, name] = split(spelt);
     const auto kind = events ? ProcedureInfo::Kind::event : ProcedureInfo::Kind::call;
     if (program == nullptr)
-        return error(word.at,
-                     fmt::format("\"{}\" begins with no program: remote, qemu or lxc", escape(spelt, 64)));
+        return error(word.at, fmt::format("\"{}\" begins with no program: remote, qemu, lxc or lock",
+                                          escape(spelt, 64)));
     bool found = false;
     for (const ProcedureInfo& procedure : program->procedures()) {
         if (procedure.kind != kind || !fits(name, procedure.name)) continue;

@@ -2,7 +2,7 @@
 // words - from the words of a role ("proc:remote.DOMAIN_CREATE") to procedures and flags.
 //
 //     @GROUP                  a built-in group (group_table.h) or a [group.NAME]
-//     proc:PROGRAM.NAME       a call of the program remote, qemu or lxc; may end in *
+//     proc:PROGRAM.NAME       a call of the program remote, qemu, lxc or lock; may end in *
 //     perm:OBJECT:PERMISSION  calls for which libvirt asks for this permission, and others that the role has
 //     event:NAME              an event; may end in *
 //     flag:PROC:FLAG          bits of "flags", in "deny" and "require"; PROC may be * or end in one

@@ -31,6 +31,11 @@ std::span<const ProgramInfo* const> all_programs() {
 
 std::span<const ProgramInfo* const> hypervisor_programs() { return all_programs().first(3); }
 
+std::span<const ProgramInfo* const> session_programs() {
+    static const std::array k_programs{&remote_program(), &qemu_program(), &lxc_program(), &lock_program()};
+    return k_programs;
+}
+
 namespace {
 
 const ProgramInfo* find(std::span<const ProgramInfo* const> programs, std::uint32_t number,
@@ -44,6 +49,10 @@ const ProgramInfo* find(std::span<const ProgramInfo* const> programs, std::uint3
 
 const ProgramInfo* find_program(std::uint32_t number, std::uint32_t version) noexcept {
     return find(all_programs(), number, version);
+}
+
+const ProgramInfo* find_session_program(std::uint32_t number, std::uint32_t version) noexcept {
+    return find(session_programs(), number, version);
 }
 
 const ProgramInfo* find_hypervisor_program(std::uint32_t number, std::uint32_t version) noexcept {

@@ -26,6 +26,10 @@ namespace virtgate::proto {
 [[nodiscard]] const ProgramInfo* find_hypervisor_program(std::uint32_t number,
                                                          std::uint32_t version) noexcept;
 
+// Those that clients of the front door may speak: these, and lock.
+[[nodiscard]] std::span<const ProgramInfo* const> session_programs();
+[[nodiscard]] const ProgramInfo* find_session_program(std::uint32_t number, std::uint32_t version) noexcept;
+
 // The one with this number and version among all_programs(), or null.
 [[nodiscard]] const ProgramInfo* find_program(std::uint32_t number, std::uint32_t version) noexcept;
 

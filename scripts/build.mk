@@ -39,7 +39,7 @@ endif
 # Tests, what is generated for them, and command lines: what the optimiser would gain there, it takes twice in the build.
 light := $(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/tests/escape/%.o $(BUILD)/obj/tests/support/%.o \
          $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/gen/test/%.o $(BUILD)/obj/ctl/%.o \
-         $(BUILD)/obj/proto/xdrgen/%.o $(BUILD)/obj/gen/unity/%.o $(BUILD)/obj/%/main.o
+         $(BUILD)/obj/proto/xdrgen/%.o $(BUILD)/obj/gen/unity/ctl-%.o $(BUILD)/obj/gen/unity/xdrgen-parts.o $(BUILD)/obj/%/main.o
 $(light) $(BUILD)/common/light/%: private ALL_CXXFLAGS += -O1 -g1
 $(light): private USE_COMMON = $(if $(common),-include $(BUILD)/common/light/common.h)
 

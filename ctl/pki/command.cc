@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <ctime>
@@ -14,6 +15,7 @@
 #include "config.h"
 #include "ctl/files.h"
 #include "ctl/pki/check.h"
+#include "ctl/pki/install.h"
 #include "ctl/pki/lifetime.h"
 #include "ctl/pki/listing.h"
 #include "ctl/pki/names.h"
@@ -21,6 +23,7 @@
 #include "ctl/pki/store.h"
 #include "ctl/pki/tar.h"
 #include "libshared/spawn/exit.h"
+#include "libshared/spawn/user.h"
 
 namespace virtgate::ctl::pki {
 
@@ -73,14 +76,14 @@ public:
 private:
     // The commands, to ask which was given.
     CLI::App *pki_{}, *init_{}, *server_{}, *client_{}, *renew_{}, *revoke_{}, *list_{}, *crl_{}, *output_{},
-        *check_{};
+        *install_{}, *check_{};
 
-    std::string directory_, organisation_, key_type_, file_;
+    std::string directory_, organisation_, key_type_, file_, target_, user_;
     std::vector<std::string> names_;
     std::string name_;
     int days_ = 0, patience_ = 10;
     bool of_server_ = false, of_client_ = false, new_key_ = false, json_ = false, all_ = false,
-         with_crl_ = false;
+         with_crl_ = false, replace_ = false;
     CheckOptions options_;
 
     void add_making(CLI::App& pki_app);
@@ -108,6 +111,7 @@ private:
     [[nodiscard]] int run_crl() const;
     [[nodiscard]] int run_list() const;
     [[nodiscard]] int run_export() const;
+    [[nodiscard]] int run_install() const;
     [[nodiscard]] int run_check() const;
 };
 
@@ -186,6 +190,16 @@ void PkiCommand::add_looking(CLI::App& pki_app) {
         ->type_name("FILE");
     output_->add_flag("--crl", with_crl_, "put the list of revoked certificates in, too");
 
+    install_ = add(pki_app, "install", "put a server's certificate where virtgate-netd looks for it");
+    install_->add_option("NAME", name_, "the first name of the server")->required();
+    install_->add_option("--to", target_, "the directory (default: " VIRTGATE_SYSCONFDIR "/tls)")
+        ->type_name("DIR");
+    install_
+        ->add_option("--user", user_,
+                     "whom the key belongs to then (default: for root " VIRTGATE_NET_USER ")")
+        ->type_name("USER");
+    install_->add_flag("--replace", replace_, "also in the place of another authority's");
+
     check_ = add(pki_app, "check", "find out what is wrong with certificates, or with a connection");
     check_
         ->add_option("HOST", options_.peer,
@@ -223,11 +237,11 @@ bool PkiCommand::parsed() const { return pki_->parsed(); }
 
 int PkiCommand::run() const {
     const std::pair<const CLI::App*, int (PkiCommand::*)() const> commands[] = {
-        {init_, &PkiCommand::run_init},     {server_, &PkiCommand::run_server},
-        {client_, &PkiCommand::run_client}, {renew_, &PkiCommand::run_renew},
-        {revoke_, &PkiCommand::run_revoke}, {list_, &PkiCommand::run_list},
-        {crl_, &PkiCommand::run_crl},       {output_, &PkiCommand::run_export},
-        {check_, &PkiCommand::run_check}};
+        {init_, &PkiCommand::run_init},       {server_, &PkiCommand::run_server},
+        {client_, &PkiCommand::run_client},   {renew_, &PkiCommand::run_renew},
+        {revoke_, &PkiCommand::run_revoke},   {list_, &PkiCommand::run_list},
+        {crl_, &PkiCommand::run_crl},         {output_, &PkiCommand::run_export},
+        {install_, &PkiCommand::run_install}, {check_, &PkiCommand::run_check}};
     for (const auto& [app, function] : commands)
         if (app->parsed()) return (this->*function)();
     return spawn::k_exit_usage;
@@ -453,6 +467,33 @@ int PkiCommand::run_export() const {
             "There: \"mkdir -p ~/.pki/libvirt && tar -xf {} -C ~/.pki/libvirt\", or any directory and "
             "\"pkipath=DIRECTORY\" in the URI.\n",
             file_);
+    return 0;
+}
+
+int PkiCommand::run_install() const {
+    InstallOrder order{.directory = target_.empty() ? netd_directory() : target_, .replace = replace_};
+    // Another user's file takes root; everybody else keeps what he copies.
+    if (!user_.empty() || geteuid() == 0) {
+        const std::string wanted = user_.empty() ? VIRTGATE_NET_USER : user_;
+        const auto user = spawn::find_user(wanted);
+        if (!user) return fail(user.error());
+        if (!*user)
+            return complain(
+                fmt::format("there is no user {}, whose virtgate-netd would be: give --user", wanted));
+        order.owner = {(*user)->uid, (*user)->gid};
+    }
+    const Result<Store> store = open(Access::read);
+    if (!store) return fail(store.error());
+    const std::vector<Kind> kinds = store->kinds_of(name_, false);
+    if (std::find(kinds.begin(), kinds.end(), Kind::server) == kinds.end())
+        return complain(fmt::format("there is no server \"{}\" in {}; \"{}\" shows who is there", name_,
+                                    store->directory(), call("list")));
+    const auto changed = install_server(*store, name_, order);
+    if (!changed) return fail(changed.error());
+    for (const std::string& path : *changed) fmt::print("{}\n", path);
+    fmt::print("{}", changed->empty()
+                         ? "Nothing has changed.\n"
+                         : "A virtgate-netd that runs with these files notices that by itself.\n");
     return 0;
 }
 

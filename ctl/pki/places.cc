@@ -30,6 +30,8 @@ std::string default_directory() {
     return own.empty() ? "" : own + "/.local/share/virtgate/pki";
 }
 
+std::string netd_directory() { return VIRTGATE_SYSCONFDIR "/tls"; }
+
 Files files_in(const std::string& directory, Kind kind) {
     return {.ca = fmt::format("{}/{}", directory, k_authority_file),
             .crl = directory + "/cacrl.pem",

@@ -17,6 +17,9 @@ namespace virtgate::ctl::pki {
 // XDG_DATA_HOME if that is set). Empty if the user has no home.
 [[nodiscard]] std::string default_directory();
 
+// Where virtgate-netd looks first: /etc/virtgate/tls.
+[[nodiscard]] std::string netd_directory();
+
 // The files with which libvirt's daemon or client works.
 struct Files {
     std::string ca, crl, certificate, key;  // paths; empty: there is none

@@ -58,7 +58,7 @@ std::set<std::string> flags_of(const Grant& grant, const ProgramInfo& program,
 
 void add_grant(const Grant& grant, Effect effect, std::set<Effect>& effects) {
     const Scope scope = scope_of(grant);
-    for (const auto* program : proto::hypervisor_programs())
+    for (const auto* program : proto::session_programs())
         for (const ProcedureInfo& procedure : program->procedures()) {
             const std::uint32_t number = procedure.number;
             effect.what = say_procedure(*program, procedure);

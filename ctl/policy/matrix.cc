@@ -60,7 +60,7 @@ Result<std::vector<Called>> calls_of(const std::string& word) {
         return std::vector<Called>{{found->program, found->procedure}};
     }
     const std::string pattern = word.find('.') == word.npos ? "remote." + word : word;
-    for (const auto* program : proto::hypervisor_programs())
+    for (const auto* program : proto::session_programs())
         for (const ProcedureInfo& procedure : program->procedures())
             if (procedure.kind == ProcedureInfo::Kind::call &&
                 virtgate::policy::matches_glob(to_upper(pattern),

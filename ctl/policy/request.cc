@@ -161,11 +161,11 @@ Result<ProcedureWord> find_procedure(std::string_view word) {
     const auto dot = word.find('.');
     const std::string name = to_lower(dot == word.npos ? word : word.substr(dot + 1));
     const proto::ProgramInfo* program = dot == word.npos ? &proto::remote_program() : nullptr;
-    for (const auto* each : proto::hypervisor_programs())
+    for (const auto* each : proto::session_programs())
         if (dot != word.npos && to_lower(word.substr(0, dot)) == each->name) program = each;
     if (program == nullptr)
         return peer_fault(
-            fmt::format("\"{}\" begins with no program: remote, qemu or lxc", escape(word, 64)));
+            fmt::format("\"{}\" begins with no program: remote, qemu, lxc or lock", escape(word, 64)));
     if (const auto* found = program->find(name)) return ProcedureWord{program, found};
     std::vector<std::string> known;
     for (const auto& procedure : program->procedures()) known.push_back(to_upper(procedure.name));

@@ -48,7 +48,7 @@ bool is_rule_of(const Entry& entry, const Grant& grant) {
 
 std::vector<ProcedureKey> calls_of(const Grant& grant) {
     std::vector<ProcedureKey> keys;
-    for (const auto* program : proto::hypervisor_programs())
+    for (const auto* program : proto::session_programs())
         for (const auto& procedure : program->procedures())
             if (procedure.kind == proto::ProcedureInfo::Kind::call &&
                 virtgate::policy::has(grant.may, *program, procedure.number))

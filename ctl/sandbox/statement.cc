@@ -37,6 +37,7 @@ constexpr Program k_programs[] = {
     {"policy-compile", "virtgate-policy-compile", "--sandbox", false},
     {"worker", "virtgate-worker", "--sandbox", false},
     {"auditor", "virtgate-auditor", "--sandbox", false},
+    {"store", "virtgate-store", "--sandbox", false},
     {"lockd", "virtgate-lockd", "--sandbox", true},
     {"locker", "virtgate-locker", "--sandbox", false},
     {"leaser", "virtgate-leaser", "--sandbox", false},

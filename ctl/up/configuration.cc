@@ -136,6 +136,7 @@ std::string workerd_text(const Options& options, const Places& places) {
     Document document;
     document.set("", "log_level", quote_toml(k_levels[static_cast<std::size_t>(options.log_level)]));
     document.set("", "user_switch", "false");
+    document.set("", "lockd_socket", quote_toml(places.lock_socket));
     if (!options.upstreams.empty())
         document.set("", "default_uri", quote_toml(options.upstreams.front().uri));
     document.set("broker", "socket", quote_toml(places.broker_socket));
@@ -143,6 +144,9 @@ std::string workerd_text(const Options& options, const Places& places) {
     // The system's journal is not for what a user tries out.
     document.set("audit", "journal", "false");
     document.set("audit", "file", quote_toml(places.audit_file));
+    document.set("store", "directories", fmt::format("[{}]", quote_toml(places.pools)));
+    document.set("store", "default_pool", quote_toml(places.default_pool));
+    document.set("store", "state_directory", quote_toml(places.store_state));
     document.apply(options.settings, "workerd");
     std::string text = document.text();
     for (const Upstream& upstream : options.upstreams)

@@ -19,8 +19,8 @@ namespace virtgate::ctl::up {
 
 class FdStore {
 public:
-    // All slots of the lock daemon's holder, and its listeners.
-    static constexpr std::size_t k_fds_max = 32'768 + 2;
+    // All slots of the lock daemon's holder, its listeners, and the queue from its locker.
+    static constexpr std::size_t k_fds_max = 32'768 + 2 + 1;
     // As systemd's own; there may be no colon in it.
     static constexpr std::size_t k_name_max = 255;
 

@@ -41,6 +41,9 @@ Places::Places(const std::string& root)
       lock_socket(root + "/run/lockd.sock"),
       lock_state(root + "/run/lockd"),
       lock_spaces(root + "/lockspaces"),
+      pools(root + "/pools"),
+      default_pool(root + "/pools/default"),
+      store_state(root + "/store"),
       audit_file(root + "/audit.jsonl"),
       ready(root + "/ready") {}
 
@@ -52,8 +55,8 @@ Result<UniqueFd> occupy(const Places& places) {
         return system_fault(0, fmt::format("the path {} is {} bytes too long for the sockets in it; choose a "
                                            "directory with a shorter path",
                                            places.directory, longest - k_most));
-    for (const std::string* path :
-         {&places.directory, &places.etc, &places.policy_directory, &places.run, &places.lock_spaces})
+    for (const std::string* path : {&places.directory, &places.etc, &places.policy_directory, &places.run,
+                                    &places.lock_spaces, &places.pools})
         if (Done done = make_directory(*path, k_open_mode); !done) return tl::make_unexpected(done.error());
 
     // The directory itself is locked: there is no lock file to be left behind, and the kernel unlocks at our

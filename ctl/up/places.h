@@ -5,6 +5,8 @@
 //   DIR/etc          netd.toml, workerd.toml, lockd.toml, policy.d/
 //   DIR/run          sockets, and netd.toml with the port in use, while it runs
 //   DIR/lockspaces   where lock spaces may be
+//   DIR/pools        where pools of the store may be; the pool "default" is DIR/pools/default
+//   DIR/store        what the store knows of its pools
 //   DIR/audit.jsonl  the record of decisions
 //   DIR/ready        "tls_port=N", and "tcp_port=N" with plain TCP, while clients are served
 //
@@ -26,6 +28,7 @@ struct Places {
     std::string etc, netd_toml, workerd_toml, lockd_toml, policy_directory, policy_file;
     std::string run, broker_socket, notify_socket, local_socket, users, restart_toml;
     std::string lock_socket, lock_state, lock_spaces;
+    std::string pools, default_pool, store_state;
     std::string audit_file, ready;
 };
 

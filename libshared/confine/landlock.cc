@@ -70,7 +70,6 @@ Done add_path(int ruleset, const PathRule& rule, std::uint64_t handled) {
     return {};
 }
 
-// What was wished for and is missing in `abi`.
 // Of the kernel's struct landlock_net_port_attr: its own header is newer than the oldest system that we build on.
 struct PortRule {
     std::uint64_t allowed, port;

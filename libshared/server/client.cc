@@ -4,8 +4,10 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <iterator>
 
 #include "libshared/channel/packet.h"
 
@@ -49,7 +51,14 @@ Client::Client(loop::Loop& loop, Handed handed, const Peer& peer, ClientId id, u
     want();
 }
 
-Client::~Client() { link_->client = nullptr; }
+Client::~Client() {
+    link_->client = nullptr;
+    while (!streams_.empty()) {
+        Stream* const stream = streams_.back();
+        streams_.pop_back();
+        stream->lose_client();
+    }
+}
 
 void Client::close(std::string_view reason) noexcept {
     if (is_over_) return;
@@ -60,7 +69,10 @@ void Client::close(std::string_view reason) noexcept {
 }
 
 void Client::on_ready(Want ready) noexcept {
-    if (!is_over_ && has(ready, Want::write)) flush();
+    if (!is_over_ && has(ready, Want::write)) {
+        flush();
+        tell_sent();
+    }
     if (!is_over_ && has(ready, Want::read)) {
         // A client that waits for its answer is silent: asking the kernel to be quiet about it for each call would cost
         // two system calls, so that is done when it turns out not to be silent.
@@ -78,7 +90,11 @@ void Client::want() noexcept {
     const Want read = reads_ && !is_paused_ ? Want::read : Want::nothing;
     watch_->set(output_.empty() ? read : read | Want::write);
     // After set(): libevent does not watch an event that becomes wanted while it is active.
-    if (may_take() && !rest_.empty()) watch_->wake(Want::read);
+    const Want wake = may_take() && !rest_.empty() ? Want::read : Want::nothing;
+    if (owes_news_)
+        watch_->wake(wake | Want::write);
+    else if (wake != Want::nothing)
+        watch_->wake(wake);
 }
 
 void Client::read_some() {
@@ -108,15 +124,9 @@ void Client::cut(MutableBytes in) {
 bool Client::take_cut(const Cut& cut) {
     switch (cut.kind) {
         case Cut::Kind::more: return false;
-        case Cut::Kind::piece: return true;  // nobody takes pieces
+        case Cut::Kind::piece: take_piece(cut); return true;
         case Cut::Kind::flaw: close("it sent a wrong length of a message"); return false;
-        case Cut::Kind::header:
-            skipping_ = cut.frame_size > limits_.frame_max;
-            if (skipping_)
-                cutter_.skip();
-            else
-                cutter_.take_whole();
-            return true;
+        case Cut::Kind::header: take_header(cut); return true;
         case Cut::Kind::skipped:
             skipping_ = false;
             if (is_call(cut.header))
@@ -125,6 +135,32 @@ bool Client::take_cut(const Cut& cut) {
         case Cut::Kind::frame: take_frame(cut.header, cut.bytes.subspan(rpc::k_frame_min)); return true;
     }
     return false;
+}
+
+// The data of a stream goes on as it comes, so that its frames may have any size.
+void Client::take_header(const Cut& cut) {
+    if (cut.header.type == Type::stream && cut.header.status == rpc::Status::proceed &&
+        find_stream(cut.header) != nullptr)
+        return cutter_.take_pieces();
+    skipping_ = cut.frame_size > limits_.frame_max;
+    if (skipping_)
+        cutter_.skip();
+    else
+        cutter_.take_whole();
+}
+
+void Client::take_piece(const Cut& cut) {
+    const ByteView bytes = cut.first ? ByteView(cut.bytes).subspan(rpc::k_frame_min) : ByteView(cut.bytes);
+    if (Stream* const stream = find_stream(cut.header); stream != nullptr) stream->take_data(bytes);
+}
+
+// A packet of no open stream is passed over.
+void Client::take_stream_end(const Header& header, ByteView payload) {
+    Stream* const stream = find_stream(header);
+    if (stream == nullptr) return;
+    if (header.type == Type::stream) return stream->take_end(header);
+    if (header.status != rpc::Status::proceed || !stream->take_hole(payload))
+        close("it sent a hole that the stream cannot have");
 }
 
 void Client::take_frame(const Header& header, ByteView payload) {
@@ -148,10 +184,15 @@ void Client::take_frame(const Header& header, ByteView payload) {
 }
 
 void Client::dispatch(const Program& program, const Header& header, ByteView payload) {
+    if (header.type == Type::stream || header.type == Type::stream_hole)
+        return take_stream_end(header, payload);
     if (!is_call(header)) return;
     if (header.status != rpc::Status::ok)
         return refuse(header, fmt::format("Unexpected message status {}",
                                           as_signed(static_cast<std::uint32_t>(header.status))));
+    if (const auto failure = program.judge(*this, header.procedure))
+        return send(
+            rpc::make_frame(rpc::reply_to(header, rpc::Status::error), rpc::make_error_payload(*failure)));
     if (!program.has(header.procedure))
         return refuse(header, fmt::format("unknown procedure: {}", as_signed(header.procedure)));
     Call call(header, link_);
@@ -172,12 +213,69 @@ void Client::answer(ByteView frame) noexcept {
     owner_.on_answered(*this);
 }
 
+// Nearly always all of it leaves at once, and nothing is copied.
 void Client::send(ByteView frame) noexcept {
     if (is_over_) return;
+    if (output_.empty()) {
+        const ssize_t n = ::send(socket_.get(), frame.data(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n > 0) frame = frame.subspan(static_cast<std::size_t>(n));
+    }
+    if (frame.empty()) return;
     const bool was_empty = output_.empty();
     output_.insert(output_.end(), frame.begin(), frame.end());
-    if (was_empty) flush();
+    if (was_empty) flush();  // what is wrong with the socket comes again
     if (!output_.empty() && !is_over_) want();
+}
+
+// What does not leave at once is kept; nothing is copied before that is known.
+void Client::send(ByteView head, ByteView body) noexcept {
+    if (is_over_) return;
+    std::size_t sent = 0;
+    if (output_.empty()) {
+        iovec parts[] = {{const_cast<std::byte*>(head.data()), head.size()},
+                         {const_cast<std::byte*>(body.data()), body.size()}};
+        msghdr message{};
+        message.msg_iov = parts;
+        message.msg_iovlen = std::size(parts);
+        ssize_t n;
+        do n = sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+        if (n < 0 && errno != EAGAIN) return close("it hung up");
+        sent = n > 0 ? static_cast<std::size_t>(n) : 0;
+    }
+    for (const ByteView part : {head, body}) {
+        const std::size_t gone = std::min(sent, part.size());
+        sent -= gone;
+        output_.insert(output_.end(), part.begin() + static_cast<std::ptrdiff_t>(gone), part.end());
+    }
+    // The user of a stream hears that it left, from the loop.
+    owes_news_ = output_.empty();
+    want();
+}
+
+void Client::add_stream(Stream& stream) { streams_.push_back(&stream); }
+
+void Client::remove_stream(Stream& stream) noexcept { std::erase(streams_, &stream); }
+
+void Client::release() noexcept {
+    if (--holds_ == 0 && !is_over_ && watch_) want();
+}
+
+Stream* Client::find_stream(const Header& header) const noexcept {
+    for (Stream* const stream : streams_)
+        if (stream->is_of(header)) return stream;
+    return nullptr;
+}
+
+// Each may end its stream, or another one.
+void Client::tell_sent() noexcept {
+    if (is_over_ || !output_.empty()) return;
+    owes_news_ = false;
+    const std::vector<Stream*> streams = streams_;
+    for (Stream* const stream : streams) {
+        if (is_over_ || std::find(streams_.begin(), streams_.end(), stream) == streams_.end()) continue;
+        if (std::exchange(stream->awaits_room_, false)) stream->user_.on_sent();
+    }
 }
 
 void Client::flush() noexcept {

@@ -5,13 +5,13 @@
 //     │ reads while it may take one │ ─────────────────────▶ over ──(next turn)──▶ ClientOwner::on_over()
 //     └─────────────────────────────┘ give_up() ──▶ nothing is left here; another process goes on
 //
-// It may take a call while fewer than `calls` are open and nothing waits to be sent: a client that does not read its answers
-// is not read either. Wrong messages get the answers of libvirt's daemons, in their order of checks (docs/protocol.md).
+// It may take a call while fewer than `calls` are open and nothing waits to be sent (`unsent`): a client that does not read
+// its answers is not read either, nor one whose stream (stream.h) cannot take more. Wrong messages get the answers of libvirt's daemons, in their order of checks (docs/protocol.md).
 //
 // Trust:  input is hostile, whoever the peer is.
 // Limits: ClientLimits. A frame that is too long is passed over and answered with an error, never stored; what waits
 //         unread in this process is at most one piece of k_piece bytes.
-// Owns:   the socket, a partial frame, unsent answers.
+// Owns:   the socket, a partial frame, unsent answers. Streams are their users', and are told when it ends.
 #pragma once
 
 #include <memory>
@@ -23,6 +23,7 @@
 #include "libshared/server/call.h"
 #include "libshared/server/peer.h"
 #include "libshared/server/program.h"
+#include "libshared/server/stream.h"
 
 namespace virtgate::server {
 
@@ -34,6 +35,8 @@ struct ClientLimits {
     unsigned calls = 1;             // open at a time; more wait in the socket
     Milliseconds ping_interval{0};  // of silence, after which a client that asked is pinged; 0: never
     unsigned ping_count = 5;
+    // Bytes that may wait to be sent while calls are still taken: for whoever sends streams, which fill the socket.
+    std::size_t unsent = 0;
 };
 
 class ClientOwner {
@@ -79,6 +82,10 @@ public:
 
     // Sends `frame`, an event. Nothing happens if it is over.
     void send(ByteView frame) noexcept;
+    // The same for a frame in two parts.
+    void send(ByteView head, ByteView body) noexcept;
+    // Bytes that wait to be sent.
+    [[nodiscard]] std::size_t unsent() const noexcept { return output_.size(); }
 
     // Takes no call any more; those that are open go on. For good.
     void pause() noexcept;
@@ -92,7 +99,17 @@ public:
 
 private:
     friend class Call;
+    friend class Stream;
     void answer(ByteView frame) noexcept;
+    void add_stream(Stream& stream);
+    void remove_stream(Stream& stream) noexcept;
+    void hold() noexcept { ++holds_; }
+    void release() noexcept;
+    [[nodiscard]] Stream* find_stream(const rpc::Header& header) const noexcept;
+    void take_header(const rpc::Cut& cut);
+    void take_piece(const rpc::Cut& cut);
+    void take_stream_end(const rpc::Header& header, ByteView payload);
+    void tell_sent() noexcept;
 
     void on_ready(loop::Want ready) noexcept;
     void on_time() noexcept;
@@ -105,7 +122,8 @@ private:
     void flush() noexcept;
     void want() noexcept;
     [[nodiscard]] bool may_take() const noexcept {
-        return !is_over_ && !is_paused_ && open_calls_ < limits_.calls && output_.empty();
+        return !is_over_ && !is_paused_ && open_calls_ < limits_.calls && output_.size() <= limits_.unsent &&
+               holds_ == 0;
     }
     [[nodiscard]] ByteVector input();
 
@@ -123,8 +141,11 @@ private:
     ByteVector rest_;    // read, and behind what was taken
     ByteVector output_;  // not sent yet
     unsigned open_calls_ = 0;
+    unsigned holds_ = 0;            // streams that cannot take more
+    std::vector<Stream*> streams_;  // open, in no order
     bool reads_ = true;  // the watch waits for input
     bool skipping_ = false;
+    bool owes_news_ = false;  // all was sent at once, and streams have not heard of it
     bool is_paused_ = false;
     bool is_over_ = false;
     std::string reason_;

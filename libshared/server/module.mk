@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += server
 server_SOURCES := libshared/server/call.cc libshared/server/client.cc libshared/server/peer.cc \
-                  libshared/server/program.cc libshared/server/server.cc
+                  libshared/server/program.cc libshared/server/server.cc libshared/server/stream.cc \
+                  libshared/server/subscriptions.cc
 
 UNIT_TESTS += test-server
 test-server_SOURCES   := tests/unit/server.cc tests/unit/pump.cc

@@ -15,6 +15,7 @@
 // Owns:   nothing: the objects of the handlers outlive the program.
 #pragma once
 
+#include <optional>
 #include <type_traits>
 #include <vector>
 
@@ -38,6 +39,23 @@ public:
     [[nodiscard]] std::uint32_t number() const noexcept { return number_; }
     [[nodiscard]] std::uint32_t version() const noexcept { return version_; }
     [[nodiscard]] bool has(std::uint32_t procedure) const noexcept;
+
+    // Asks Method of `object` about each call before it is looked at any further, whether its procedure is served or not:
+    //
+    //     std::optional<rpc::Failure> judge(const Client& client, std::uint32_t procedure) noexcept;
+    //
+    // What it returns is the answer to the call.
+    template <auto Method, class Object>
+    void judge_by(Object& object) {
+        judge_object_ = &object;
+        judge_ = [](void* judge, const Client& client, std::uint32_t procedure) noexcept {
+            return (static_cast<Object*>(judge)->*Method)(client, procedure);
+        };
+    }
+    [[nodiscard]] std::optional<rpc::Failure> judge(const Client& client,
+                                                    std::uint32_t procedure) const noexcept {
+        return judge_ != nullptr ? judge_(judge_object_, client, procedure) : std::nullopt;
+    }
 
     // Decodes `payload` and calls the handler of `procedure`, which is there. False, and `call` untouched, if the payload
     // is not the arguments of that procedure.
@@ -75,6 +93,8 @@ private:
     };
 
     std::uint32_t number_, version_;
+    std::optional<rpc::Failure> (*judge_)(void*, const Client&, std::uint32_t) noexcept = nullptr;
+    void* judge_object_ = nullptr;
     std::vector<Entry> entries_;  // by number of procedure; an empty one is not served
 };
 

@@ -3,13 +3,17 @@
 #include "libshared/spawn/listen_fds.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
 #include <optional>
 #include <string_view>
+
+#include "libshared/base/bytes.h"
 
 namespace virtgate::spawn {
 
@@ -41,7 +45,40 @@ std::vector<std::string> split(std::string_view names) {
     }
 }
 
+int socket_option(int fd, int option) noexcept {
+    int value = 0;
+    socklen_t size = sizeof value;
+    return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
+}
+
 }  // namespace
+
+Result<UniqueFd> take_listener(std::vector<NamedFd>& passed, std::string_view name, int type,
+                               std::initializer_list<int> families) {
+    const auto is_it = [&](const NamedFd& one) { return one.name == name; };
+    const auto found = std::find_if(passed.begin(), passed.end(), is_it);
+    if (found == passed.end()) return UniqueFd{};
+    if (std::count_if(passed.begin(), passed.end(), is_it) > 1)
+        return system_fault(0, fmt::format("the service manager passed two sockets called \"{}\"", name));
+    const int fd = found->fd.get();
+    const int family = socket_option(fd, SO_DOMAIN);
+    if (socket_option(fd, SO_ACCEPTCONN) != 1 || socket_option(fd, SO_TYPE) != type ||
+        std::find(families.begin(), families.end(), family) == families.end())
+        return system_fault(
+            0, fmt::format("what the service manager passed as \"{}\" is not a listening socket of its kind",
+                           name));
+    if (auto done = set_nonblocking(fd, true); !done) return tl::unexpected(std::move(done.error()));
+    UniqueFd taken = std::move(found->fd);
+    passed.erase(found);
+    return taken;
+}
+
+Done expect_nothing_left(const std::vector<NamedFd>& passed) {
+    if (passed.empty()) return {};
+    return system_fault(
+        0, fmt::format("the service manager passed a socket called \"{}\", which has no meaning here",
+                       escape(passed.front().name, 64)));
+}
 
 Result<std::vector<NamedFd>> take_listen_fds() {
     const auto pid = take_variable("LISTEN_PID");

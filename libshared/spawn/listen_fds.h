@@ -7,7 +7,9 @@
 // Source: sd_listen_fds(3): LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES; the descriptors begin at 3.
 #pragma once
 
+#include <initializer_list>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "libshared/base/fd.h"
@@ -29,5 +31,13 @@ struct NamedFd {
 // numbers; none if there are none, or if they were meant for another process. To be called once, before anything else
 // opens a descriptor: the variables are gone afterwards. Error: system's fault; nothing was taken then.
 Result<std::vector<NamedFd>> take_listen_fds();
+
+// Moves the socket called `name` out of `passed`, now non-blocking; empty if there is none. Error: system's fault, it is not
+// one that listens for `type` (SOCK_STREAM) in one of the `families` (AF_INET6), or there are two of that name.
+Result<UniqueFd> take_listener(std::vector<NamedFd>& passed, std::string_view name, int type,
+                               std::initializer_list<int> families);
+
+// Error: system's fault, if `passed` still has something: a socket that clients reach and nobody here would serve.
+Done expect_nothing_left(const std::vector<NamedFd>& passed);
 
 }  // namespace virtgate::spawn

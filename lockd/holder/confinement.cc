@@ -24,6 +24,8 @@ constexpr const char* k_files[] = {"/etc", "/proc", "/dev/urandom", "/usr/share/
 // Beside what every supervisor of ours does.
 constexpr confine::Row k_rows[] = {
     confine::allow("flock", "one holder for each directory of state, also after it has executed itself"),
+    confine::allow("fallocate", "room in the journal for what is on its way"),
+    confine::allow("recvmmsg", "what is done is taken out of a locker's queue"),
 };
 
 // Of name servers, for answers that are too long for a datagram.

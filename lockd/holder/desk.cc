@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// desk - where one locker keeps, renews, drops and gets back what it has.
+// desk - where one locker gets its queue and what is kept.
 #include "lockd/holder/desk.h"
 
 #include <array>
-#include <set>
 
-#include "libshared/rpc/error.h"
 #include "proto/codec.h"
 #include "proto/supervise.h"
 
@@ -15,7 +13,7 @@ using proto::holder::Procedure;
 
 namespace {
 
-constexpr std::size_t k_fds_allowed = 1;
+constexpr std::size_t k_fds_allowed = 0;
 // In a message: a slot and a record's size, and the number of things.
 constexpr std::size_t k_thing_overhead = 8, k_list_overhead = 4, k_word = 4;
 
@@ -32,9 +30,8 @@ bool says_ready(const rpc::Control::Message& message) noexcept {
 
 }  // namespace
 
-Desk::Desk(loop::Loop& loop, Keeping& keeping, std::size_t things_max, UniqueFd channel, Owner& owner)
+Desk::Desk(loop::Loop& loop, const Keeping& keeping, UniqueFd channel, Owner& owner)
     : keeping_(keeping),
-      things_max_(things_max),
       owner_(owner),
       control_(loop, std::move(channel), k_fds_allowed, loop::to<&Desk::on_message>(*this),
                loop::to<&Desk::on_closed>(*this)) {}
@@ -68,9 +65,30 @@ void Desk::on_closed(std::string_view reason) noexcept {
 void Desk::fail(std::string_view why) {
     if (broken_) return;
     broken_ = true;
-    calls_.clear();
     restore_.reset();
     owner_.on_broken(why);
+}
+
+template <class Arguments>
+void Desk::tell(Procedure procedure, const Arguments& arguments, std::span<const int> fds) {
+    const auto payload = proto::encode(arguments);
+    require(payload.has_value(), "a message to the locker does not encode");
+    send(control_.send(rpc::make_message(proto::holder::k_program, proto::holder::k_version, procedure,
+                                         control_.next_serial()),
+                       *payload, fds));
+}
+
+void Desk::open(const proto::holder::QueueArgs& arguments, int queue) {
+    if (broken_) return;
+    open_ = true;
+    tell(Procedure::queue, arguments, std::span(&queue, 1));
+    if (!restore_) return;
+    const auto [call, from] = *std::exchange(restore_, std::nullopt);
+    answer_restore(call, from);
+}
+
+void Desk::tell_grant(const proto::holder::GrantArgs& grant) {
+    if (open_ && !broken_) tell(Procedure::grant, grant);
 }
 
 // An answer that does not arrive leaves the locker waiting for ever.
@@ -80,42 +98,10 @@ void Desk::send(Done sent) {
 
 void Desk::on_message(rpc::Control::Message& message) noexcept {
     if (broken_) return;
-    if (is_call(message.header, Procedure::keep)) return serve_keep(message);
-    if (is_call(message.header, Procedure::drop)) return serve_drop(message);
     if (is_call(message.header, Procedure::restore)) return serve_restore(message);
     if (!says_ready(message) || ready_) return fail("it sent a message that has no place here");
     ready_ = true;
     owner_.on_ready();
-}
-
-void Desk::serve_keep(rpc::Control::Message& message) {
-    auto args = proto::decode<proto::holder::KeepArgs>(message.payload);
-    if (!args) return fail("it sent something to keep that does not decode");
-    const auto state = keeping_.state(args->slot);
-    if (state && *state != Keeping::State::kept)
-        return fail("it keeps in a slot before that has been answered");
-    if (message.fds.count() != (state ? 0 : 1))
-        return fail(state ? "it sent a descriptor for a slot that is taken" : "it sent nothing to keep");
-    if (state) {
-        const auto renewed = keeping_.renew(args->slot, std::move(args->record));
-        return answer(message.header, renewed ? Keeping::Outcome{} : tl::unexpected(renewed.error()));
-    }
-    if (keeping_.things().size() >= things_max_)
-        return send(control_.send_error(
-            message.header, rpc::k_code_operation_failed,
-            fmt::format("no more than {} locks and connections can be kept", things_max_)));
-    answer(message.header, keeping_.keep(args->slot, message.fds.take(0), std::move(args->record)));
-}
-
-void Desk::serve_drop(const rpc::Control::Message& message) {
-    const auto args = proto::decode<proto::holder::DropArgs>(message.payload);
-    if (!args || message.fds.count() != 0) return fail("it sent something to drop that does not decode");
-    std::set<Slot> named;
-    for (const Slot slot : args->slots)
-        if (keeping_.state(slot) != Keeping::State::kept || !named.insert(slot).second)
-            return fail("it drops what is not kept");
-    if (named.empty()) return fail("it drops nothing");
-    answer(message.header, keeping_.drop({args->slots.begin(), args->slots.end()}));
 }
 
 void Desk::serve_restore(const rpc::Control::Message& message) {
@@ -123,8 +109,8 @@ void Desk::serve_restore(const rpc::Control::Message& message) {
     if (!args || message.fds.count() != 0)
         return fail("it asked for what is kept in a way that does not decode");
     if (ready_ || restore_) return fail("it asked for what is kept when it had said that it serves");
-    // Slots on their way belong to a locker that has died; this one has to find each either taken or free.
-    if (!keeping_.is_settled())
+    // What earlier ones said may not be done yet.
+    if (!open_)
         restore_ = {message.header, args->from};
     else
         answer_restore(message.header, args->from);
@@ -145,26 +131,6 @@ void Desk::answer_restore(const rpc::Header& call, Slot from) {
     const auto payload = proto::encode(found, rpc::Control::k_payload_max);
     require(payload.has_value(), "what is kept does not fit a message");
     send(control_.send_reply(call, *payload, std::span(fds).first(found.things.size())));
-}
-
-// What waits is answered by on_settled().
-void Desk::answer(const rpc::Header& call, const Keeping::Outcome& outcome) {
-    if (!outcome)
-        send(control_.send_error(call, rpc::k_code_operation_failed, outcome.error().text));
-    else if (*outcome)
-        calls_.emplace(**outcome, call);
-    else
-        send(control_.send_reply(call, {}));
-}
-
-void Desk::on_settled(std::uint64_t ticket, bool done) {
-    if (const auto call = calls_.extract(ticket); !call.empty())
-        send(done ? control_.send_reply(call.mapped(), {})
-                  : control_.send_error(call.mapped(), rpc::k_code_operation_failed,
-                                        "the service manager does not take what has to be kept"));
-    if (!restore_ || !keeping_.is_settled()) return;
-    const auto [call, from] = *std::exchange(restore_, std::nullopt);
-    answer_restore(call, from);
 }
 
 }  // namespace virtgate::lockd::holder

@@ -10,7 +10,6 @@
 #include <csignal>
 #include <filesystem>
 
-#include "libshared/spawn/notify.h"
 #include "lockd/holder/reload_signals.h"
 #include "proto/codec.h"
 
@@ -34,10 +33,6 @@ Result<UniqueFd> copy_or_null(const channel::LocalListener& listener) {
     UniqueFd fd{listener ? fcntl(listener.get(), F_DUPFD_CLOEXEC, 0) : open("/dev/null", O_RDWR | O_CLOEXEC)};
     if (!fd) return system_fault(errno, "no descriptor for the locker");
     return fd;
-}
-
-void tell_manager(const Log& log, std::string_view state) noexcept {
-    if (const auto told = spawn::notify(state); !told) log.error("{}", told.error().text);
 }
 
 bool lies_beneath(const std::string& path, const std::vector<std::string>& directories) {
@@ -64,8 +59,9 @@ Done Holder::recover(std::vector<Journal::Entry> entries, Inheritance& inheritan
     for (const std::string& name : inheritance.strangers) {
         log_.warning("the service manager passed a descriptor \"{}\" that nobody here knows; it is closed",
                      escape(name));
-        static_cast<void>(keeping_.outer().remove(name, 0));
+        keeping_.outer().remove(name);
     }
+    queues_ = std::move(inheritance.queues);
     if (!keeping_.outer().is_there())
         log_.warning("no service manager keeps descriptors: all locks are lost if this process dies");
     leave_listeners();
@@ -86,14 +82,15 @@ void Holder::leave_listeners() {
     const auto leave = [&](const channel::LocalListener& listener, std::string_view socket) {
         const std::string name = fmt::format("{}{}", k_kept_prefix, socket);
         // There may be one of another path, from before the settings changed.
-        static_cast<void>(keeping_.outer().remove(name, 0));
-        static_cast<void>(keeping_.outer().keep(name, listener.get(), 0));
+        keeping_.outer().remove(name);
+        keeping_.outer().keep(name, listener.get());
     };
     if (setup_.opened_own) leave(setup_.own, k_own);
     if (setup_.opened_libvirt) leave(setup_.libvirt, k_libvirt);
 }
 
 void Holder::start() noexcept {
+    if (!intake_) drain_next();
     ward_.start();
     leasers_->start();
 }
@@ -116,9 +113,64 @@ Result<spawn::Launch> Holder::plan(spawn::Ward&) {
 }
 
 void Holder::on_started(spawn::Ward&, UniqueFd control) noexcept {
-    desk_ = std::make_unique<Desk>(loop_, keeping_, find_things_max(), std::move(control), *this);
-    impatience_->start(k_start_patience);
+    desk_ = std::make_unique<Desk>(loop_, keeping_, std::move(control), *this);
+    open_queue();
 }
+
+// --- what lockers say ---
+
+// The next one of those that are left from before.
+void Holder::drain_next() {
+    if (queues_.empty()) return;
+    UniqueFd queue = std::move(queues_.front());
+    queues_.erase(queues_.begin());
+    intake_ = std::make_unique<Intake>(loop_, keeping_, Queue(std::move(queue)), *this);
+    intake_->finish();
+}
+
+// For the locker that runs, when all that was said before it is done.
+void Holder::open_queue() noexcept {
+    if (!desk_ || intake_ || goal_ == Goal::end) return;
+    auto queue = Queue::make();
+    if (!queue) {
+        log_.error("the locker is ended: {}", queue.error().text);
+        return kill_locker();
+    }
+    writing_ = std::move(queue->writing);
+    intake_ = std::make_unique<Intake>(loop_, keeping_, std::move(queue->reading), find_things_max(), *this);
+    // From now on it outlives this process: before that nobody may write to it.
+    keeping_.outer().keep(k_queue, intake_->queue());
+    open_desk();
+}
+
+void Holder::open_desk() noexcept {
+    if (!desk_ || !writing_ || !keeping_.is_settled()) return;
+    desk_->open({.things_max = static_cast<std::uint32_t>(intake_->things_max()), .grant = intake_->grant()},
+                writing_.get());
+    writing_.reset();
+    if (!desk_->is_ready()) impatience_->start(k_start_patience);
+}
+
+void Holder::on_granted() noexcept {
+    if (desk_ && intake_) desk_->tell_grant(intake_->grant());
+}
+
+void Holder::on_settled() noexcept {
+    if (intake_) intake_->on_settled();
+    open_desk();
+}
+
+void Holder::on_drained() noexcept {
+    intake_.reset();
+    // It is empty, and nobody can write to it. Of several, the others are here, and are drained at once.
+    if (queues_.empty()) keeping_.outer().remove(k_queue);
+    drain_next();
+    if (intake_) return;
+    if (goal_ != Goal::serve && !desk_) return flush();
+    open_queue();
+}
+
+// --- the locker ---
 
 void Holder::on_ready() noexcept {
     impatience_->stop();
@@ -127,7 +179,7 @@ void Holder::on_ready() noexcept {
     if (was_ready_)
         return log_.info("a new locker serves; {} locks and connections were kept", keeping_.things().size());
     was_ready_ = true;
-    tell_manager(log_, fmt::format("READY=1\nSTATUS=Locks at {}", setup_.settings.socket));
+    keeping_.outer().tell(fmt::format("READY=1\nSTATUS=Locks at {}", setup_.settings.socket));
 }
 
 void Holder::on_leaser_ready(unsigned index) noexcept {
@@ -150,11 +202,11 @@ void Holder::kill_locker() noexcept {
     if (ward_.is_running()) kill(ward_.pid(), SIGKILL);
 }
 
-void Holder::on_settled(std::uint64_t ticket, bool done) noexcept {
-    if (desk_) desk_->on_settled(ticket, done);
-}
-
 void Holder::on_impatient() noexcept {
+    if (!desk_) {
+        log_.error("what a locker kept is not all with the service manager; the next one will go on with it");
+        return flush();
+    }
     const bool starts = desk_ && !desk_->is_ready();
     log_.error("the locker does not {} in time; it is killed", starts ? "become ready"
                                                                : goal_ == Goal::serve
@@ -166,10 +218,12 @@ void Holder::on_impatient() noexcept {
 void Holder::on_ended(spawn::Ward&, const spawn::Exit& exit) noexcept {
     impatience_->stop();
     desk_.reset();
+    writing_.reset();
+    if (intake_) intake_->finish();
     if (goal_ != Goal::serve) {
         if (!exit.success())
             log_.error("the locker {}: clients that it had not kept are lost", describe(exit));
-        return flush();
+        return flush_when_drained();
     }
     // A configuration that it refuses it will refuse again.
     if (!was_ready_ && !exit.by_signal && exit.number == spawn::k_exit_config) {
@@ -190,14 +244,14 @@ void Holder::reload() noexcept {
     }
     log_.info("reloading");
     goal_ = Goal::exec;
-    tell_manager(log_, "RELOADING=1");
+    keeping_.outer().tell("RELOADING=1");
     end_locker();
 }
 
 void Holder::stop() noexcept {
     if (goal_ == Goal::end) return loop_.stop();
     goal_ = Goal::end;
-    tell_manager(log_, "STOPPING=1");
+    keeping_.outer().tell("STOPPING=1");
     end_locker();
 }
 
@@ -224,7 +278,7 @@ void Holder::end_locker() noexcept {
     ward_.set_restart(spawn::Ward::Restart::never);
     if (!ward_.is_running()) {
         ward_.stop(k_stop_patience);  // it rests, or has never run
-        return flush();
+        return flush_when_drained();
     }
     // Without anybody who keeps them, there is no use in collecting them.
     const bool collects = goal_ == Goal::exec || keeping_.outer().is_there();
@@ -236,7 +290,13 @@ void Holder::end_locker() noexcept {
     ward_.stop(k_stop_patience);
 }
 
+void Holder::flush_when_drained() noexcept {
+    if (!intake_) return flush();
+    impatience_->start(k_flush_patience);
+}
+
 void Holder::flush() noexcept {
+    impatience_->stop();
     keeping_.outer().flush(k_flush_patience, loop::to<&Holder::on_flushed>(*this));
 }
 
@@ -248,8 +308,13 @@ void Holder::on_flushed() noexcept {
 }
 
 void Holder::exec() noexcept {
-    Legacy legacy{
-        .confined = setup_.confined, .reach = setup_.reach, .sockets = {}, .things = keeping_.things()};
+    Legacy legacy{.confined = setup_.confined,
+                  .reach = setup_.reach,
+                  .sockets = {},
+                  .queues = {},
+                  .things = keeping_.things()};
+    if (intake_) legacy.queues.push_back(intake_->queue());
+    for (const UniqueFd& queue : queues_) legacy.queues.push_back(queue.get());
     if (setup_.own) legacy.sockets.push_back({k_own, setup_.own.get(), setup_.own.path()});
     if (setup_.libvirt) legacy.sockets.push_back({k_libvirt, setup_.libvirt.get(), setup_.libvirt.path()});
     block_reload_signals();

@@ -4,7 +4,8 @@
 //     serving ──reload()──▶ handing over ──the locker ended──▶ flushing ──▶ (executes itself) ── it fails ──▶ serving
 //        └───── stop() ───▶ handing over ──the locker ended──▶ flushing ──▶ (the loop stops)
 //
-// A locker that dies is started again and gets back all that it kept. An upgrade and a reload are the same: the locker
+// A locker that dies is started again and gets back all that it kept: its queue is read to the end before the next one gets
+// one of its own. An upgrade and a reload are the same: the locker
 // hands over its clients as well, and this process executes its executable, which may be another one by now, in place.
 // So is a stop, since nobody says whether a start follows: what is kept stays with the service manager, which closes it
 // if none does.
@@ -22,13 +23,17 @@
 #include "libshared/spawn/ward.h"
 #include "lockd/holder/desk.h"
 #include "lockd/holder/inheritance.h"
+#include "lockd/holder/intake.h"
 #include "lockd/holder/keeping.h"
 #include "lockd/holder/leasers.h"
 #include "lockd/holder/settings.h"
 
 namespace virtgate::lockd::holder {
 
-class Holder final : public spawn::WardOwner, public Desk::Owner, public LeasersOwner {
+class Holder final : public spawn::WardOwner,
+                     public Desk::Owner,
+                     public Intake::Owner,
+                     public LeasersOwner {
 public:
     static constexpr Milliseconds k_start_patience{30'000};
     static constexpr Milliseconds k_hand_over_patience{5'000};
@@ -76,12 +81,18 @@ private:
     void on_broken(std::string_view why) noexcept override;
     void on_hung_up() noexcept override;
     void on_leaser_ready(unsigned index) noexcept override;
-    void on_settled(std::uint64_t ticket, bool done) noexcept;
+    void on_granted() noexcept override;
+    void on_drained() noexcept override;
+    void on_settled() noexcept;
     void on_impatient() noexcept;
     void on_flushed() noexcept;
 
     void end_locker() noexcept;
     void kill_locker() noexcept;
+    void open_queue() noexcept;
+    void open_desk() noexcept;
+    void drain_next();
+    void flush_when_drained() noexcept;
     void flush() noexcept;
     void exec() noexcept;
     void leave_listeners();
@@ -95,6 +106,9 @@ private:
     bool was_ready_ = false;  // a locker of this process once was
     Keeping keeping_;
     std::unique_ptr<Desk> desk_;
+    std::vector<UniqueFd> queues_;   // of lockers before; they come before that of the next one
+    std::unique_ptr<Intake> intake_;  // of the locker that runs, or of one before it
+    UniqueFd writing_;                // the end of its queue that the locker gets, when the manager has the other one
     std::unique_ptr<loop::Timer> impatience_;
     spawn::Ward ward_;
     std::unique_ptr<Leasers> leasers_;

@@ -38,6 +38,15 @@ bool is_listener(int fd) noexcept {
            type == SOCK_STREAM && domain == AF_UNIX;
 }
 
+// One end of a pair of UNIX sockets for packets, or not.
+bool is_queue(int fd) noexcept {
+    int type = 0, domain = 0;
+    socklen_t size = sizeof(int);
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+           getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && type == SOCK_SEQPACKET &&
+           domain == AF_UNIX;
+}
+
 // The name in the file system that the socket `fd` was bound to; empty if it has none.
 std::string path_of(int fd) {
     sockaddr_un address{};
@@ -75,6 +84,8 @@ Result<Inheritance> take_from_manager() {
             if (auto done = add_listener(inheritance, std::string(socket), std::move(fd), std::move(path));
                 !done)
                 return tl::unexpected(std::move(done.error()));
+        } else if (name == k_queue && is_queue(fd.get())) {
+            inheritance.queues.push_back(std::move(fd));
         } else if (const auto slot = slot_of(name)) {
             inheritance.things.push_back({.slot = *slot, .fd = std::move(fd)});
         } else {
@@ -123,6 +134,12 @@ Result<Inheritance> take_from_exec(std::string_view digits) {
                : tl::unexpected(std::move(fd.error()));
         if (!done) return tl::unexpected(std::move(done.error()));
     }
+    for (const std::uint32_t queue : state->queues) {
+        auto fd = own(queue);
+        if (!fd) return tl::unexpected(std::move(fd.error()));
+        if (!is_queue(fd->get())) return system_fault(0, "the holder left a queue that is none");
+        inheritance.queues.push_back(std::move(*fd));
+    }
     for (auto& thing : state->things) {
         auto fd = own(thing.fd);
         if (!fd) return tl::unexpected(std::move(fd.error()));
@@ -141,9 +158,9 @@ Result<UniqueFd> write_state(const Legacy& legacy) {
                                    .path = socket.path,
                                    .fd = static_cast<std::uint32_t>(socket.fd)});
     for (const auto& [slot, thing] : legacy.things)
-        if (thing.state != Keeping::State::dropping)
-            state.things.push_back(
-                {.slot = slot, .fd = static_cast<std::uint32_t>(thing.fd.get()), .record = thing.record});
+        state.things.push_back(
+            {.slot = slot, .fd = static_cast<std::uint32_t>(thing.fd.get()), .record = thing.record});
+    for (const int queue : legacy.queues) state.queues.push_back(static_cast<std::uint32_t>(queue));
     const auto bytes = proto::encode(state, k_state_max);
     if (!bytes) return system_fault(0, "what is kept does not encode");
     return make_sealed_memfd("virtgate-lockd-state", bytes->data(), bytes->size());
@@ -153,6 +170,7 @@ Result<UniqueFd> write_state(const Legacy& legacy) {
 void set_inheritable(const Legacy& legacy, int state, bool on) {
     static_cast<void>(set_close_on_exec(state, !on));
     for (const auto& socket : legacy.sockets) static_cast<void>(set_close_on_exec(socket.fd, !on));
+    for (const int queue : legacy.queues) static_cast<void>(set_close_on_exec(queue, !on));
     for (const auto& [slot, thing] : legacy.things)
         if (thing.fd) static_cast<void>(set_close_on_exec(thing.fd.get(), !on));
 }

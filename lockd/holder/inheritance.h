@@ -6,6 +6,7 @@
 //
 //     "own", "libvirt"            listeners of socket units; their names in the file system are the manager's
 //     "kept-own", "kept-libvirt"  listeners that a holder opened and left there
+//     "queue"                     the reading end of a locker's queue (queue.h), perhaps with something in it
 //     digits and capital letters  the slots of what is kept; their records are in the journal
 //
 // Trust:  both come from the service manager or from this program itself. Form and kinds are checked: a listener has to
@@ -23,6 +24,7 @@ namespace virtgate::lockd::holder {
 
 inline constexpr std::string_view k_own = "own";
 inline constexpr std::string_view k_libvirt = "libvirt";
+inline constexpr std::string_view k_queue = "queue";
 // In front of the name of a listener that was left with the manager.
 inline constexpr std::string_view k_kept_prefix = "kept-";
 
@@ -36,6 +38,7 @@ struct Inheritance {
     bool confined = false;             // the process is already, and stays so
     std::vector<std::string> reach{};  // the directories that it was confined to
     std::vector<Socket> sockets{};
+    std::vector<UniqueFd> queues{};  // nearly always at most one; to be read in this order
     std::vector<Keeping::Found> things{};
     std::vector<std::string> strangers{};  // what the manager passed and nobody here knows; closed
 };
@@ -52,6 +55,7 @@ struct Legacy {
         std::string path;
     };
     std::vector<Socket> sockets;
+    std::vector<int> queues;
     const std::map<Slot, Keeping::Thing>& things;
 };
 

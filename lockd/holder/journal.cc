@@ -78,7 +78,7 @@ std::string name_of_next(const std::string& path) { return path + ".new"; }
 }  // namespace
 
 const FileCalls& system_file_calls() noexcept {
-    static constexpr FileCalls k_calls{::pwrite, ::ftruncate, std::rename};
+    static constexpr FileCalls k_calls{::pwrite, ::ftruncate, std::rename, ::fallocate};
     return k_calls;
 }
 
@@ -188,6 +188,27 @@ Done Journal::cut(std::size_t size) {
     if (calls_->ftruncate(file_.get(), static_cast<off_t>(size)) < 0)
         return system_fault(errno, fmt::format("cannot cut {}", path_));
     has_tail_ = false;
+    // What was reserved behind that is gone, too.
+    const std::size_t reserved = std::exchange(reserved_, 0);
+    if (reserved > size && allocate(file_.get(), size, reserved)) reserved_ = reserved;
+    return {};
+}
+
+// Beyond the end of the file, which stays where it is.
+Done Journal::allocate(int file, std::size_t from, std::size_t to) const {
+    if (calls_->fallocate(file, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(from),
+                          static_cast<off_t>(to - from)) == 0 ||
+        errno == EOPNOTSUPP)
+        return {};
+    return system_fault(errno, fmt::format("no room for {}", path_));
+}
+
+Done Journal::reserve(std::size_t bytes) {
+    if (live_ + bytes > k_bytes_max)
+        return system_fault(0, fmt::format("more than {} bytes would be kept", k_bytes_max));
+    if (end_ + bytes <= reserved_) return {};
+    if (auto done = allocate(file_.get(), end_, end_ + bytes); !done) return done;
+    reserved_ = end_ + bytes;
     return {};
 }
 
@@ -253,8 +274,12 @@ Done Journal::compact() {
         places[slot] = {end, entry.size()};
         end += entry.size();
     }
+    const std::size_t reserved = reserved_ > end_ ? end + (reserved_ - end_) : 0;
+    if (reserved != 0)
+        if (auto done = allocate(file.get(), end, reserved); !done) return fail(std::move(done.error()));
     if (calls_->rename(name.c_str(), path_.c_str()) < 0)
         return fail({.number = errno, .text = fmt::format("cannot rename {}", name)});
+    reserved_ = reserved;
     file_ = std::move(file);
     places_ = std::move(places);
     end_ = end;

@@ -42,6 +42,7 @@ struct FileCalls {
     ssize_t (*pwrite)(int, const void*, std::size_t, off_t);
     int (*ftruncate)(int, off_t);
     int (*rename)(const char*, const char*);
+    int (*fallocate)(int, int, off_t, off_t);
 };
 [[nodiscard]] const FileCalls& system_file_calls() noexcept;
 
@@ -68,6 +69,11 @@ public:
     // Writes that `slots`, which have records, have none any more. Error: system's fault; all have theirs still.
     Done erase(const std::vector<Slot>& slots);
 
+    // Makes sure that entries of `bytes` more can be written on a disk that is full by then. Error: system's fault: there is
+    // no room, or it would be more than k_bytes_max. Where a file system cannot promise that, nothing is promised.
+    Done reserve(std::size_t bytes);
+
+    [[nodiscard]] bool has(Slot slot) const noexcept { return places_.contains(slot); }
     [[nodiscard]] std::size_t count() const noexcept { return places_.size(); }
     // Bytes of the file, and of its live entries.
     [[nodiscard]] std::size_t size() const noexcept { return end_; }
@@ -88,6 +94,7 @@ private:
     [[nodiscard]] Done mark(std::size_t offset, bool live) const;
     [[nodiscard]] Done cut(std::size_t size);
     [[nodiscard]] Done compact();
+    [[nodiscard]] Done allocate(int file, std::size_t from, std::size_t to) const;
 
     std::string path_;
     UniqueFd file_;
@@ -96,6 +103,7 @@ private:
     std::map<Slot, Place> places_{};
     std::size_t end_ = 0;  // where the next entry begins
     std::size_t live_ = 0;
+    std::size_t reserved_ = 0;  // up to there the disk has room for the file
     bool has_tail_ =
         false;  // there may be bytes behind end_, and they have to be cut off before anything else
 };

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // keeping - all that is kept: of each slot a record and a descriptor, here, in the journal and in the outer store.
 //
-//     free ──keep()──▶ storing ──outer store has it──▶ kept ──drop()──▶ dropping ──outer store has it──▶ free
-//                        └── outer store did not take it ──▶ free
+// Changes come in batches, and what asked for them stays where it is (queue.h) until all of a batch is done:
 //
-// In the order in which it is safe to be killed at any moment: keep() writes the record, then hands the descriptor on;
-// drop() takes the record back, then the descriptor. What a next holder finds without a record was never acknowledged or
-// is over, and what it finds without a descriptor was never acknowledged either. A slot is not free again before its old
-// descriptor has left the outer store: or else that could be found with the new one's record.
+//     settled ──apply(): journal, then outer store──▶ under way ──outer store has all──▶ settled: on_settled()
 //
-// Trust:  whoever asks has been checked already: what is asked of a slot in the wrong state is our bug.
+// A holder may be killed at any moment of that. The next one recovers what it finds, and does the whole batch once more:
+// each change says what its slot is then, whatever it was before, so that doing it twice is as good as once. Whatever is
+// found without its other half is of such a batch, or is over.
+//
+// Trust:  whoever asks has been checked already.
 // Limits: k_slots_max slots; the journal bounds the bytes.
 // Owns:   the descriptors.
 #pragma once
@@ -26,12 +26,9 @@ namespace virtgate::lockd::holder {
 
 class Keeping {
 public:
-    enum class State : unsigned char { storing, kept, dropping };
     struct Thing {
         UniqueFd fd;
         ByteVector record;
-        State state = State::kept;
-        std::uint64_t ticket = 0;  // of what it waits for
     };
     // What a holder before this one kept, as far as it is known.
     struct Found {
@@ -46,11 +43,16 @@ public:
         std::size_t without_record = 0;      // descriptors that nobody knows: closed
         std::size_t without_descriptor = 0;  // records of what is gone: dropped
     };
+    // What becomes of a slot. Without a record: nothing is kept there any more. With a descriptor: that one, with the
+    // record, whatever was there. With a record alone: what is kept there gets it.
+    struct Change {
+        std::optional<ByteVector> record{};
+        UniqueFd fd{};
+    };
+    using Changes = std::map<Slot, Change>;
 
-    // Told when something that waited is over, by its ticket; and whether it was done.
-    using OnSettled = loop::Target<std::uint64_t, bool>;
-
-    Keeping(loop::Loop& loop, Journal journal, OnSettled on_settled);
+    // `on_settled` comes from the loop alone.
+    Keeping(loop::Loop& loop, Journal journal, loop::Target<> on_settled);
     Keeping(const Keeping&) = delete;
     Keeping& operator=(const Keeping&) = delete;
 
@@ -58,36 +60,25 @@ public:
     // journal does not take what it has to have, and nothing may be served.
     Result<Recovery> recover(std::vector<Journal::Entry> entries, std::vector<Found> found);
 
-    // The state of `slot`; none: it is free.
-    [[nodiscard]] std::optional<State> state(Slot slot) const noexcept;
+    // Does `changes`. When it returns they have been done here, and if it is settled, in the outer store, too; otherwise
+    // on_settled() follows. Only when it is settled. Error: system's fault; the journal did not take all of it, and nothing
+    // has changed here: to be tried again.
+    Done apply(Changes changes);
 
-    // Done, or a ticket of what on_settled() will tell. Error: system's fault, with a reason that clients may see;
-    // nothing has changed.
-    using Outcome = Result<std::optional<std::uint64_t>>;
-    // Keeps `fd` with `record` in the free slot `slot`.
-    Outcome keep(Slot slot, UniqueFd fd, ByteVector record);
-    // Gives the kept slot `slot` another record.
-    Done renew(Slot slot, ByteVector record);
-    // Lets go of `slots`: kept ones, each named once.
-    Outcome drop(const std::vector<Slot>& slots);
-
-    // Nothing is on its way: each slot is free or kept.
-    [[nodiscard]] bool is_settled() const noexcept { return unsettled_ == 0; }
+    // The outer store has got everything.
+    [[nodiscard]] bool is_settled() const noexcept { return outer_.is_idle(); }
+    [[nodiscard]] bool has(Slot slot) const noexcept { return things_.contains(slot); }
     // By slot.
     [[nodiscard]] const std::map<Slot, Thing>& things() const noexcept { return things_; }
     [[nodiscard]] OuterStore& outer() noexcept { return outer_; }
+    // Makes sure that the journal can take `bytes`. Error: system's fault, with a reason.
+    Done reserve(std::size_t bytes) { return journal_.reserve(bytes); }
 
 private:
-    void on_outer(std::uint64_t ticket, bool done) noexcept;
-    void settle(std::uint64_t ticket, bool done);
-
     Journal journal_;
-    const OnSettled on_settled_;
     OuterStore outer_;
     std::map<Slot, Thing> things_;
-    std::map<std::uint64_t, std::vector<Slot>> waiting_;  // by ticket
-    std::size_t unsettled_ = 0;
-    std::uint64_t last_ticket_ = 0;
+    Sparse stale_;
 };
 
 }  // namespace virtgate::lockd::holder

@@ -18,6 +18,7 @@
 #include "config.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
+#include "libshared/spawn/watchdog.h"
 #include "lockd/holder/confinement.h"
 #include "lockd/holder/holder.h"
 #include "lockd/holder/reload_signals.h"
@@ -109,8 +110,10 @@ Result<channel::LocalListener> find_listener(Inheritance& inheritance, std::stri
 }
 
 Result<Listeners> find_listeners(const Settings& settings, Inheritance& inheritance) {
-    const bool for_others = std::any_of(settings.users.begin(), settings.users.end(),
-                                        [](uid_t uid) { return uid != 0 && uid != geteuid(); });
+    const auto is_other = [](uid_t uid) { return uid != 0 && uid != geteuid(); };
+    const bool for_others =
+        std::any_of(settings.users.begin(), settings.users.end(), is_other) ||
+        std::any_of(settings.session_users.begin(), settings.session_users.end(), is_other);
     Listeners listeners;
     auto own = find_listener(inheritance, k_own, settings.socket, for_others, listeners.opened_own);
     if (!own) return tl::unexpected(std::move(own.error()));
@@ -170,6 +173,7 @@ int serve(const std::string& file, const Settings& settings, Inheritance inherit
     if (!(inheritance.confined ? confine_again()
                                : confine::confine(make_plan(settings, file, programs), mode)))
         return spawn::k_exit_system;
+    const spawn::Watchdog watchdog(*loop);
     holder.start();
     loop->run();
     return holder.status();

@@ -2,8 +2,6 @@
 // outer_store - descriptors where they outlive this process: with the service manager.
 #include "lockd/holder/outer_store.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
@@ -48,9 +46,9 @@ std::optional<std::uint32_t> slot_of(std::string_view name) noexcept {
     return slot;
 }
 
-OuterStore::OuterStore(loop::Loop& loop, OnSettled on_settled)
+OuterStore::OuterStore(loop::Loop& loop, loop::Target<> on_idle)
     : loop_(loop),
-      on_settled_(on_settled),
+      on_idle_(on_idle),
       retry_(loop.timer(loop::to<&OuterStore::on_retry>(*this))),
       flush_late_(loop.timer(loop::to<&OuterStore::on_flush_late>(*this))) {
     const char* manager = std::getenv("NOTIFY_SOCKET");
@@ -73,10 +71,10 @@ void OuterStore::connect() noexcept {
 }
 
 // False: not now.
-bool OuterStore::send(const Request& request, int fd) noexcept {
+bool OuterStore::send(const Request& request) noexcept {
     if (!socket_) connect();
     if (!socket_) return false;
-    const auto sent = spawn::send_notice(socket_.get(), request.notice, fd);
+    const auto sent = spawn::send_notice(socket_.get(), request.notice, request.fd);
     if (sent) {
         if (*sent && failing_) log_.info("the service manager takes descriptors again");
         if (*sent) failing_ = false;
@@ -92,64 +90,50 @@ bool OuterStore::send(const Request& request, int fd) noexcept {
     return false;
 }
 
-OuterStore::Outcome OuterStore::ask(Request request, int fd) {
-    if (!is_there_) return Outcome::done;
-    if (queue_.empty() && send(request, fd)) return Outcome::done;
-    if (fd >= 0) {
-        request.fd = UniqueFd{fcntl(fd, F_DUPFD_CLOEXEC, 0)};
-        if (!request.fd) return Outcome::failed;
-    }
-    request.since = loop_.clock().now();
+void OuterStore::ask(Request request) {
+    if (!is_there_ || (queue_.empty() && send(request))) return;
+    if (queue_.empty()) waits_since_ = loop_.clock().now();
     queue_.push_back(std::move(request));
     if (watch_) watch_->set(failing_ ? Want::nothing : Want::write);
     if (!retry_->running()) retry_->start(k_retry);
-    return Outcome::waits;
 }
 
-OuterStore::Outcome OuterStore::keep(const std::string& name, int fd, std::uint64_t ticket) {
-    Request request;
+void OuterStore::keep(std::string_view name, int fd) {
     // A lock's file is always "readable": the manager must not watch it.
-    request.notice = fmt::format("FDSTORE=1\nFDNAME={}\nFDPOLL=0", name);
-    request.ticket = ticket;
-    request.is_keep = true;
-    return ask(std::move(request), fd);
+    ask({.notice = fmt::format("FDSTORE=1\nFDNAME={}\nFDPOLL=0", name), .fd = fd});
 }
 
-OuterStore::Outcome OuterStore::remove(const std::string& name, std::uint64_t ticket) {
-    Request request;
-    request.notice = fmt::format("FDSTOREREMOVE=1\nFDNAME={}", name);
-    request.ticket = ticket;
-    return ask(std::move(request), -1);
+void OuterStore::remove(std::string_view name) {
+    ask({.notice = fmt::format("FDSTOREREMOVE=1\nFDNAME={}", name)});
+}
+
+void OuterStore::tell(std::string state) {
+    if (is_there_) return ask({.notice = std::move(state)});
+    if (const auto told = spawn::notify(state); !told) log_.error("{}", told.error().text);
 }
 
 void OuterStore::on_writable(Want) noexcept { serve_queue(); }
 
 void OuterStore::on_retry() noexcept {
-    const Instant late = loop_.clock().now() - k_patience;
-    std::deque<Request> expired;
-    for (auto it = queue_.begin(); it != queue_.end();) {
-        if (!it->is_keep || it->since > late) {
-            ++it;
-            continue;
-        }
-        expired.push_back(std::move(*it));
-        it = queue_.erase(it);
-    }
     serve_queue();
-    for (const Request& request : expired) on_settled_(request.ticket, false);
+    if (queue_.empty() || loop_.clock().now() - waits_since_ < k_patience || std::exchange(is_late_, true))
+        return;
+    log_.error("the service manager takes nothing; soon clients will have to wait for it");
 }
 
 void OuterStore::serve_queue() noexcept {
-    while (!queue_.empty() && send(queue_.front(), queue_.front().fd.get())) {
-        const std::uint64_t ticket = queue_.front().ticket;
+    const bool waited = !queue_.empty();
+    while (!queue_.empty() && send(queue_.front())) {
         queue_.pop_front();
-        on_settled_(ticket, true);
+        waits_since_ = loop_.clock().now();
+        is_late_ = false;
     }
     if (watch_) watch_->set(queue_.empty() || failing_ ? Want::nothing : Want::write);
     if (!queue_.empty()) return retry_->start(k_retry);
     retry_->stop();
+    if (waited) on_idle_();  // what is asked there may wait again
     // The barrier goes behind the last request.
-    if (!flushing_ || barrier_) return;
+    if (!queue_.empty() || !flushing_ || barrier_) return;
     auto barrier = socket_ ? spawn::ask_barrier(socket_.get()) : Result<UniqueFd>{};
     if (!barrier) return end_flush();
     if (!*barrier) {

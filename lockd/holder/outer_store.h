@@ -7,8 +7,9 @@
 //
 // Trust:  the manager is believed. It keeps as many descriptors as it was told to (FileDescriptorStoreMax): it does not
 //         say when that is too little, except in the variable FDSTORE.
-// Limits: a keep() that waits for k_patience fails. A remove() never does: what is not removed there is held for ever.
-// Owns:   the socket, and copies of descriptors that wait.
+// Limits: as many requests wait as were made; who makes them waits until is_idle() before it makes many more. None is ever
+//         given up: what is not kept there may be lost, and what is not removed there is held for ever.
+// Owns:   the socket.
 // Source: sd_pid_notify_with_fds(3), "FDSTORE"; used by systemd, and by `virtgate up` in its place.
 #pragma once
 
@@ -34,23 +35,22 @@ public:
     static constexpr Milliseconds k_patience{10'000};
     static constexpr Milliseconds k_retry{500};
 
-    // Told what has become of a request that waited: its ticket, and whether it was done.
-    using OnSettled = loop::Target<std::uint64_t, bool>;
-
-    // Connects to the service manager, if there is one that keeps anything. `on_settled` comes from the loop alone.
-    OuterStore(loop::Loop& loop, OnSettled on_settled);
+    // Connects to the service manager, if there is one that keeps anything. `on_idle`: told from the loop that nothing
+    // waits any more.
+    OuterStore(loop::Loop& loop, loop::Target<> on_idle);
 
     // False: there is none. All requests are done at once then.
     [[nodiscard]] bool is_there() const noexcept { return is_there_; }
 
-    enum class Outcome : unsigned char { done, waits, failed };
-    // Leaves a copy of `fd` (borrowed) there as `name`. If it waits, on_settled(ticket) follows. It fails if it would have
-    // to wait and this process has no descriptor left for that.
-    Outcome keep(const std::string& name, int fd, std::uint64_t ticket);
-    // Has the manager close what it keeps as `name`. Never fails.
-    Outcome remove(const std::string& name, std::uint64_t ticket);
+    // Leaves a copy of `fd` there as `name`. `fd` stays open until is_idle().
+    void keep(std::string_view name, int fd);
+    // Has the manager close what it keeps as `name`.
+    void remove(std::string_view name);
 
-    // Nothing waits.
+    // Tells the manager how this process is doing ("READY=1"), also one that keeps nothing.
+    void tell(std::string state);
+
+    // Nothing waits: the manager has been told everything.
     [[nodiscard]] bool is_idle() const noexcept { return queue_.empty(); }
 
     // Calls `then` when the manager has dealt with all that was asked of it, or `patience` is over. Once.
@@ -59,13 +59,10 @@ public:
 private:
     struct Request {
         std::string notice;
-        UniqueFd fd;
-        std::uint64_t ticket = 0;
-        bool is_keep = false;
-        Instant since{};
+        int fd = -1;
     };
-    [[nodiscard]] Outcome ask(Request request, int fd);
-    [[nodiscard]] bool send(const Request& request, int fd) noexcept;
+    void ask(Request request);
+    [[nodiscard]] bool send(const Request& request) noexcept;
     void connect() noexcept;
     void on_writable(loop::Want ready) noexcept;
     void on_retry() noexcept;
@@ -75,7 +72,7 @@ private:
     void end_flush() noexcept;
 
     loop::Loop& loop_;
-    const OnSettled on_settled_;
+    const loop::Target<> on_idle_;
     const Log log_{"store"};
     bool is_there_ = false;
     bool failing_ = false;  // the manager could not be reached the last time
@@ -83,6 +80,8 @@ private:
     std::unique_ptr<loop::Watch> watch_;
     std::unique_ptr<loop::Timer> retry_;
     std::deque<Request> queue_;
+    Instant waits_since_{};  // what is first in the queue
+    bool is_late_ = false;   // that was said
 
     std::optional<loop::Target<>> flushing_;
     UniqueFd barrier_;

@@ -23,6 +23,7 @@ constexpr const char* k_state_directory = VIRTGATE_RUNDIR "/lockd";
 constexpr const char* k_lock_spaces[] = {VIRTGATE_STATEDIR "/lockspaces", "/var/lib/libvirt/lockd"};
 constexpr const char* k_direct[] = {"/var/lib/libvirt/images"};
 constexpr const char* k_users[] = {"root"};
+constexpr const char* k_session_users[] = {VIRTGATE_WORK_USER};
 constexpr std::int64_t k_clients_max = 65'536;
 constexpr std::size_t k_socket_path_max = sizeof(sockaddr_un::sun_path) - 1;
 
@@ -65,31 +66,34 @@ std::vector<std::string> read_directories(config::Section& section, std::string_
 }
 
 // A number as it is, a name by the user database.
-std::optional<uid_t> find_uid(config::Section& section, const std::string& name) {
+std::optional<uid_t> find_uid(config::Section& section, std::string_view key, const std::string& name) {
     uid_t uid = 0;
     const auto [rest, failure] = std::from_chars(name.data(), name.data() + name.size(), uid);
     if (failure == std::errc{} && rest == name.data() + name.size()) return uid;
     const auto user = spawn::find_user(name);
     if (!user)
-        section.refuse("users", user.error().text);
+        section.refuse(key, user.error().text);
+    else if (!*user && section.has(key))
+        section.refuse(key, fmt::format("there is no user \"{}\"", name));
     else if (!*user)
-        section.refuse("users", fmt::format("there is no user \"{}\"", name));
+        return std::nullopt;
     else
         return (*user)->uid;
     return std::nullopt;
 }
 
 // The daemon's own user always may.
-std::vector<uid_t> read_users(config::Section& section) {
-    std::vector<std::string> names = section.texts("users");
-    if (!section.has("users")) names.assign(std::begin(k_users), std::end(k_users));
+template <class Defaults>
+std::vector<uid_t> read_users(config::Section& section, std::string_view key, const Defaults& defaults) {
+    std::vector<std::string> names = section.texts(key);
+    if (!section.has(key)) names.assign(std::begin(defaults), std::end(defaults));
     std::vector<uid_t> uids{geteuid()};
     for (const std::string& name : names)
-        if (const auto uid = find_uid(section, name);
+        if (const auto uid = find_uid(section, key, name);
             uid && std::find(uids.begin(), uids.end(), *uid) == uids.end())
             uids.push_back(*uid);
     if (uids.size() > proto::config::k_lock_users_max)
-        section.refuse("users", fmt::format("more than {} users", proto::config::k_lock_users_max));
+        section.refuse(key, fmt::format("more than {} users", proto::config::k_lock_users_max));
     return uids;
 }
 
@@ -107,7 +111,8 @@ Result<Settings> read(config::Document& document) {
     if (settings.socket.empty()) root.refuse("socket", "\"socket\" is empty");
     if (settings.socket == settings.libvirt_socket)
         root.refuse("libvirt_socket", "\"libvirt_socket\" is the same as \"socket\"");
-    settings.users = read_users(root);
+    settings.users = read_users(root, "users", k_users);
+    settings.session_users = read_users(root, "session_users", k_session_users);
     settings.max_clients =
         static_cast<std::uint32_t>(root.integer("max_clients", settings.max_clients, 1, k_clients_max));
     settings.lock_spaces = read_directories(root, "lock_spaces", k_lock_spaces);
@@ -134,6 +139,7 @@ proto::config::LockerConfig make_locker_config(const Settings& settings) {
     proto::config::LockerConfig config{
         .log_level = static_cast<std::uint32_t>(settings.log_level),
         .users = {settings.users.begin(), settings.users.end()},
+        .session_users = {settings.session_users.begin(), settings.session_users.end()},
         .max_clients = settings.max_clients,
         .lock_spaces = {settings.lock_spaces.begin(), settings.lock_spaces.end()},
         .direct = {settings.direct.begin(), settings.direct.end()},

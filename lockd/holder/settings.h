@@ -6,6 +6,7 @@
 //     socket = "/run/virtgate/lockd.sock"
 //     libvirt_socket = ""                     # "/run/libvirt/virtlockd-sock": in virtlockd's place
 //     users = ["root"]                        # who may connect, beside the daemon's own user
+//     session_users = ["_virtgate-work"]      # who may begin sessions of the front door, beside root and that user
 //     max_clients = 20000
 //     lock_spaces = ["/var/lib/virtgate/lockspaces", "/var/lib/libvirt/lockd"]
 //     direct = ["/var/lib/libvirt/images"]    # whose files may be locked themselves
@@ -34,6 +35,7 @@ struct Settings {
     std::string socket{};
     std::string libvirt_socket{};  // empty: none
     std::vector<uid_t> users{};    // never empty
+    std::vector<uid_t> session_users{};
     std::uint32_t max_clients = 20'000;
     std::vector<std::string> lock_spaces{};
     std::vector<std::string> direct{};  // empty: no file may

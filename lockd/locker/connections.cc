@@ -3,8 +3,10 @@
 #include "lockd/locker/connections.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "libshared/base/log.h"
 
@@ -119,10 +121,12 @@ void Connections::on_closed(server::Client& client) noexcept {
     if (found.empty()) return;
     Connection& connection = found.mapped();
     if (!connection.slot) return;
-    departures_.begin({.owner = connection.owner.value_or(Owner{}),
-                       .process = std::move(connection.process),
-                       .connection = {},
-                       .slot = *connection.slot});
+    Departures::Leaving leaving{.owner = connection.owner.value_or(Owner{}),
+                                .process = std::move(connection.process),
+                                .connection = {},
+                                .slot = *connection.slot};
+    if (connection.is_dismissed) return departures_.await(std::move(leaving));
+    departures_.begin(std::move(leaving));
 }
 
 void Connections::adopt(server::Client& client, const kept::KeptConnection& kept, std::optional<Slot> slot,
@@ -138,18 +142,48 @@ UniqueFd Connections::find_process(std::uint32_t number) const {
     return {};
 }
 
+void Connections::begin_session(server::Client& client, Owner owner, server::Call call) {
+    Connection& connection = all_[client.id()];
+    connection.slot = keeping_.take_slot();
+    if (!connection.slot) return call.fail(internal("too many locks and connections are kept"));
+    ask_keep(client, {.owner = std::move(owner), .slot = connection.slot}, true, std::move(call));
+}
+
+std::unordered_set<std::string> Connections::alive() const {
+    std::unordered_set<std::string> found;
+    for (const auto& [id, connection] : all_)
+        if (connection.owner && (connection.process || !is_process(*connection.owner)))
+            found.insert(key_of(*connection.owner));
+    return found;
+}
+
+void Connections::dismiss(const Owner& owner, server::Server& server) {
+    for (auto& [id, connection] : all_) {
+        if (!connection.owner || !is_same(*connection.owner, owner)) continue;
+        server::Client* const client = server.find(id);
+        if (client == nullptr) continue;
+        connection.is_dismissed = true;
+        // Its end would not be seen there as long as the holder has a copy.
+        shutdown(client->socket(), SHUT_WR);
+        client->close("its lock was broken");
+    }
+}
+
 void Connections::hand_over(server::Server& server) {
     handing_over_ = &server;
     server.for_each([this](server::Client& client) { left_.push_back(client.id()); });
     hand_over_more();
 }
 
+// A loop, and not deeper with each one: most are kept at once.
 void Connections::hand_over_more() {
+    if (std::exchange(is_handing_over_more_, true)) return;
     while (!left_.empty() && waiting_.size() < k_window) {
         server::Client* const client = handing_over_->find(left_.back());
         left_.pop_back();
         if (client != nullptr) hand_over_one(*client);
     }
+    is_handing_over_more_ = false;
     if (!left_.empty() || !waiting_.empty() || is_handed_over_) return;
     is_handed_over_ = true;
     if (lost_ != 0) Log{}.warning("{} connections could not be handed over", lost_);
@@ -159,7 +193,9 @@ void Connections::hand_over_more() {
 void Connections::hand_over_one(server::Client& client) {
     const Connection& connection = all_[client.id()];
     // Nobody could go on in the middle of a frame that is too long. One that speaks for itself stays kept as it is.
-    if (client.is_skipping()) {
+    // Nor with a session: its rights are not written down. It ends when whoever has it notices, and its locks then.
+    const bool is_session = connection.owner && !is_process(*connection.owner);
+    if (client.is_skipping() || is_session) {
         lost_ += connection.slot ? 0 : 1;
         return;
     }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <unordered_map>
+#include <unordered_set>
 
 #include "libshared/server/server.h"
 #include "lockd/locker/departures.h"
@@ -35,7 +36,8 @@ public:
     struct Connection {
         std::optional<Owner> owner{};
         bool is_restricted = false;
-        std::optional<Slot> slot{};  // it is kept: its peer is the owner
+        bool is_dismissed = false;   // it was told so by its end: that is not for its peer to answer for
+        std::optional<Slot> slot{};  // it is kept: its peer is the owner, or it is a session
         UniqueFd process{};          // the peer, if it is the owner and has not ended
     };
     [[nodiscard]] const Connection& of(const server::Client& client) { return all_[client.id()]; }
@@ -53,6 +55,17 @@ public:
 
     // A copy of the descriptor of the process `number`, if it has a connection of its own; otherwise empty.
     [[nodiscard]] UniqueFd find_process(std::uint32_t number) const;
+
+    // `client` is a session of the front door, which is `owner`, from now on and for good; answers `call`. Its locks end with
+    // the connection, whatever becomes of this process.
+    void begin_session(server::Client& client, Owner owner, server::Call call);
+
+    // The owners (key_of) that have a connection of their own, and have not ended as far as is known.
+    [[nodiscard]] std::unordered_set<std::string> alive() const;
+
+    // A lock of `owner` was broken or lost: connections of `server` that speak for it are ended, which is all that it can be
+    // told. Nobody is ended for that.
+    void dismiss(const Owner& owner, server::Server& server);
 
     // Keeps all clients of `server`, paused and settled, for whoever comes next. on_handed_over() follows.
     void hand_over(server::Server& server);
@@ -86,6 +99,7 @@ private:
     std::vector<server::ClientId> left_;      // that still are to be
     std::vector<UniqueFd> handed_;            // open until all are kept
     std::size_t lost_ = 0;                    // could not be handed over
+    bool is_handing_over_more_ = false;
     bool is_handed_over_ = false;
     Ticket next_ticket_ = 1;
 };

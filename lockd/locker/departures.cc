@@ -3,6 +3,7 @@
 #include "lockd/locker/departures.h"
 
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@ bool has_ended(int process) noexcept {
 }
 
 std::string describe(const Owner& owner) {
+    if (!is_process(owner)) return fmt::format("a session of {}", escape(as_text(owner.name)));
     return fmt::format("process {} ({})", owner.process, escape(as_text(owner.name)));
 }
 
@@ -39,14 +41,18 @@ public:
           leaving_(std::move(leaving)),
           key_(key),
           timer_(loop.timer(loop::to<&Departure::on_time>(*this))) {
-        if (leaving_.process)
+        if (!is_process(leaving_.owner) && leaving_.connection)
+            watch_ =
+                loop.watch(leaving_.connection.get(), Want::read, loop::to<&Departure::on_connection>(*this));
+        else if (leaving_.process)
             watch_ = loop.watch(leaving_.process.get(), Want::read, loop::to<&Departure::on_ended>(*this));
     }
 
     [[nodiscard]] Key key() const noexcept { return key_; }
     [[nodiscard]] std::optional<Slot> slot() const noexcept { return leaving_.slot; }
-    [[nodiscard]] std::uint32_t process() const noexcept { return leaving_.owner.process; }
+    [[nodiscard]] const Owner& owner() const noexcept { return leaving_.owner; }
     [[nodiscard]] bool is_gone() const noexcept {
+        if (!is_process(leaving_.owner)) return !leaving_.connection || is_at_end();
         return !leaving_.process || has_ended(leaving_.process.get());
     }
     // True once, when its locks are released: its connection need not be kept any more.
@@ -86,6 +92,18 @@ private:
 
     void on_ended(Want) noexcept { owner_.on_gone(*this); }
 
+    // What still comes by the connection is of no interest, only its end is.
+    void on_connection(Want) noexcept {
+        if (is_at_end()) owner_.on_gone(*this);
+    }
+    [[nodiscard]] bool is_at_end() const noexcept {
+        std::byte rest[4096];
+        ssize_t n = 0;
+        do n = recv(leaving_.connection.get(), rest, sizeof rest, MSG_DONTWAIT);
+        while (n > 0 || (n < 0 && errno == EINTR));
+        return n == 0 || errno != EAGAIN;
+    }
+
     Departures& owner_;
     const Leaving leaving_;
     const Key key_;
@@ -109,7 +127,7 @@ Departures::Departure& Departures::add(Leaving leaving) {
 
 void Departures::begin(Leaving leaving) {
     Departure& departure = add(std::move(leaving));
-    const std::size_t locks = table_.count_of(departure.process());
+    const std::size_t locks = table_.count_of(departure.owner());
     if (departure.is_gone() || locks == 0) return on_gone(departure);
     if (fencing_) departure.end_process(fmt::format("ended its connection and holds {} locks", locks));
 }
@@ -117,7 +135,7 @@ void Departures::begin(Leaving leaving) {
 void Departures::fence(const Owner& owner, UniqueFd process, std::string_view name) {
     const std::string why = fmt::format("has lost the lock on {}", escape(name));
     for (const auto& [key, departure] : all_)
-        if (departure->process() == owner.process && !departure->is_gone()) {
+        if (is_same(departure->owner(), owner) && !departure->is_gone()) {
             if (fencing_ && process) departure->end_process(why);
             return;
         }
@@ -137,15 +155,15 @@ void Departures::await(Leaving leaving) {
 
 void Departures::on_gone(Departure& departure) noexcept {
     departure.set_releasing();
-    table_.release_all(departure.process());
+    table_.release_all(departure.owner());
 }
 
-void Departures::on_all_released(std::uint32_t process) noexcept {
+void Departures::on_all_released(const Owner& owner) noexcept {
     // The same process may have had several connections.
     for (auto one = all_.begin(); one != all_.end();) {
         const auto next = std::next(one);
         Departure& departure = *one->second;
-        if (departure.process() == process && departure.take_released()) {
+        if (is_same(departure.owner(), owner) && departure.take_released()) {
             if (departure.slot())
                 keeping_.drop(*departure.slot(), one->first, *this);
             else

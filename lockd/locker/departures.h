@@ -8,6 +8,8 @@
 //     the connection ends ──▶ SIGTERM ──1.6 s──▶ SIGKILL ──1.4 s──▶ said; waits on     (as virtlockd, which waits no more)
 //                   └──── at any time: the process has ended ──▶ its locks are released ──▶ over
 //
+// A session of the front door has no process: it is over when its connection is, and nobody is ended.
+//
 // Without fencing, or where a signal is not permitted, it only waits.
 //
 // Trust:  the process is known by the kernel's word (peer.h), as a descriptor: its number may be used again, that never
@@ -50,7 +52,7 @@ public:
     void fence(const Owner& owner, UniqueFd process, std::string_view name);
 
     // For LockTableUser::on_all_released().
-    void on_all_released(std::uint32_t process) noexcept;
+    void on_all_released(const Owner& owner) noexcept;
 
     [[nodiscard]] std::size_t size() const noexcept { return all_.size(); }
 

@@ -26,8 +26,12 @@ Owner make_owner(const lock::Owner& owner) {
 
 }  // namespace
 
-Desk::Desk(Connections& connections, Spaces& spaces, LockTable& table)
-    : connections_(connections), spaces_(spaces), table_(table), program_(lock::k_program, lock::k_version) {
+Desk::Desk(Connections& connections, SessionDesk& sessions, Spaces& spaces, LockTable& table)
+    : connections_(connections),
+      sessions_(sessions),
+      spaces_(spaces),
+      table_(table),
+      program_(lock::k_program, lock::k_version) {
     program_.serve<&Desk::register_owner>(Procedure::register_, *this);
     program_.serve<&Desk::restrict>(Procedure::restrict, *this);
     program_.serve<&Desk::open_new>(Procedure::new_, *this);
@@ -43,12 +47,26 @@ Answer<void> Desk::check(const Client& client, const Demand& demand) {
     if (const std::uint32_t unknown = demand.flags & ~demand.flags_known; unknown != 0)
         return tl::make_unexpected(unsupported_flags(unknown, demand.procedure));
     if (connection.is_restricted) return tl::make_unexpected(is_restricted());
-    if (demand.owner && !connection.owner) return tl::make_unexpected(not_registered());
+    const bool has_owner = connection.owner && (!sessions_.has(client) || sessions_.is_registered(client));
+    if (demand.owner && !has_owner) return tl::make_unexpected(not_registered());
     return {};
 }
 
+Answer<SessionDesk::Verdict> Desk::judge(const Client& client, const Demand& demand, const std::string* path,
+                                         const std::string* name) {
+    if (sessions_.has(client)) return sessions_.judge(client, demand.number, demand.flags, path, name);
+    // Who may only begin sessions is nobody's process.
+    if (!sessions_.may_lock_itself(client))
+        return tl::make_unexpected(
+            forbidden("this user may begin sessions, and not lock anything", rpc::k_domain_rpc));
+    return SessionDesk::Verdict{};
+}
+
 Answer<LockTable::Where> Desk::check(const Client& client, const Demand& demand, const std::string& path,
-                                     const std::string& name) {
+                                     const std::string& name, SessionDesk::Verdict* verdict) {
+    auto judged = judge(client, demand, &path, &name);
+    if (!judged) return tl::make_unexpected(std::move(judged.error()));
+    if (verdict != nullptr) *verdict = *judged;
     if (auto checked = check(client, demand); !checked)
         return tl::make_unexpected(std::move(checked.error()));
     LockSpace* const space = spaces_.find(path);
@@ -57,59 +75,99 @@ Answer<LockTable::Where> Desk::check(const Client& client, const Demand& demand,
 }
 
 void Desk::register_owner(Client& client, const lock::RegisterArgs& arguments, Call call) noexcept {
-    const auto checked = check(client, {.procedure = "REGISTER", .flags = arguments.flags, .owner = false});
+    if (const auto judged =
+            judge(client, {.number = Procedure::register_, .procedure = {}}, nullptr, nullptr);
+        !judged)
+        return call.fail(judged.error());
+    const auto checked = check(
+        client,
+        {.number = Procedure::register_, .procedure = "REGISTER", .flags = arguments.flags, .owner = false});
     if (!checked) return call.fail(checked.error());
     if (arguments.owner.id == 0) return call.fail(not_registered());
+    // A session is its owner already, whatever the client says it is.
+    if (sessions_.has(client)) return sessions_.register_owner(client, std::move(call));
     connections_.set_owner(client, make_owner(arguments.owner), std::move(call));
 }
 
 void Desk::restrict(Client& client, const lock::RestrictArgs& arguments, Call call) noexcept {
-    const auto checked = check(client, {.procedure = "RESTRICT", .flags = arguments.flags});
+    if (const auto judged = judge(client, {.number = Procedure::restrict, .procedure = {}}, nullptr, nullptr);
+        !judged)
+        return call.fail(judged.error());
+    const auto checked =
+        check(client, {.number = Procedure::restrict, .procedure = "RESTRICT", .flags = arguments.flags});
     if (!checked) return call.fail(checked.error());
     connections_.restrict(client, std::move(call));
 }
 
 void Desk::open_new(Client& client, const lock::NewArgs& arguments, Call call) noexcept {
-    const auto checked = check(client, {.procedure = "NEW", .flags = arguments.flags});
+    if (const auto judged =
+            judge(client, {.number = Procedure::new_, .procedure = {}}, &arguments.path, nullptr);
+        !judged)
+        return call.fail(judged.error());
+    const auto checked =
+        check(client, {.number = Procedure::new_, .procedure = "NEW", .flags = arguments.flags});
     if (!checked) return call.fail(checked.error());
     spaces_.open(arguments.path, true, std::move(call));
 }
 
 void Desk::open_space(Client& client, const lock::CreateLockSpaceArgs& arguments, Call call) noexcept {
-    const auto checked = check(client, {.procedure = "CREATE_LOCKSPACE", .owner = false});
+    if (const auto judged =
+            judge(client, {.number = Procedure::create_lockspace, .procedure = {}}, &arguments.path, nullptr);
+        !judged)
+        return call.fail(judged.error());
+    const auto checked = check(
+        client, {.number = Procedure::create_lockspace, .procedure = "CREATE_LOCKSPACE", .owner = false});
     if (!checked) return call.fail(checked.error());
     spaces_.open(arguments.path, false, std::move(call));
 }
 
 void Desk::create_resource(Client& client, const lock::CreateResourceArgs& arguments, Call call) noexcept {
-    auto where = check(client, {.procedure = "CREATE_RESOURCE", .flags = arguments.flags}, arguments.path,
-                       arguments.name);
+    auto where = check(
+        client,
+        {.number = Procedure::create_resource, .procedure = "CREATE_RESOURCE", .flags = arguments.flags},
+        arguments.path, arguments.name);
     if (!where) return call.fail(where.error());
     table_.create(std::move(*where), std::move(call));
 }
 
 void Desk::delete_resource(Client& client, const lock::DeleteResourceArgs& arguments, Call call) noexcept {
-    auto where = check(client, {.procedure = "DELETE_RESOURCE", .flags = arguments.flags}, arguments.path,
-                       arguments.name);
+    auto where = check(
+        client,
+        {.number = Procedure::delete_resource, .procedure = "DELETE_RESOURCE", .flags = arguments.flags},
+        arguments.path, arguments.name);
     if (!where) return call.fail(where.error());
     table_.remove(std::move(*where), std::move(call));
 }
 
 void Desk::acquire(Client& client, const lock::AcquireResourceArgs& arguments, Call call) noexcept {
-    auto where = check(
-        client,
-        {.procedure = "ACQUIRE_RESOURCE", .flags = arguments.flags, .flags_known = k_shared | k_auto_create},
-        arguments.path, arguments.name);
+    SessionDesk::Verdict verdict;
+    auto where = check(client,
+                       {.number = Procedure::acquire_resource,
+                        .procedure = "ACQUIRE_RESOURCE",
+                        .flags = arguments.flags,
+                        .flags_known = k_shared | k_auto_create},
+                       arguments.path, arguments.name, &verdict);
     if (!where) return call.fail(where.error());
-    table_.acquire(std::move(*where), *connections_.of(client).owner, (arguments.flags & k_shared) != 0,
+    const proto::kept::KeptWay way{.listener = client.listener(),
+                                   .uid = client.peer().uid,
+                                   .process = static_cast<std::uint32_t>(client.peer().pid),
+                                   .session = sessions_.number_of(client)};
+    const Owner& owner = verdict.keep ? sessions_.identity_of(client) : *connections_.of(client).owner;
+    table_.acquire(std::move(*where), owner, way, (arguments.flags & k_shared) != 0,
                    (arguments.flags & k_auto_create) != 0, std::move(call));
 }
 
 void Desk::release(Client& client, const lock::ReleaseResourceArgs& arguments, Call call) noexcept {
-    auto where = check(client, {.procedure = "RELEASE_RESOURCE", .flags = arguments.flags}, arguments.path,
-                       arguments.name);
+    auto where = check(
+        client,
+        {.number = Procedure::release_resource, .procedure = "RELEASE_RESOURCE", .flags = arguments.flags},
+        arguments.path, arguments.name);
     if (!where) return call.fail(where.error());
-    table_.release(std::move(*where), *connections_.of(client).owner, std::move(call));
+    const Owner& owner = *connections_.of(client).owner;
+    // What an earlier session of the identity has left is this one's to release.
+    if (sessions_.has(client))
+        return table_.release(std::move(*where), owner, sessions_.identity_of(client), std::move(call));
+    table_.release(std::move(*where), owner, std::move(call));
 }
 
 }  // namespace virtgate::lockd::locker

@@ -8,6 +8,7 @@
 
 #include "libshared/server/program.h"
 #include "lockd/locker/connections.h"
+#include "lockd/locker/session_desk.h"
 #include "lockd/locker/spaces.h"
 #include "proto/lock.h"
 
@@ -16,7 +17,7 @@ namespace virtgate::lockd::locker {
 class Desk {
 public:
     // All outlive this object.
-    Desk(Connections& connections, Spaces& spaces, LockTable& table);
+    Desk(Connections& connections, SessionDesk& sessions, Spaces& spaces, LockTable& table);
     Desk(const Desk&) = delete;
     Desk& operator=(const Desk&) = delete;
 
@@ -38,17 +39,23 @@ private:
 
     // What a procedure asks of its flags and of its connection.
     struct Demand {
+        proto::lock::Procedure number;
         std::string_view procedure;
         std::uint32_t flags = 0;
         std::uint32_t flags_known = 0;
         bool owner = true;
     };
     [[nodiscard]] Answer<void> check(const Client& client, const Demand& demand);
+    // Of a session: whether its rights allow the call, on the resource `name` of `path`, or on the lock space itself.
+    [[nodiscard]] Answer<SessionDesk::Verdict> judge(const Client& client, const Demand& demand,
+                                                     const std::string* path, const std::string* name);
     // The same, and the lock space has to be there.
     [[nodiscard]] Answer<LockTable::Where> check(const Client& client, const Demand& demand,
-                                                 const std::string& path, const std::string& name);
+                                                 const std::string& path, const std::string& name,
+                                                 SessionDesk::Verdict* verdict = nullptr);
 
     Connections& connections_;
+    SessionDesk& sessions_;
     Spaces& spaces_;
     LockTable& table_;
     server::Program program_;

@@ -74,6 +74,11 @@ bool EtcdSpace::confirm(const std::string& name, int file, bool shared) {
     return true;  // the leaser looks, and says what is lost
 }
 
+std::uint64_t EtcdSpace::token_of(const std::string& name) const noexcept {
+    const auto found = held_.find(name);
+    return found == held_.end() ? 0 : found->second.token;
+}
+
 void EtcdSpace::start() { on_time(); }
 
 void EtcdSpace::write_down() {

@@ -58,6 +58,8 @@ public:
     void create(const std::string& name, Ticket ticket, LockSpaceUser& user) override;
     void remove(const std::string& name, Ticket ticket, LockSpaceUser& user) override;
     [[nodiscard]] bool confirm(const std::string& name, int file, bool shared) override;
+    [[nodiscard]] bool is_usable() const noexcept override { return is_good(); }
+    [[nodiscard]] std::uint64_t token_of(const std::string& name) const noexcept override;
 
 private:
     struct Held {

@@ -91,6 +91,16 @@ rpc::Failure is_not_owner(std::uint32_t process) {
                 fmt::format("owner {} does not hold the resource lock", process));
 }
 
+rpc::Failure is_held_by_nobody(std::string_view name) {
+    return make(rpc::k_code_operation_invalid, rpc::k_domain_lock_space, k_operation_invalid,
+                fmt::format("nobody holds a lock on '{}'", name));
+}
+
+rpc::Failure is_held_by_others(std::string_view name) {
+    return make(rpc::k_code_operation_invalid, rpc::k_domain_lock_space, k_operation_invalid,
+                fmt::format("others hold the lock on '{}', not the owner with this UUID", name));
+}
+
 rpc::Failure forbidden(std::string_view what, int domain) {
     return make(rpc::k_code_operation_denied, domain, k_operation_forbidden, std::string(what));
 }

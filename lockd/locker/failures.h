@@ -38,6 +38,10 @@ using Answer = tl::expected<T, rpc::Failure>;
 [[nodiscard]] rpc::Failure is_not_locked(std::string_view name);
 [[nodiscard]] rpc::Failure is_not_owner(std::uint32_t process);
 
+// To whom administers locks.
+[[nodiscard]] rpc::Failure is_held_by_nobody(std::string_view name);
+[[nodiscard]] rpc::Failure is_held_by_others(std::string_view name);
+
 // Nobody can say now whether it is free.
 [[nodiscard]] rpc::Failure unavailable(std::string_view what);
 // Something that is not allowed here by configuration. `domain`: k_domain_rpc or k_domain_lock_space.

@@ -25,8 +25,10 @@ void FileSpace::take(const std::string& name, bool shared, bool create, Ticket t
 void FileSpace::let_go(const std::string& name, UniqueFd file, bool remove, Ticket ticket,
                        LockSpaceUser& user) {
     // Where the place cannot be found any more, there is nothing to remove, and the lock ends all the same.
-    const auto found = find(name, For::letting_go);
-    give_back(std::move(file), found ? found->place : FilePlace{}, remove && found.has_value());
+    if (const auto found = remove ? find(name, For::letting_go) : tl::make_unexpected(rpc::Failure{}); found)
+        give_back(std::move(file), found->place, true);
+    else
+        give_back(std::move(file), {}, false);
     user.on_done(ticket, {});
 }
 
@@ -70,6 +72,20 @@ Answer<FileSpace::Found> DirectorySpace::find(const std::string& name, For purpo
                            .name = name,
                            .path = fmt::format("{}/{}", path_, name),
                            .resource = name}};
+}
+
+bool DirectSpace::is_plain(const std::string& name) const noexcept {
+    const auto root = roots_.find(name);
+    return name.size() <= k_path_max && root && !root->rest.empty() &&
+           root->rest.find("..") == std::string_view::npos;
+}
+
+// Nearly all are disks that are there, beneath a directory with a plain path. Whatever is in the way of that is looked at
+// step by step.
+void DirectSpace::take(const std::string& name, bool shared, bool create, Ticket ticket, LockSpaceUser& user) {
+    if (!create && is_plain(name))
+        if (auto file = take_lock_at(name, shared)) return user.on_taken(ticket, std::move(*file));
+    FileSpace::take(name, shared, create, ticket, user);
 }
 
 Answer<FileSpace::Found> DirectSpace::find(const std::string& name, For) {

@@ -41,6 +41,7 @@ public:
     // False if the directory was removed, or if its path leads somewhere else by now: a lock taken through the path would
     // not exclude those that were taken before.
     [[nodiscard]] bool is_current() const noexcept;
+    [[nodiscard]] bool is_usable() const noexcept override { return is_current(); }
 
 private:
     [[nodiscard]] Answer<Found> find(const std::string& name, For purpose) override;
@@ -54,8 +55,11 @@ private:
 class DirectSpace final : public FileSpace {
 public:
     explicit DirectSpace(const Roots& roots) : roots_(roots) {}
+    void take(const std::string& name, bool shared, bool create, Ticket ticket, LockSpaceUser& user) override;
 
 private:
+    // That it is beneath a configured directory can be seen in its letters alone.
+    [[nodiscard]] bool is_plain(const std::string& name) const noexcept;
     [[nodiscard]] Answer<Found> find(const std::string& name, For purpose) override;
 
     const Roots& roots_;

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// keeping - ask the holder to keep what has to outlive this process: records and descriptors, by slot.
+// keeping - have the holder keep what has to outlive this process: records and descriptors, by slot.
 //
-// Twin: lockd/holder, which serves what is asked here (proto/holder.x). It does what it is asked for in that order, and
-// answers in the order in which things are done.
+// What is to be kept or dropped goes into the queue (proto/holder.x) and is safe there, whoever dies: so it is done when it
+// is sent, and the answer comes from within the call. Only where the queue or what was granted is used up it waits here,
+// and the answer comes later.
+//
+// Twin: lockd/holder/intake.h reads the queue, lockd/holder/desk.h answers RESTORE.
 //
 // Trust:  the holder is believed: it is the parent.
-// Limits: k_slots_max things; a record has at most k_record_max bytes. No more than k_asked_max questions are on their way:
-//         more wait here, so that the answers never fill the channel of a holder that is busy.
-// Owns:   which slots are taken, and questions that wait, with copies of their descriptors. Not the channel, which the parent's other messages come by, too (parent.h).
+// Limits: as many things as the holder says, at most k_slots_max; a record has at most k_record_max bytes. What waits is as
+//         much as was asked for: a few things for each client.
+// Owns:   which slots are taken, the queue's writing end, what waits, with copies of its descriptors. Not the channel,
+//         which the parent's other messages come by, too (locker.h).
 #pragma once
 
 #include <deque>
 #include <queue>
-#include <unordered_map>
 #include <vector>
 
 #include "libshared/rpc/control.h"
@@ -44,15 +47,20 @@ public:
 
 class Keeping {
 public:
-    static constexpr std::size_t k_asked_max = 64;
+    // `channel` leads to the holder and outlives this object; its owner passes on what comes by it.
+    Keeping(loop::Loop& loop, rpc::Control& channel) noexcept : loop_(loop), channel_(channel) {}
+    Keeping(const Keeping&) = delete;
+    Keeping& operator=(const Keeping&) = delete;
 
-    // `channel` leads to the holder and outlives this object; its owner passes replies on by take_reply().
-    explicit Keeping(rpc::Control& channel) noexcept : channel_(channel) {}
+    // From now on `queue` takes what waits and what comes.
+    void open(UniqueFd queue, const proto::holder::QueueArgs& arguments);
+    // Takes the place of the grant before.
+    void set_grant(const proto::holder::GrantArgs& grant);
 
     // Asks for all that is kept. Once, before anything else.
     void restore(RestoreUser& user);
 
-    // The smallest slot that is free; none if all are taken.
+    // The smallest slot that is free; none if as many are taken as may be.
     [[nodiscard]] std::optional<Slot> take_slot();
     // It is free again: drop() was answered, or keep() failed.
     void free_slot(Slot slot);
@@ -63,32 +71,42 @@ public:
     void drop(Slot slot, Ticket ticket, KeepingUser& user);
     // `user` is about to end: answers to it are thrown away.
     void forget(const KeepingUser& user) noexcept;
+    // Nothing waits.
+    [[nodiscard]] bool is_idle() const noexcept { return waiting_.empty(); }
 
-    // A reply that came over the channel. False if it answers nothing that was asked: the holder is mad.
+    // A reply that came over the channel. False if it is none to RESTORE: the holder is mad.
     [[nodiscard]] bool take_reply(rpc::Control::Message& message);
 
 private:
-    struct Asked {
-        Ticket ticket = 0;
-        KeepingUser* user = nullptr;  // null: nobody waits any more, or restore()
-    };
+    enum class Outcome : unsigned char { done, later, refused };
     struct Waiting {
-        rpc::Header header;
+        proto::holder::Procedure procedure;
         ByteVector payload;
         UniqueFd fd;
-        Asked asked;
+        std::size_t cost = 0;
+        Ticket ticket = 0;
+        KeepingUser* user = nullptr;  // null: nobody waits any more
     };
-    template <class Arguments>
-    void ask(proto::holder::Procedure procedure, const Arguments& arguments, int fd, Ticket ticket,
-             KeepingUser* user);
-    void send(const rpc::Header& header, ByteView payload, int fd, const Asked& asked);
+    void post(proto::holder::Procedure procedure, ByteView payload, int fd, std::size_t cost, Ticket ticket,
+              KeepingUser& user);
+    [[nodiscard]] Outcome send(proto::holder::Procedure procedure, ByteView payload, int fd,
+                               std::size_t cost);
     void send_waiting();
+    void on_writable(loop::Want) noexcept { send_waiting(); }
     void ask_restore();
     [[nodiscard]] bool take_restored(rpc::Control::Message& message);
 
+    loop::Loop& loop_;
     rpc::Control& channel_;
-    std::unordered_map<std::uint32_t, Asked> asked_;  // by serial
+    UniqueFd queue_;
+    std::unique_ptr<loop::Watch> watch_;
+    proto::holder::GrantArgs grant_{};
+    std::uint64_t used_ = 0;    // of the grant
+    std::uint32_t serial_ = 0;  // of the last message in the queue
+    bool is_broken_ = false;
     std::deque<Waiting> waiting_;
+    std::size_t things_max_ = proto::holder::k_slots_max;
+    std::optional<std::uint32_t> restore_serial_;  // of the question that is open
     RestoreUser* restoring_ = nullptr;
     Slot restore_from_ = 0;
     Slot next_ = 0;  // all from here on were never taken

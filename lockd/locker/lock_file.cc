@@ -85,6 +85,17 @@ Answer<LockedFile> take_lock(const FilePlace& place, bool shared, bool create) {
         EAGAIN, fmt::format("Unable to acquire a lock on {}", place.path), "it is replaced again and again"));
 }
 
+std::optional<LockedFile> take_lock_at(const std::string& path, bool shared) noexcept {
+    UniqueFd file = open_without_links(path, k_open);
+    struct stat about {};
+    if (!file || fstat(file.get(), &about) < 0 || (!S_ISREG(about.st_mode) && !S_ISBLK(about.st_mode)) ||
+        set_lock(file.get(), type_of(shared)) != Locking::done)
+        return std::nullopt;
+    const FilePlace place{.directory = AT_FDCWD, .name = path, .path = {}, .resource = {}};
+    if (!leads_to(place, about)) return std::nullopt;
+    return LockedFile{.file = std::move(file), .device = about.st_dev, .inode = about.st_ino};
+}
+
 bool confirm_lock(int file, bool shared) noexcept { return set_lock(file, type_of(shared)) == Locking::done; }
 
 void give_back(UniqueFd file, const FilePlace& place, bool remove) noexcept {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "libshared/base/fd.h"
@@ -36,6 +37,10 @@ struct LockedFile {
 // file that is locked is the one that the place leads to when this returns.
 // Failure: is_locked() if somebody else has it, in this process or elsewhere; otherwise of the system.
 [[nodiscard]] Answer<LockedFile> take_lock(const FilePlace& place, bool shared, bool create);
+
+// The same by one look at `path`, absolute and the name of a file that is there: if no symbolic link is on the way, and if
+// nothing else is in the way. Otherwise empty, and take_lock() tells what is.
+[[nodiscard]] std::optional<LockedFile> take_lock_at(const std::string& path, bool shared) noexcept;
 
 // Sets the lock of `file`, which has it already, once more; false if it was lost and somebody else has it now.
 [[nodiscard]] bool confirm_lock(int file, bool shared) noexcept;

@@ -41,6 +41,13 @@ public:
     virtual void remove(const std::string& name, Ticket ticket, LockSpaceUser& user) = 0;
     // An earlier process took the lock on `name`, which `file` keeps. False if it was lost, and somebody else has it now.
     [[nodiscard]] virtual bool confirm(const std::string& name, int file, bool shared) = 0;
+    // Something can be taken here now, as far as is known.
+    [[nodiscard]] virtual bool is_usable() const noexcept { return true; }
+    // The fencing token by which `name` is held; 0 if this kind has none.
+    [[nodiscard]] virtual std::uint64_t token_of(const std::string& name) const noexcept {
+        static_cast<void>(name);
+        return 0;
+    }
 };
 
 }  // namespace virtgate::lockd::locker

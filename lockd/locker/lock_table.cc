@@ -13,9 +13,7 @@ namespace kept = proto::kept;
 
 namespace {
 
-bool is_of(const kept::KeptHold& hold, std::uint32_t process) noexcept {
-    return hold.owner.process == process;
-}
+bool is_of(const kept::KeptHold& hold, const Owner& owner) noexcept { return is_same(hold.owner, owner); }
 
 ByteVector to_bytes(std::string_view text) {
     const ByteView bytes = as_bytes(text);
@@ -24,19 +22,46 @@ ByteVector to_bytes(std::string_view text) {
 
 }  // namespace
 
+bool is_same(const Owner& a, const Owner& b) noexcept {
+    if (a.kind != b.kind) return false;
+    switch (a.kind) {
+        case kept::OwnerKind::owner_process: return a.process == b.process;
+        case kept::OwnerKind::owner_session: return a.uuid == b.uuid;
+        case kept::OwnerKind::owner_identity: return a.name == b.name;
+    }
+    return false;
+}
+
+std::string key_of(const Owner& owner) {
+    switch (owner.kind) {
+        case kept::OwnerKind::owner_process: return fmt::format("p{}", owner.process);
+        case kept::OwnerKind::owner_session: return fmt::format("s{}", as_text(owner.uuid));
+        case kept::OwnerKind::owner_identity: return fmt::format("i{}", as_text(owner.name));
+    }
+    return {};
+}
+
 LockTable::LockTable(Keeping& keeping, LockTableUser& user, WallClock clock)
     : keeping_(keeping), user_(user), clock_(clock) {}
 
 LockTable::~LockTable() { keeping_.forget(*this); }
 
-void LockTable::acquire(Where where, const Owner& owner, bool shared, bool create, server::Call call) {
-    start(
-        std::move(where),
-        {.kind = Kind::acquire, .call = std::move(call), .owner = owner, .shared = shared, .create = create});
+void LockTable::acquire(Where where, const Owner& owner, const kept::KeptWay& way, bool shared, bool create,
+                        server::Call call) {
+    start(std::move(where), {.kind = Kind::acquire,
+                             .call = std::move(call),
+                             .owner = owner,
+                             .shared = shared,
+                             .create = create,
+                             .way = way});
 }
 
 void LockTable::release(Where where, const Owner& owner, server::Call call) {
     start(std::move(where), {.kind = Kind::release, .call = std::move(call), .owner = owner});
+}
+
+void LockTable::release(Where where, const Owner& owner, const Owner& other, server::Call call) {
+    start(std::move(where), {.kind = Kind::release, .call = std::move(call), .owner = owner, .other = other});
 }
 
 void LockTable::create(Where where, server::Call call) {
@@ -45,6 +70,11 @@ void LockTable::create(Where where, server::Call call) {
 
 void LockTable::remove(Where where, server::Call call) {
     start(std::move(where), {.kind = Kind::remove, .call = std::move(call)});
+}
+
+void LockTable::break_holds(Where where, const std::optional<Uuid>& uuid, Ticket ticket,
+                            LockBreaker& breaker) {
+    start(std::move(where), {.kind = Kind::break_holds, .uuid = uuid, .ticket = ticket, .breaker = &breaker});
 }
 
 void LockTable::start(Where where, Operation operation) {
@@ -79,6 +109,7 @@ void LockTable::begin(Resource& resource) {
         case Kind::acquire: return run_acquire(resource, operation);
         case Kind::release:
         case Kind::release_all: return run_release(resource, operation);
+        case Kind::break_holds: return run_break(resource, operation);
         case Kind::create:
             if (is_held) return finish(resource, tl::make_unexpected(is_locked(name)));
             return resource.space->create(name, expect(resource), *this);
@@ -96,27 +127,49 @@ void LockTable::run_acquire(Resource& resource, Operation& operation) {
     if (!resource.facts.shared || !operation.shared)
         return finish(resource, tl::make_unexpected(is_locked(name)));
     resource.next = resource.facts;
-    resource.next.holds.push_back({.owner = operation.owner, .since = clock_()});
+    resource.next.holds.push_back({.owner = operation.owner, .since = clock_(), .way = operation.way});
     keep(resource, -1);
 }
 
 void LockTable::run_release(Resource& resource, Operation& operation) {
     const bool all = operation.kind == Kind::release_all;
-    const std::uint32_t process = operation.owner.process;
+    const Owner& owner = operation.owner;
     if (resource.facts.holds.empty() && !all)
         return finish(resource, tl::make_unexpected(is_not_locked(as_text(resource.facts.name))));
     resource.next = resource.facts;
     auto& holds = resource.next.holds;
     if (all) {
-        std::erase_if(holds, [&](const kept::KeptHold& hold) { return is_of(hold, process); });
+        std::erase_if(holds, [&](const kept::KeptHold& hold) { return is_of(hold, owner); });
     } else {
-        const auto mine = std::find_if(holds.begin(), holds.end(),
-                                       [&](const kept::KeptHold& hold) { return is_of(hold, process); });
-        if (mine == holds.end()) return finish(resource, tl::make_unexpected(is_not_owner(process)));
+        const auto find = [&](const Owner& whose) {
+            return std::find_if(holds.begin(), holds.end(),
+                                [&](const kept::KeptHold& hold) { return is_of(hold, whose); });
+        };
+        auto mine = find(owner);
+        if (mine == holds.end() && operation.other) mine = find(*operation.other);
+        if (mine == holds.end()) return finish(resource, tl::make_unexpected(is_not_owner(owner.process)));
         holds.erase(mine);
     }
     if (holds.size() == resource.facts.holds.size()) return finish(resource, {});
-    if (!holds.empty()) return keep(resource, -1);
+    let_go_of_some(resource);
+}
+
+void LockTable::run_break(Resource& resource, Operation& operation) {
+    const auto& holds = resource.facts.holds;
+    const std::string_view name = as_text(resource.facts.name);
+    if (holds.empty()) return finish(resource, tl::make_unexpected(is_held_by_nobody(name)));
+    resource.next = resource.facts;
+    resource.next.holds.clear();
+    for (const kept::KeptHold& hold : holds) {
+        const bool is_meant = !operation.uuid || hold.owner.uuid == *operation.uuid;
+        (is_meant ? operation.broken : resource.next.holds).push_back(hold);
+    }
+    if (operation.broken.empty()) return finish(resource, tl::make_unexpected(is_held_by_others(name)));
+    let_go_of_some(resource);
+}
+
+void LockTable::let_go_of_some(Resource& resource) {
+    if (!resource.next.holds.empty()) return keep(resource, -1);
     keeping_.drop(*resource.slot, expect(resource), *this);
 }
 
@@ -135,7 +188,7 @@ void LockTable::on_taken(Ticket ticket, Answer<LockedFile> file) noexcept {
     resource.next.auto_created = operation.create;
     resource.next.device = file->device;
     resource.next.inode = file->inode;
-    resource.next.holds = {{.owner = operation.owner, .since = clock_()}};
+    resource.next.holds = {{.owner = operation.owner, .since = clock_(), .way = operation.way}};
     if (!resource.slot)
         return on_kept_acquired(resource, tl::make_unexpected(internal("too many locks are held")));
     keep(resource, resource.file.get());
@@ -197,25 +250,29 @@ void LockTable::finish(Resource& resource, const Answer<void>& done) {
     resource.operations.pop_front();
     resource.is_working = false;
     --under_way_;
-    if (!operation.call)
-        settle(operation.owner.process);
-    else if (done)
+    if (operation.kind == Kind::release_all)
+        settle(operation.owner);
+    else if (operation.call && done)
         operation.call->reply();
-    else
+    else if (operation.call)
         operation.call->fail(done.error());
-    run(resource);
+    run(resource);  // perhaps the end of it
+    if (operation.breaker == nullptr) return;
+    if (done)
+        operation.breaker->on_broken(operation.ticket, std::move(operation.broken));
+    else
+        operation.breaker->on_broken(operation.ticket, tl::make_unexpected(done.error()));
 }
 
-void LockTable::release_all(std::uint32_t process) {
+void LockTable::release_all(const Owner& whose) {
+    const Owner owner = whose;  // a copy: its owner may be gone by the end
     // Counted first: an operation may be over from within start().
     std::vector<Where> concerned;
     for (const auto& [key, resource] : resources_)
-        if (concerns(resource, process))
+        if (concerns(resource, owner))
             concerned.push_back({.space = resource.space, .path = key.first, .name = key.second});
-    if (concerned.empty()) return user_.on_all_released(process);
-    releasing_[process] += concerned.size();
-    Owner owner;
-    owner.process = process;
+    if (concerned.empty()) return user_.on_all_released(owner);
+    releasing_[key_of(owner)] += concerned.size();
     for (Where& where : concerned) start(std::move(where), {.kind = Kind::release_all, .owner = owner});
 }
 
@@ -234,26 +291,33 @@ void LockTable::tell_lost(const Resource& resource) {
     for (const kept::KeptHold& hold : std::vector(resource.facts.holds)) user_.on_lost(hold.owner, name);
 }
 
-void LockTable::settle(std::uint32_t process) {
-    const auto found = releasing_.find(process);
+void LockTable::settle(const Owner& owner) {
+    const auto found = releasing_.find(key_of(owner));
     if (--found->second != 0) return;
     releasing_.erase(found);
-    user_.on_all_released(process);
+    user_.on_all_released(owner);
 }
 
-std::size_t LockTable::count_of(std::uint32_t process) const noexcept {
-    return static_cast<std::size_t>(std::count_if(resources_.begin(), resources_.end(), [&](const auto& one) {
-        return concerns(one.second, process);
-    }));
+std::size_t LockTable::count_of(const Owner& owner) const noexcept {
+    return static_cast<std::size_t>(std::count_if(
+        resources_.begin(), resources_.end(), [&](const auto& one) { return concerns(one.second, owner); }));
 }
 
-bool LockTable::concerns(const Resource& resource, std::uint32_t process) noexcept {
+bool LockTable::concerns(const Resource& resource, const Owner& owner) noexcept {
     const auto& holds = resource.facts.holds;
     const auto& operations = resource.operations;
-    return std::any_of(holds.begin(), holds.end(), [&](const auto& hold) { return is_of(hold, process); }) ||
+    return std::any_of(holds.begin(), holds.end(), [&](const auto& hold) { return is_of(hold, owner); }) ||
            std::any_of(operations.begin(), operations.end(), [&](const Operation& operation) {
-               return operation.kind == Kind::acquire && operation.owner.process == process;
+               return operation.kind == Kind::acquire && is_same(operation.owner, owner);
            });
+}
+
+std::size_t LockTable::held_in(const std::string& path) const noexcept {
+    std::size_t count = 0;
+    for (auto one = resources_.lower_bound(Key{path, {}});
+         one != resources_.end() && one->first.first == path; ++one)
+        count += one->second.facts.holds.empty() ? 0 : 1;
+    return count;
 }
 
 bool LockTable::uses(const LockSpace& space) const noexcept {

@@ -41,15 +41,20 @@ Locker::Locker(loop::Loop& loop, const proto::config::LockerConfig& config, Uniq
       direct_roots_(config.direct),
       channel_(loop, std::move(channel), holder::k_kept_batch_max, loop::to<&Locker::on_message>(*this),
                loop::to<&Locker::on_channel_closed>(*this), k_queue_max),
-      keeping_(channel_),
+      keeping_(loop, channel_),
       table_(keeping_, *this, clock),
       spaces_(space_roots_, direct_roots_, keeping_, table_),
       departures_(loop, table_, keeping_, config.fencing),
       connections_(keeping_, departures_, *this),
-      desk_(connections_, spaces_, table_),
+      sessions_(connections_, {config.users.begin(), config.users.end()},
+                {config.session_users.begin(), config.session_users.end()}),
+      desk_(connections_, sessions_, spaces_, table_),
       server_(loop, make_limits(config), *this),
+      administration_(connections_, sessions_, spaces_, table_, server_),
       recovery_({keeping_, spaces_, table_, departures_, connections_, server_}, *this) {
     server_.add(desk_.program());
+    server_.add(administration_.program());
+    server_.add(sessions_.program());
     EtcdSpaceUser& user = *this;
     for (const auto& space : config_.etcd) {
         in_etcd_.push_back(std::make_unique<EtcdSpace>(loop, boot_clock(), keeping_, space, user));
@@ -69,11 +74,22 @@ void Locker::on_message(rpc::Control::Message& message) noexcept {
         return;
     }
     if (is_message(message, holder::k_program, holder::Procedure::hand_over)) return begin_hand_over();
+    if (is_message(message, holder::k_program, holder::Procedure::queue)) return open_queue(message);
+    if (is_message(message, holder::k_program, holder::Procedure::grant)) {
+        if (const auto grant = proto::decode<holder::GrantArgs>(message.payload)) keeping_.set_grant(*grant);
+        return;
+    }
     if (is_message(message, supervise::k_program, supervise::Procedure::adopt)) return adopt(message);
     if (is_message(message, supervise::k_program, supervise::Procedure::serve) && state_ == State::waiting) {
         state_ = State::serving;
         server_.start();
     }
+}
+
+void Locker::open_queue(rpc::Control::Message& message) noexcept {
+    const auto args = proto::decode<holder::QueueArgs>(message.payload);
+    if (!args || message.fds.count() != 1) return end(spawn::k_exit_system);
+    keeping_.open(message.fds.take(0), *args);
 }
 
 void Locker::adopt(rpc::Control::Message& message) noexcept {
@@ -89,6 +105,8 @@ void Locker::on_lost(const std::string& path, const std::string& name, const std
 }
 
 void Locker::on_lost(const Owner& owner, const std::string& name) noexcept {
+    // Whoever has a session hears of it by its end. A lock that was kept without one has nobody to tell.
+    if (!is_process(owner)) return connections_.dismiss(owner, server_);
     departures_.fence(owner, connections_.find_process(owner.process), name);
 }
 
@@ -112,7 +130,8 @@ void Locker::on_recovered(Done done) noexcept {
 
 bool Locker::admits(const server::Peer& peer, unsigned) noexcept {
     const auto& users = config_.users;
-    if (std::find(users.begin(), users.end(), peer.uid) != users.end()) return true;
+    if (std::find(users.begin(), users.end(), peer.uid) != users.end() || sessions_.admits(peer.uid))
+        return true;
     if (strangers_.next())
         Log{}.info("process {} of user {} may not connect ({} such connections)", peer.pid, peer.uid,
                    strangers_.count());
@@ -121,6 +140,7 @@ bool Locker::admits(const server::Peer& peer, unsigned) noexcept {
 
 void Locker::on_closed(server::Client& client, std::string_view reason) noexcept {
     Log{}.debug("connection {} of process {} ended: {}", client.id(), client.peer().pid, reason);
+    sessions_.on_closed(client);
     connections_.on_closed(client);
 }
 

@@ -12,6 +12,7 @@
 // Owns:   the channel to the parent, and all parts.
 #pragma once
 
+#include "lockd/locker/administration.h"
 #include "lockd/locker/desk.h"
 #include "lockd/locker/recovery.h"
 #include "proto/config.h"
@@ -47,6 +48,7 @@ public:
 private:
     enum class State : unsigned char { restoring, waiting, serving, handing_over, over };
     void on_message(rpc::Control::Message& message) noexcept;
+    void open_queue(rpc::Control::Message& message) noexcept;
     void adopt(rpc::Control::Message& message) noexcept;
     void on_channel_closed(std::string_view reason) noexcept;
     void begin_hand_over() noexcept;
@@ -56,7 +58,7 @@ private:
     bool admits(const server::Peer& peer, unsigned listener) noexcept override;
     void on_closed(server::Client& client, std::string_view reason) noexcept override;
     void on_settled() noexcept override;
-    void on_all_released(std::uint32_t process) noexcept override { departures_.on_all_released(process); }
+    void on_all_released(const Owner& owner) noexcept override { departures_.on_all_released(owner); }
     void on_idle() noexcept override { hand_over_if_settled(); }
     void on_lost(const std::string& path, const std::string& name,
                  const std::string& reason) noexcept override;
@@ -74,8 +76,10 @@ private:
     std::vector<std::unique_ptr<EtcdSpace>> in_etcd_;  // in the order of the configuration
     Departures departures_;
     Connections connections_;
+    SessionDesk sessions_;
     Desk desk_;
     server::Server server_;
+    Administration administration_;
     Recovery recovery_;
     State state_ = State::restoring;
     bool hands_over_ = false;  // HAND_OVER came

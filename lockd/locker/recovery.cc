@@ -25,8 +25,9 @@ bool has_hung_up(int socket) noexcept {
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-// The process that connected; empty if it has ended.
-UniqueFd open_process(int socket) {
+// The process that connected; empty if it has ended. Whoever connected for a session is not the one whose it is.
+UniqueFd open_process(int socket, bool is_session = false) {
+    if (is_session) return {};
     const auto peer = server::read_peer(socket);
     if (!peer) return {};
     auto process = server::open_peer_process(socket, *peer);
@@ -36,8 +37,13 @@ UniqueFd open_process(int socket) {
 }  // namespace
 
 bool Recovery::speaks_for_itself(const Connection& connection) {
+    if (is_session(connection)) return true;
     const auto peer = server::read_peer(connection.fd.get());
     return peer && connection.record.owner && is_peer(*connection.record.owner, *peer);
+}
+
+bool Recovery::is_session(const Connection& connection) noexcept {
+    return connection.record.owner && !is_process(*connection.record.owner);
 }
 
 Recovery::~Recovery() { parts_.keeping.forget(*this); }
@@ -144,7 +150,7 @@ void Recovery::go_on(Connection& connection) {
 void Recovery::fall_silent(Connection& connection) {
     if (has_hung_up(connection.fd.get()))
         return parts_.departures.begin({.owner = connection.record.owner.value_or(Owner{}),
-                                        .process = open_process(connection.fd.get()),
+                                        .process = open_process(connection.fd.get(), is_session(connection)),
                                         .connection = std::move(connection.fd),
                                         .slot = connection.slot});
     shutdown(connection.fd.get(), SHUT_WR);
@@ -159,7 +165,7 @@ void Recovery::fall_silent(Connection& connection) {
 void Recovery::adopt(Connection& connection) {
     kept::KeptConnection& record = connection.record;
     const bool is_self = speaks_for_itself(connection);
-    UniqueFd process = is_self ? open_process(connection.fd.get()) : UniqueFd{};
+    UniqueFd process = is_self ? open_process(connection.fd.get(), is_session(connection)) : UniqueFd{};
     if (record.phase == kept::KeptPhase::phase_handed_over) {
         auto client = parts_.server.adopt({.socket = std::move(connection.fd),
                                            .input = std::move(record.unread),

@@ -62,6 +62,7 @@ private:
     void fall_silent(Connection& connection);
     void adopt(Connection& connection);
     [[nodiscard]] static bool speaks_for_itself(const Connection& connection);
+    [[nodiscard]] static bool is_session(const Connection& connection) noexcept;
     void leave_alone(Slot slot, UniqueFd fd, std::string_view why);
     void end_if_done();
 

@@ -30,16 +30,29 @@ std::optional<Roots::Found> Roots::find(std::string_view path) const noexcept {
     return best;
 }
 
-UniqueFd open_beneath(int directory, const std::string& name, int flags, unsigned mode) noexcept {
+namespace {
+
+UniqueFd resolve(int directory, const std::string& name, int flags, unsigned mode,
+                 std::uint64_t how_to) noexcept {
     open_how how{};
     how.flags = static_cast<unsigned>(flags) | O_CLOEXEC;
     how.mode = mode;
-    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
+    how.resolve = how_to;
     for (;;) {
         const long fd = syscall(SYS_openat2, directory, name.c_str(), &how, sizeof how);
         // EAGAIN: something was renamed while the kernel looked whether the way leads out.
         if (fd >= 0 || (errno != EINTR && errno != EAGAIN)) return UniqueFd{static_cast<int>(fd)};
     }
+}
+
+}  // namespace
+
+UniqueFd open_beneath(int directory, const std::string& name, int flags, unsigned mode) noexcept {
+    return resolve(directory, name, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+}
+
+UniqueFd open_without_links(const std::string& path, int flags) noexcept {
+    return resolve(AT_FDCWD, path, flags, 0, RESOLVE_NO_SYMLINKS);
 }
 
 std::string reason_of(int number) {

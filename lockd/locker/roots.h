@@ -41,6 +41,9 @@ private:
 [[nodiscard]] UniqueFd open_beneath(int directory, const std::string& name, int flags,
                                     unsigned mode = 0) noexcept;
 
+// The same for an absolute path: no symbolic link is anywhere on the way.
+[[nodiscard]] UniqueFd open_without_links(const std::string& path, int flags) noexcept;
+
 // Opens the directory `found` leads to (O_PATH), with all that is missing beneath the root made (mode 0700) if `make`.
 // Failure: `what` and the reason in words.
 [[nodiscard]] Answer<UniqueFd> open_directory(const Roots::Found& found, bool make, std::string_view what);

@@ -38,6 +38,14 @@ EtcdSpace* Spaces::find_etcd(const std::string& path) noexcept {
     return found == in_etcd_.end() ? nullptr : found->second;
 }
 
+std::set<std::string> Spaces::paths() const {
+    std::set<std::string> all{{}};
+    for (const auto& [path, space] : in_etcd_) all.insert(path);
+    for (const auto& [path, space] : spaces_)
+        if (space.is_kept) all.insert(path);
+    return all;
+}
+
 void Spaces::open(const std::string& path, bool has_to_be_new, server::Call call) {
     if (path.empty()) return has_to_be_new ? call.fail(default_space_exists()) : call.reply();
     if (find_etcd(path) != nullptr) return has_to_be_new ? call.fail(space_exists(path)) : call.reply();

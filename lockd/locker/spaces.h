@@ -10,6 +10,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <unordered_map>
 
 #include "libshared/server/call.h"
@@ -45,6 +46,9 @@ public:
     void restore(Slot slot, std::string path, UniqueFd directory);
 
     [[nodiscard]] std::size_t size() const noexcept { return spaces_.size(); }
+
+    // The paths of all that clients can name, in order; the empty one is that of files that are locked themselves.
+    [[nodiscard]] std::set<std::string> paths() const;
 
 private:
     struct Space {

@@ -179,6 +179,7 @@ void Front::admit(std::unique_ptr<Connection> connection, UniqueFd session, prot
     admitted_.put({.connection = std::move(connection),
                    .worker = std::move(session),
                    .session = grant.session,
+                   .locks = grant.locks,
                    .identity = std::move(grant.identity),
                    .source = name,
                    .place = std::move(place)});

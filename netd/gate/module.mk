@@ -2,7 +2,7 @@
 LIBRARIES += gate gate_tls
 gate_SOURCES := netd/gate/arrival.cc netd/gate/door.cc netd/gate/front.cc netd/gate/ledger.cc netd/gate/login.cc \
                 netd/gate/parent.cc netd/gate/plain.cc netd/gate/session.cc \
-                netd/gate/session_descriptors.cc netd/gate/session_input.cc netd/gate/session_output.cc netd/gate/sessions.cc netd/gate/sources.cc netd/gate/vet.cc
+                netd/gate/session_descriptors.cc netd/gate/session_input.cc netd/gate/session_locks.cc netd/gate/session_output.cc netd/gate/sessions.cc netd/gate/sources.cc netd/gate/vet.cc
 gate_tls_SOURCES := netd/gate/tls/connection.cc netd/gate/tls/credentials.cc netd/gate/tls/signer.cc \
                     netd/gate/tls/transcript.cc
 

@@ -21,6 +21,7 @@ Session::Session(loop::Loop& loop, const Settings& settings, Admitted admitted, 
       place_(std::move(admitted.place)) {
     log_.info("begins, from {}", escape(admitted.source, 64));
     client_watch_ = loop_.watch(client_->socket(), Want::read, loop::to<&Session::on_client>(*this));
+    take_locks(admitted.locks);
     worker_watch_ = loop_.watch(worker_.get(), Want::read, loop::to<&Session::on_worker>(*this));
     update_wants();
 }
@@ -56,6 +57,7 @@ void Session::end_turn() noexcept {
     }
     client_watch_.reset();
     worker_watch_.reset();
+    locks_watch_.reset();
     keepalive_timer_.reset();
     deadline_timer_.reset();
     ended_(*this);
@@ -67,6 +69,9 @@ void Session::update_wants() noexcept {
     const Want write = output_waits ? Want::write : Want::nothing;
     client_watch_->set((serving && !paused_ ? Want::read : Want::nothing) | write);
     if (serving && !paused_ && client_->has_input()) client_watch_->wake(Want::read);
+    if (locks_watch_)
+        locks_watch_->set((serving && !output_waits ? Want::read : Want::nothing) |
+                          (serving && !to_locks_.empty() ? Want::write : Want::nothing));
     if (worker_watch_)
         worker_watch_->set((serving && !output_waits ? Want::read : Want::nothing) |
                            (serving && worker_waits() ? Want::write : Want::nothing));
@@ -78,7 +83,7 @@ bool Session::worker_waits() const noexcept {
 
 bool Session::must_pause() const noexcept {
     return (with_descriptors_ && with_descriptors_->vetted) || to_worker_.size() >= k_parked_to_worker_max ||
-           ledger_.calls() >= settings_.calls_in_flight ||
+           to_locks_.size() >= k_parked_to_worker_max || ledger_.calls() >= settings_.calls_in_flight ||
            to_client_.size() + inserted_.size() >= k_waiting_to_client_max;
 }
 
@@ -147,6 +152,8 @@ void Session::worker_gone(std::string_view why) {
     if (state_ != State::serving) return;
     worker_watch_.reset();
     worker_.reset();
+    locks_watch_.reset();
+    locks_.reset();
     flush_client_run();
     // Inside a frame nothing can be said any more: the client would take it for the rest of that frame.
     if (!frame_open_) {

@@ -4,12 +4,16 @@
 //   client ══ TLS ══▶ cutter ─▶ vet ─▶ packets ══ session fd ══▶ worker
 //   client ◀══ TLS ══ frames ◀─ vet ◀─ cutter ◀══ session fd ══ worker
 //
+// Calls of the program lock go to the lock daemon, by a descriptor of their own, and are answered from there:
+//
+//   client ══ TLS ══▶ cutter ─▶ vet ══ lock descriptor ══▶ lock daemon
+//
 // What the gate answers itself (keepalive, AUTH_*, the features of the transport, refusals) is put between the
 // frames of the worker. Backpressure is the kernel's: when one side does not take more, the other side is not read.
 //
 // Trust:  hostile input from both sides: the client may be anybody, the worker may have been taken over.
 // Limits: settings.h. Memory of an idle session is this object and GnuTLS's.
-// Owns:   the connection and the session descriptor. Closing that descriptor ends the session at the worker.
+// Owns:   the connection, the session descriptor and that of the lock daemon. Closing them ends the session there.
 #pragma once
 
 #include <memory>
@@ -23,6 +27,7 @@
 #include "netd/gate/settings.h"
 #include "netd/gate/sources.h"
 #include "netd/gate/vet.h"
+#include "proto/who.h"
 
 namespace virtgate::netd::gate {
 
@@ -31,6 +36,7 @@ struct Admitted {
     std::unique_ptr<Connection> connection;
     UniqueFd worker;  // the gate's end of the session
     std::uint64_t session = 0;
+    proto::who::LockWay locks = proto::who::LockWay::locks_refused;
     std::string identity;
     std::string source;
     Sources::Place place;
@@ -90,6 +96,15 @@ private:
     void check_stray_descriptors();
     void pass_descriptors_to_client(const rpc::Cut& cut);
 
+    // session_locks.cc: client ↔ lock daemon
+    void take_locks(proto::who::LockWay way);
+    void on_locks(loop::Want ready) noexcept;
+    void pass_to_locks(const rpc::Cut& cut, const proto::ProcedureInfo& procedure);
+    void flush_to_locks();
+    void read_locks();
+    void take_lock_cut(const rpc::Cut& cut);
+    void locks_gone(std::string_view why);
+
     // session_output.cc: worker → client
     void read_worker();
     void take_answers(MutableBytes in);
@@ -139,7 +154,13 @@ private:
     Instant partial_since_{};  // when the client's partial frame began or last moved; epoch if there is none
 
     Sources::Place place_;
-    std::unique_ptr<loop::Watch> client_watch_, worker_watch_;
+    // To the lock daemon, if there is a way to it.
+    UniqueFd locks_;
+    rpc::Cutter from_locks_{k_lock_answer_max};
+    ByteVector to_locks_;           // vetted calls that its socket did not take yet
+    std::string_view no_locks_;     // why there is no way, for the client
+    bool holds_locks_ = false;      // perhaps: it has answered a call well
+    std::unique_ptr<loop::Watch> client_watch_, worker_watch_, locks_watch_;
     std::unique_ptr<loop::Timer> keepalive_timer_, deadline_timer_;
 };
 

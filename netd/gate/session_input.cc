@@ -100,8 +100,8 @@ void Session::judge_partial() {
         return;
     judged_ = held.size();
     const Header header = from_client_.header();
-    const Ruling ruling = vet_payload(*proto::find_hypervisor_program(header.program, header.version),
-                                      *calling_, held.subspan(rpc::k_frame_min), proto::Extent::prefix);
+    const Ruling ruling = vet_payload(*proto::find_session_program(header.program, header.version), *calling_,
+                                      held.subspan(rpc::k_frame_min), proto::Extent::prefix);
     if (ruling.action == Action::whole) return;
     from_client_.abandon();
     calling_ = nullptr;
@@ -128,12 +128,12 @@ void Session::take_frame(const Cut& cut) {
 
 void Session::take_call(const Cut& cut) {
     const proto::ProcedureInfo& procedure = *std::exchange(calling_, nullptr);
-    const proto::ProgramInfo& program =
-        *proto::find_hypervisor_program(cut.header.program, cut.header.version);
+    const proto::ProgramInfo& program = *proto::find_session_program(cut.header.program, cut.header.version);
     const MutableBytes payload = cut.bytes.subspan(rpc::k_frame_min);
     const Ruling ruling = vet_payload(program, procedure, payload, proto::Extent::whole);
     if (ruling.action == Action::refuse) return refuse(cut.header, ruling);
     if (ruling.action != Action::forward) return client_broke_rules(ruling.text);
+    if (&program == &proto::lock_program()) return pass_to_locks(cut, procedure);
     if (answer_here(cut.header, payload)) return;
     ledger_.add(
         {.key = key_of(cut.header), .procedure = &procedure, .sparse = asks_for_holes(procedure, payload)});

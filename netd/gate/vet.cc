@@ -97,7 +97,7 @@ Ruling vet_header(const Header& header, std::size_t frame_size, const Ledger& le
     }
     if (static_cast<std::uint32_t>(header.type) > rpc::k_type_last)
         return close(fmt::format("a packet of type {}", static_cast<std::uint32_t>(header.type)));
-    const ProgramInfo* program = proto::find_hypervisor_program(header.program, header.version);
+    const ProgramInfo* program = proto::find_session_program(header.program, header.version);
     switch (header.type) {
         case Type::call_with_fds:
             // Its descriptors come behind it, also when it is refused: it is judged when they are there.
@@ -213,6 +213,24 @@ Ruling vet_answer_header(const Header& header, std::size_t frame_size, const Led
         }
     }
     return close("a packet of an unknown type");
+}
+
+Ruling vet_lock_answer(const Header& header, std::size_t frame_size, const Ledger& ledger) {
+    const OpenCall* call = ledger.find_call(key_of(header));
+    if (header.program != proto::lock_program().number || header.type != Type::reply || call == nullptr)
+        return close("a packet that answers no open call");
+    if (header.status == Status::ok)
+        return frame_size == rpc::k_frame_min ? pass(Action::whole, call->procedure)
+                                              : close("an answer with something in it");
+    if (header.status != Status::error || frame_size > k_lock_answer_max)
+        return close("an answer that makes no sense");
+    return pass(Action::whole, call->procedure);
+}
+
+Ruling vet_lock_error(MutableBytes payload) {
+    const proto::Verdict verdict =
+        proto::validate(proto::net::schema(), proto::net::Error::k_type, payload, Extent::whole);
+    return verdict.flaw == Flaw::none ? pass(Action::forward) : close("an invalid error");
 }
 
 Ruling vet_answer_payload(const Header& header, const Ledger& ledger, MutableBytes payload) {

@@ -61,4 +61,10 @@ struct Ruling {
 [[nodiscard]] Ruling vet_answer_payload(const rpc::Header& header, const Ledger& ledger,
                                         MutableBytes payload);
 
+// And for what the lock daemon sends: answers to open calls of the program lock, which have nothing in them, and errors, of
+// which the second one judges the payload and makes it canonical.
+inline constexpr std::size_t k_lock_answer_max = 65'536;
+[[nodiscard]] Ruling vet_lock_answer(const rpc::Header& header, std::size_t frame_size, const Ledger& ledger);
+[[nodiscard]] Ruling vet_lock_error(MutableBytes payload);
+
 }  // namespace virtgate::netd::gate

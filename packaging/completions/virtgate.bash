@@ -36,7 +36,7 @@ _virtgate_pki() {
         return
     fi
     case $before in
-    --dir | --pkipath)
+    --dir | --pkipath | --to)
         _virtgate_fill -d -- "$current"
         compopt -o filenames
         ;;
@@ -45,11 +45,12 @@ _virtgate_pki() {
         compopt -o filenames
         ;;
     --key-type) _virtgate_fill -W 'ecdsa ed25519 rsa' -- "$current" ;;
+    --user) _virtgate_fill -u -- "$current" ;;
     --days | --organisation | --name | --priority | --timeout) ;;
     *)
         case $command:$current in
         *:-*) _virtgate_fill -W "$(_virtgate_options pki "$command")" -- "$current" ;;
-        renew:* | revoke:* | export:*) _virtgate_fill -W "$(_virtgate_names)" -- "$current" ;;
+        renew:* | revoke:* | export:* | install:*) _virtgate_fill -W "$(_virtgate_names)" -- "$current" ;;
         check:*)
             if [ "$before" = --crl ]; then
                 _virtgate_fill -f -- "$current"
@@ -139,7 +140,7 @@ _virtgate_policy() {
         explain:* | who-can:*)
             case $before in
             [A-Z]*)
-                _virtgate_fill -W 'domain network pool volume secret nodedev interface nwfilter path migrate_uri flags' \
+                _virtgate_fill -W 'domain network pool volume secret nodedev interface nwfilter path migrate_uri lock flags' \
                     -S = -- "$current"
                 compopt -o nospace
                 ;;
@@ -169,12 +170,50 @@ _virtgate_audit() {
     esac
 }
 
+# _virtgate_locks_shown COLUMN [OPTION]... - a column of what "virtgate locks" prints, for the daemon that the line names.
+_virtgate_locks_shown() {
+    local where=() i column=$1
+    shift
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        --socket | --dir) where=("${COMP_WORDS[i]}" "${COMP_WORDS[i + 1]}") ;;
+        esac
+    done
+    "${COMP_WORDS[0]}" locks "$@" "${where[@]}" 2>/dev/null | awk -v column="$column" 'NR > 1 { print $column }' | sort -u
+}
+
+_virtgate_locks() {
+    local current=$1 before=$2 command=${COMP_WORDS[2]-}
+    case $before in
+    --dir)
+        _virtgate_fill -d -- "$current"
+        compopt -o filenames
+        ;;
+    --socket)
+        _virtgate_fill -f -- "$current"
+        compopt -o filenames
+        ;;
+    --space) _virtgate_fill -W "$(_virtgate_locks_shown 1 spaces)" -- "$current" ;;
+    --owner) _virtgate_fill -W "$(_virtgate_locks_shown 5 list)" -- "$current" ;;
+    --reason) ;;
+    locks) _virtgate_fill -W "$(_virtgate_commands locks) $(_virtgate_options locks)" -- "$current" ;;
+    break) _virtgate_fill -W "$(_virtgate_locks_shown 1 spaces)" -- "$current" ;;
+    *)
+        case $command:$current in
+        list:-* | spaces:-* | break:-*) _virtgate_fill -W "$(_virtgate_options locks "$command")" -- "$current" ;;
+        *:-*) _virtgate_fill -W "$(_virtgate_options locks)" -- "$current" ;;
+        break:*) _virtgate_fill -W "$(_virtgate_locks_shown 2 list --space "$before")" -- "$current" ;;
+        esac
+        ;;
+    esac
+}
+
 _virtgate_sandbox() {
     local current=$1 before=$2
     case $before:$current in
     *:-*) _virtgate_fill -W "$(_virtgate_options sandbox)" -- "$current" ;;
     --calls:*)
-        _virtgate_fill -W 'netd gate keeper doorman sasl sasl-exchange workerd policy-compile worker auditor lockd locker leaser' -- "$current"
+        _virtgate_fill -W 'netd gate keeper doorman sasl sasl-exchange workerd policy-compile worker auditor store lockd locker leaser' -- "$current"
         ;;
     *) _virtgate_fill -W "$(_virtgate_options sandbox)" -- "$current" ;;
     esac
@@ -193,6 +232,7 @@ _virtgate() {
         2:*) _virtgate_fill -W "$(_virtgate_commands)" -- "$current" ;;
         3:pki) _virtgate_fill -W "$(_virtgate_commands pki)" -- "$current" ;;
         3:policy) _virtgate_fill -W "$(_virtgate_commands policy)" -- "$current" ;;
+        3:locks) _virtgate_fill -W "$(_virtgate_commands locks)" -- "$current" ;;
         3:passwd) _virtgate_fill -W "$(_virtgate_commands passwd)" -- "$current" ;;
         esac
         ;;
@@ -200,6 +240,7 @@ _virtgate() {
     policy) _virtgate_policy "$current" "$before" ;;
     passwd) _virtgate_passwd "$current" "$before" ;;
     audit) _virtgate_audit "$current" "$before" ;;
+    locks) _virtgate_locks "$current" "$before" ;;
     sandbox) _virtgate_sandbox "$current" "$before" ;;
     up)
         case $before in

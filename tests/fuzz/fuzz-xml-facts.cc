@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "libshared/base/result.h"
+#include "libshared/xml/document.h"
 #include "workerd/worker/xml_host.h"
 
 using namespace virtgate;
@@ -17,7 +18,7 @@ namespace {
 
 policy::XmlFacts read(std::string_view text, Images images) {
     policy::XmlFacts facts;
-    const auto document = XmlDocument::parse(text);
+    const auto document = xml::XmlDocument::parse(text);
     if (document)
         add_host_facts(*document, images, facts);
     else
@@ -37,7 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             "a document is read in two ways");
     require(std::is_sorted(facts.elements.begin(), facts.elements.end()), "elements are in no order");
     require(!facts.flaw.empty() || !facts.elements.empty(), "a document without elements");
-    require(facts.paths.size() <= static_cast<std::size_t>(k_xml_nodes_max),
+    require(facts.paths.size() <= static_cast<std::size_t>(xml::k_xml_nodes_max),
             "more paths than places for them");
     // Whatever stands before a disk, the disk is found, or nobody can say what is there.
     std::string wrapped("<domain><devices>");

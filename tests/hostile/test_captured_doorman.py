@@ -189,7 +189,7 @@ def door(proc, payload=b"", **changes):
 
 
 GATE_CLOSES = {k: v for k, v in framing(door(captured.NONCES, wire.u32(0))).items() if k != "a descriptor"}
-GRANT = wire.u64(7) + wire.string("admin")
+GRANT = wire.u64(7) + wire.string("admin") + wire.u32(0)
 ARRIVAL = wire.string("unix") + wire.string("uid 0") + wire.u32(0)
 GATE_IGNORES = {
     "nonces that nobody asked for": (door(captured.NONCES, wire.u32(2) + bytes(64)), 0),

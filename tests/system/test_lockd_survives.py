@@ -9,6 +9,7 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import threading
 import time
 
@@ -343,9 +344,9 @@ def test_a_manager_that_does_not_read_makes_clients_wait_and_nothing_else(house)
     with besieged(paths), house.owner(OWNER) as client:
         house.manager.deaf = True
         time.sleep(0.2)
-        # Its queue takes some.
+        # Its queue takes some, and that of the locker.
         answers = []
-        for number in range(600):
+        for number in range(3000):
             answer = client.start(locks.ACQUIRE, _resource(space, f"more-{number}", AUTOCREATE), prog=locks.LOCK)
             try:
                 answers.append(client.answer(answer, 1.0))
@@ -358,6 +359,95 @@ def test_a_manager_that_does_not_read_makes_clients_wait_and_nothing_else(house)
         assert reply.status == wire.OK
         for number in range(len(answers) + 1):
             assert client.release(space, f"more-{number}") is None
+    give_back(house, paths)
+
+
+def acquire_all(client, space, names):
+    for name in names:
+        assert client.acquire(space, name, AUTOCREATE) is None, name
+
+
+def test_nobody_waits_for_a_holder_that_hangs_and_what_it_did_not_read_is_not_lost(house):
+    paths = take(house, 5)
+    space = house.spaces / "held"
+    os.kill(house.manager.pid, signal.SIGSTOP)
+    with house.owner(OWNER) as client:
+        acquire_all(client, space, (f"kept-{number}" for number in range(60)))
+        acquire_all(client, space, (f"gone-{number}" for number in range(60)))
+        for number in range(60):
+            assert client.release(space, f"gone-{number}") is None
+    paths += [space / f"kept-{number}" for number in range(60)]
+    with besieged(paths):
+        starts = house.manager.starts
+        house.kill("both")
+        upstream.poll(lambda: house.manager.starts > starts and house.answers(), 10, lambda: house.log()[-3000:])
+        with house.owner(OWNER + 1) as other:
+            for path in paths:
+                assert other.acquire(space, path.name)[0] == locks.BUSY
+    assert not list(space.glob("gone-*"))
+    give_back(house, paths)
+
+
+def test_an_upgrade_takes_along_what_the_manager_did_not_take(house):
+    """It does not read for so long that the holder goes on as the next one with its queue unread."""
+    paths = take(house, 5)
+    space = house.spaces / "held"
+    pid = house.manager.pid
+    house.manager.deaf = True
+    time.sleep(0.2)
+    with house.owner(OWNER) as client:
+        acquire_all(client, space, (f"more-{number}" for number in range(100)))
+    paths += [space / f"more-{number}" for number in range(100)]
+    with besieged(paths):
+        house.manager.kill(signal.SIGUSR1)
+        upstream.poll(lambda: "the next one will go on with it" in house.log(), 20, lambda: house.log()[-3000:])
+        upstream.poll(lambda: "kept from before" in house.log(), 20, lambda: house.log()[-3000:])
+        house.manager.deaf = False
+        upstream.poll(house.answers, 20, lambda: house.log()[-3000:])
+        assert house.manager.pid == pid and house.manager.starts == 1
+    give_back(house, paths)
+
+
+def test_a_full_disk_refuses_new_locks_and_loses_none(scratch):
+    if os.geteuid() != 0:
+        pytest.skip("takes root")
+    house = House(scratch / "full")
+    state = house.directory / "state"
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", state], check=True)
+    try:
+        with house:
+            _fill_the_disk(house, state)
+    finally:
+        subprocess.run(["umount", "-l", state], check=True)
+
+
+def _fill_the_disk(house, state):
+    paths = take(house, 20)
+    space = house.spaces / "held"
+    with open(state / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(b"x" * 4096)
+    with besieged(paths), house.owner(OWNER, name="n" * 100) as client:
+        taken, answer = [], None
+        while answer is None and len(taken) < 10_000:
+            taken.append(f"{len(taken):0250}")
+            answer = client.acquire(space, taken[-1], AUTOCREATE)
+        refused = taken.pop()
+        assert answer[0] == locks.INTERNAL and "there is no room to write down more locks" in answer[2]
+        assert not (space / refused).exists() and len(taken) > 100
+        assert all(not locks.is_free(space / name) for name in taken)
+        for what in ("locker", "both", "holder"):
+            house.kill(what)
+            upstream.poll(house.answers, 10, lambda: house.log()[-3000:])
+            assert all(not locks.is_free(space / name) for name in taken)
+    with house.owner(OWNER) as client:
+        assert "no room" in client.acquire(space, refused, AUTOCREATE)[2]
+        for name in taken:
+            assert client.release(space, name) is None
+        (state / "filler").unlink()
+        upstream.poll(lambda: client.acquire(space, refused, AUTOCREATE) is None, 10, "room again")
+        assert client.release(space, refused) is None
     give_back(house, paths)
 
 

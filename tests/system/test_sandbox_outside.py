@@ -178,7 +178,7 @@ def test_limits_are_those_of_the_kind(house):
             assert found["Max processes"] == (0, 0), kind
         if kind not in SUPERVISORS:
             assert found["Max locked memory"] == (0, 0), kind
-        if kind not in (*SUPERVISORS, "sasl", "exchange", "auditor"):
+        if kind not in (*SUPERVISORS, "sasl", "exchange", "auditor", "store"):
             assert found["Max file size"] == (0, 0), kind
         if kind == "keeper":
             assert found["Max open files"] == (32, 32)
@@ -231,6 +231,7 @@ MEANT = {
     "workerd": ({"packets", "packets listening", "pidfd"}, set()),
     "worker": ({"packets", "stream"}, set()),
     "auditor": ({"packets"}, {"datagrams"}),
+    "store": ({"packets"}, {"stream"}),
     "lockd": ({"packets", "stream listening", "pidfd", "datagrams"}, set()),
     "locker": ({"packets", "stream listening"}, set()),
 }
@@ -238,6 +239,7 @@ MEANT = {
 FILES = {
     "netd": {"pki/server/serverkey.pem"},
     "auditor": {"audit.jsonl"},
+    "store": {"/proc/stat", "/proc/meminfo", "pools", "pools/default", "store"},
     "lockd": {"run/lockd", "run/lockd/journal"},
 }
 

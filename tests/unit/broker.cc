@@ -334,7 +334,7 @@ struct House {
     }
     // Pairs of an identity and the CN that it has.
     void set_table(const std::vector<std::pair<std::string, std::string>>& rows) const {
-        proto::policy::PolicyTable table{.format = 4, .identities = {}};
+        proto::policy::PolicyTable table{.format = 5, .identities = {}};
         for (const auto& [name, cn] : rows) {
             proto::policy::IdentityRule rule;
             rule.name = name;
@@ -348,7 +348,7 @@ struct House {
         std::ofstream(directory / "table") << as_text(*bytes);
     }
     void start() {
-        cr_assert(broker->listen().has_value());
+        cr_assert(broker->listen({}).has_value());
         broker->start();
         cr_assert(pump_until(loop, [] { return logged("broker: serves"); }));
         doorman = connect_to(directory / "s");

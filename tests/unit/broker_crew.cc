@@ -43,6 +43,9 @@ struct Team final : Crew::Book {
                     const proto::work::ServeArgs& session) noexcept override {
         served.push_back({worker, rights.identity, session.session});
     }
+    Result<UniqueFd> connect_store(const std::string&, bool) override {
+        return system_fault(ECONNREFUSED, "there is no store");
+    }
     void on_departed(std::vector<std::uint64_t> sessions) noexcept override {
         departed.insert(departed.end(), sessions.begin(), sessions.end());
     }

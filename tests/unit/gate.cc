@@ -6,6 +6,7 @@
 #include "netd/gate/vet.h"
 #include "proto/codec.h"
 #include "proto/lock.h"
+#include "proto/log.h"
 #include "proto/net.h"
 #include "proto/remote.h"
 
@@ -83,8 +84,10 @@ Test(vet_header, refuses_programs_that_are_not_served) {
     Header header = call(Procedure::connect_open);
     header.program = 0x20008089;
     cr_assert_eq(judge(header).text, "Cannot find program 536903817 version 1");
-    header.program = proto::lock::k_program;  // known, but not one that a client of libvirt calls
+    header.program = proto::log::k_program;  // known, but not one that a client of libvirt calls
     cr_assert(judge(header).action == Action::refuse);
+    header.program = proto::lock::k_program;
+    cr_assert(judge(header).action == Action::whole, "its first procedure, for the lock daemon");
     header.program = k_remote;
     header.version = 2;
     cr_assert(judge(header).action == Action::refuse);

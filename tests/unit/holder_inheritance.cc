@@ -15,6 +15,7 @@
 
 #include "libshared/channel/local_listener.h"
 #include "lockd/holder/inheritance.h"
+#include "lockd/holder/queue.h"
 #include "lockd/holder/settings.h"
 #include "proto/codec.h"
 #include "proto/reexec.h"
@@ -138,13 +139,17 @@ Test(inheritance, stays_open_over_an_exec) {
     const std::string out = scratch / "out";
     const int status = in_process({}, [&] {
         auto own = listen_at(scratch / "own");
+        const auto queue = Queue::make();
+        if (!queue) _exit(9);
         std::map<Slot, Keeping::Thing> things;
         things[7] = {.fd = make_file(), .record = record("seven")};
-        things[8] = {.fd = {}, .record = record("over"), .state = Keeping::State::dropping};
         static_cast<void>(!write(things[7].fd.get(), "contents of seven", 17));
         const std::vector<std::string> reach{"/srv"};
-        const Legacy legacy{
-            .confined = true, .reach = reach, .sockets = {{k_own, own.get(), own.path()}}, .things = things};
+        const Legacy legacy{.confined = true,
+                            .reach = reach,
+                            .sockets = {{k_own, own.get(), own.path()}},
+                            .queues = {queue->reading.get()},
+                            .things = things};
         // A wrong program first: all is as it was then.
         char* const none[] = {nullptr};
         const Error error = leave_to_next(legacy, "/nonexistent/virtgate-lockd", none);
@@ -168,6 +173,7 @@ Test(inheritance, stays_open_over_an_exec) {
     cr_assert(state->things[0].record == record("seven"));
     cr_assert_eq(state->listeners.size(), 1);
     cr_assert_eq(state->listeners[0].path, scratch / "own");
+    cr_assert_eq(state->queues.size(), 1);
 }
 
 Test(inheritance, is_taken_from_what_an_exec_left) {
@@ -212,7 +218,7 @@ Test(inheritance, of_an_exec_that_cannot_be_right_is_an_error) {
     state.things.back().fd = 99;
     cr_assert(refuses("what the holder left"));
     state.things.pop_back();
-    state.version = 2;
+    state.version = 1;
     cr_assert(refuses("of a version that this one does not know"));
     // A file that somebody could still change is not what a holder left.
     for (const char* number : {"3", "4", "99", "1", "x", ""})

@@ -74,6 +74,11 @@ constexpr FileCalls k_failing{
         errno = EIO;
         return -1;
     },
+    [](int fd, int mode, off_t from, off_t size) {
+        if (!fails_now()) return fallocate(fd, mode, from, size);
+        errno = ENOSPC;
+        return -1;
+    },
 };
 
 // Enough for every path: new, replaced, erased in twos, and more dead than alive above the size that is compacted.
@@ -103,6 +108,7 @@ bool play(const std::string& path, int fail_at) {
     if (!opened) return true;
     Journal journal = std::move(opened->journal);
     Model model;
+    static_cast<void>(journal.reserve(300'000));  // if it fails, nothing is promised
     for (const Step& step : make_steps()) {
         Model after = model;
         for (const Slot slot : step.erased) after.erase(slot);
@@ -368,4 +374,30 @@ Test(journal, refuses_what_is_none) {
 Test(journal, knows_this_boot) {
     const auto one = read_boot_id(), two = read_boot_id();
     cr_assert(one.has_value() && two.has_value() && *one == *two && *one != BootId{});
+}
+
+// Blocks beyond the end are the file's: a disk that fills up later does not matter.
+Test(journal, has_the_room_that_was_reserved) {
+    const Scratch scratch;
+    const std::string path = scratch / "journal";
+    const auto has_room = [&](const Journal& journal, std::size_t bytes) {
+        struct stat about {};
+        cr_assert_eq(stat(path.c_str(), &about), 0);
+        cr_assert_eq(static_cast<std::size_t>(about.st_size), journal.size());
+        constexpr std::size_t k_block = 512;
+        return static_cast<std::size_t>(about.st_blocks) * k_block >= journal.size() + bytes;
+    };
+    Journal journal = std::move(open_good(path).journal);
+    cr_assert(!has_room(journal, 500'000));
+    cr_assert(journal.reserve(500'000).has_value());
+    cr_assert(has_room(journal, 500'000));
+    cr_assert(journal.put(1, record(30'000, 'x')).has_value());
+    cr_assert(has_room(journal, 470'000 - 16));
+    // A new file instead of one that is mostly dead has the same room.
+    for (int i = 0; i < 50; ++i) cr_assert(journal.put(1, record(30'000, 'x')).has_value());
+    cr_assert_lt(journal.size(), Journal::k_compact_min);
+    cr_assert(journal.reserve(500'000).has_value() && has_room(journal, 500'000));
+    cr_assert(!journal.reserve(Journal::k_bytes_max).has_value(), "more than there may be");
+    cr_assert(journal.put(2, record("y")).has_value());
+    cr_assert((read_anew(path) == Model{{1, record(30'000, 'x')}, {2, record("y")}}));
 }

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <random>
 
 #include "lockd/holder/keeping.h"
 #include "proto/holder.h"
@@ -29,10 +28,26 @@ struct Life {
         cr_assert(recovered.has_value());
         recovery = *recovered;
     }
-    void on_settled(std::uint64_t ticket, bool done) noexcept { settled[ticket] = done; }
+    void on_settled() noexcept { ++settled; }
+
+    // All of it at once; true if it is settled.
+    bool apply(Keeping::Changes changes) {
+        cr_assert(keeping->apply(std::move(changes)).has_value());
+        return keeping->is_settled();
+    }
+    bool keep(Slot slot, UniqueFd file, std::string_view text) {
+        Keeping::Changes changes;
+        changes[slot] = {record(text), std::move(file)};
+        return apply(std::move(changes));
+    }
+    bool drop(Slot slot) {
+        Keeping::Changes changes;
+        changes[slot] = {};
+        return apply(std::move(changes));
+    }
 
     loop::FakeLoop loop;
-    std::map<std::uint64_t, bool> settled{};
+    int settled = 0;
     std::unique_ptr<Keeping> keeping;
     Keeping::Recovery recovery{};
 };
@@ -73,18 +88,17 @@ Test(keeping, leaves_everything_with_the_manager) {
     cr_assert(life.keeping->outer().is_there());
     UniqueFd file = make_file();
     const ino_t inode = inode_of(file.get());
-    const auto kept = life.keeping->keep(40, std::move(file), record("a lock"));
-    cr_assert(kept.has_value() && !kept->has_value());
-    cr_assert(life.keeping->state(40) == Keeping::State::kept);
+    cr_assert(life.keep(40, std::move(file), "a lock") && life.keeping->has(40));
     manager.take();
     cr_assert_eq(manager.store.count("14"), 1);
     cr_assert_eq(inode_of(manager.store.find("14")->second.get()), inode);
-    cr_assert(life.keeping->renew(40, record("another record")).has_value());
-    const auto dropped = life.keeping->drop({40});
-    cr_assert(dropped.has_value() && !dropped->has_value());
-    cr_assert(!life.keeping->state(40));
+    cr_assert(life.keep(40, {}, "another record"));
+    cr_assert(life.keeping->things().at(40).record == record("another record"));
+    cr_assert_eq(inode_of(life.keeping->things().at(40).fd.get()), inode);
+    cr_assert(life.drop(40) && !life.keeping->has(40));
     manager.take();
     cr_assert((manager.history == std::vector<std::string>{"+14", "-14"}));
+    cr_assert_eq(life.settled, 0, "nothing had to wait");
 }
 
 Test(keeping, works_alone_where_nobody_keeps_anything) {
@@ -95,9 +109,7 @@ Test(keeping, works_alone_where_nobody_keeps_anything) {
         if (*most != '\0') setenv("NOTIFY_SOCKET", (scratch / "nobody").c_str(), 1);
         Life life(scratch / "journal", {});
         cr_assert(!life.keeping->outer().is_there());
-        const auto kept = life.keeping->keep(1, make_file(), record("x"));
-        cr_assert(kept.has_value() && !kept->has_value());
-        cr_assert(life.keeping->drop({1}).has_value());
+        cr_assert(life.keep(1, make_file(), "x") && life.drop(1));
     }
     unsetenv("FDSTORE");
 }
@@ -106,47 +118,30 @@ Test(keeping, waits_for_a_slow_manager_and_keeps_the_order) {
     const Scratch scratch;
     Manager manager(scratch);
     Life life(scratch / "journal", {});
-    cr_assert(life.keeping->keep(9, make_file(), record("nine")).has_value());
+    cr_assert(life.keep(9, make_file(), "nine") && life.keep(4, make_file(), "four"));
     fill_queue();
-    const auto one = life.keeping->keep(1, make_file(), record("one"));
-    const auto two = life.keeping->drop({9});
-    const auto three = life.keeping->keep(2, make_file(), record("two"));
-    cr_assert(one && *one && two && *two && three && *three);
-    cr_assert(life.keeping->state(1) == Keeping::State::storing);
-    cr_assert(life.keeping->state(9) == Keeping::State::dropping, "its descriptor is still there");
-    cr_assert(!life.keeping->is_settled());
+    Keeping::Changes changes;
+    changes[1] = {record("one"), make_file()};
+    changes[4] = {record("another four"), make_file()};
+    changes[9] = {};
+    changes[2] = {record("two"), make_file()};
+    cr_assert(!life.apply(std::move(changes)));
+    cr_assert(life.keeping->has(1) && life.keeping->has(4) && !life.keeping->has(9));
     pump(life.loop);
-    cr_assert(life.settled.empty());
+    cr_assert_eq(life.settled, 0);
+    // However long it takes: what waits here is not done anywhere else.
+    life.loop.advance(2 * OuterStore::k_patience);
+    cr_assert(life.settled == 0 && !life.keeping->is_settled());
+    for (int i = 0; i < 10 && !life.keeping->is_settled(); ++i) {
+        manager.take();
+        pump(life.loop);
+    }
     manager.take();
-    pump(life.loop);
-    manager.take();
-    cr_assert((life.settled == std::map<std::uint64_t, bool>{{**one, true}, {**two, true}, {**three, true}}));
-    cr_assert((manager.history == std::vector<std::string>{"+9", "+1", "-9", "+2"}));
-    cr_assert(life.keeping->is_settled() && life.keeping->state(1) == Keeping::State::kept &&
-              !life.keeping->state(9));
-}
-
-Test(keeping, refuses_what_the_manager_does_not_take) {
-    const Scratch scratch;
-    Manager manager(scratch);
-    Life life(scratch / "journal", {});
-    cr_assert(life.keeping->keep(9, make_file(), record("nine")).has_value());
-    fill_queue();
-    const auto keep = life.keeping->keep(1, make_file(), record("one"));
-    const auto drop = life.keeping->drop({9});
-    life.loop.advance(OuterStore::k_patience - Milliseconds{1});
-    cr_assert(life.settled.empty());
-    life.loop.advance(OuterStore::k_retry);
-    cr_assert((life.settled == std::map<std::uint64_t, bool>{{**keep, false}}));
-    cr_assert(!life.keeping->state(1), "the slot is free again");
-    cr_assert(life.keeping->state(9) == Keeping::State::dropping, "what is not removed is held for ever");
-    manager.take();
-    pump(life.loop);
-    manager.take();
-    cr_assert(life.settled.at(**drop));
-    cr_assert((manager.history == std::vector<std::string>{"+9", "-9"}));
+    cr_assert(life.settled == 1 && life.keeping->is_settled());
+    cr_assert((manager.history == std::vector<std::string>{"+9", "+4", "-4", "-9", "+1", "+2", "+4"}));
     auto opened = Journal::open(scratch / "journal", boot());
-    cr_assert(opened.has_value() && opened->entries.empty());
+    cr_assert(opened.has_value());
+    cr_assert_eq(opened->entries.size(), 3);
 }
 
 Test(keeping, goes_on_when_the_manager_comes_back) {
@@ -154,13 +149,12 @@ Test(keeping, goes_on_when_the_manager_comes_back) {
     Manager manager(scratch);
     Life life(scratch / "journal", {});
     manager.go_away();
-    const auto kept = life.keeping->keep(1, make_file(), record("one"));
-    cr_assert(kept && *kept);
+    cr_assert(!life.keep(1, make_file(), "one"));
     life.loop.advance(OuterStore::k_retry);
-    cr_assert(life.settled.empty());
+    cr_assert_eq(life.settled, 0);
     manager.come_back();
     life.loop.advance(OuterStore::k_retry);
-    cr_assert(life.settled.at(**kept));
+    cr_assert_eq(life.settled, 1);
     manager.take();
     cr_assert_eq(manager.store.count("1"), 1);
 }
@@ -174,8 +168,7 @@ Test(keeping, says_when_the_manager_has_dealt_with_everything) {
         int count = 0;
     } flag;
     fill_queue();
-    const auto kept = life.keeping->keep(1, make_file(), record("one"));
-    cr_assert(kept && *kept);
+    cr_assert(!life.keep(1, make_file(), "one"));
     life.keeping->outer().flush(Milliseconds{5'000}, loop::to<&Flag::raise>(flag));
     pump(life.loop);
     cr_assert_eq(flag.count, 0);
@@ -200,8 +193,7 @@ Test(keeping, tells_what_belongs_together_from_what_does_not) {
     {
         Life life(scratch / "journal", {});
         for (const Slot slot : {1U, 2U, 3U, 5U})
-            cr_assert(life.keeping->keep(slot, make_file(), record("record of " + std::to_string(slot)))
-                          .has_value());
+            cr_assert(life.keep(slot, make_file(), "record of " + std::to_string(slot)));
     }
     manager.take();
     manager.store.erase("2");
@@ -213,8 +205,8 @@ Test(keeping, tells_what_belongs_together_from_what_does_not) {
     cr_assert_eq(next.recovery.kept, 2);
     cr_assert_eq(next.recovery.without_record, 3);
     cr_assert_eq(next.recovery.without_descriptor, 2);
-    cr_assert(next.keeping->state(1) && !next.keeping->state(2) && next.keeping->state(3) &&
-              !next.keeping->state(4) && !next.keeping->state(5));
+    cr_assert(next.keeping->has(1) && !next.keeping->has(2) && next.keeping->has(3) &&
+              !next.keeping->has(4) && !next.keeping->has(5));
     manager.take();
     cr_assert((manager.history == std::vector<std::string>{"-4", "-5", "-5"}));
     auto opened = Journal::open(scratch / "journal", boot());
@@ -231,8 +223,7 @@ Test(keeping, believes_what_an_exec_left_more_than_the_journal) {
         found.push_back({slot, make_file(), record("of exec " + std::to_string(slot))});
     {
         Life before(scratch / "journal", {});
-        cr_assert(before.keeping->keep(2, make_file(), record("old")).has_value());
-        cr_assert(before.keeping->keep(3, make_file(), record("gone")).has_value());
+        cr_assert(before.keep(2, make_file(), "old") && before.keep(3, make_file(), "gone"));
     }
     Life next(scratch / "journal", std::move(found));
     cr_assert_eq(next.recovery.kept, 2);
@@ -241,79 +232,4 @@ Test(keeping, believes_what_an_exec_left_more_than_the_journal) {
     cr_assert_eq(opened->entries.size(), 2);
     for (const auto& entry : opened->entries)
         cr_assert(entry.record == record("of exec " + std::to_string(entry.slot)));
-}
-
-// Random work with a manager of random slowness; now and then the holder is killed. What was acknowledged is there
-// afterwards, with the record that was acknowledged last; what was let go is not; and each record has its own
-// descriptor, never that of an earlier thing in the same slot.
-Test(keeping, loses_nothing_that_was_acknowledged) {
-    constexpr int k_lives = 150, k_steps = 60;
-    constexpr Slot k_slots = 6;
-    const Scratch scratch;
-    Manager manager(scratch);
-    std::mt19937 chance(20261121);
-    const auto roll = [&](unsigned sides) { return static_cast<unsigned>(chance() % sides); };
-    struct Fact {
-        ino_t inode = 0;
-        std::vector<ByteVector> records{};  // what it may have; one, unless a change was not acknowledged
-        bool certain = false;               // it has to be there
-    };
-    std::map<Slot, Fact> facts;
-    std::vector<ino_t> over;  // let go, and acknowledged
-    int acknowledged = 0;
-    for (int life_number = 0; life_number < k_lives; ++life_number) {
-        auto life = std::make_unique<Life>(scratch / "journal", found_in(manager));
-        std::map<std::uint64_t, Slot> waiting;
-        for (auto& [slot, fact] : facts) {
-            const auto thing = life->keeping->things().find(slot);
-            const bool there = thing != life->keeping->things().end();
-            cr_assert(there || !fact.certain, "life %d lost slot %u", life_number, slot);
-            if (!there) continue;
-            cr_assert_eq(inode_of(thing->second.fd.get()), fact.inode, "life %d: slot %u is another file",
-                         life_number, slot);
-            cr_assert(std::find(fact.records.begin(), fact.records.end(), thing->second.record) !=
-                      fact.records.end());
-        }
-        for (const auto& [slot, thing] : life->keeping->things())
-            cr_assert(std::find(over.begin(), over.end(), inode_of(thing.fd.get())) == over.end(),
-                      "it was let go");
-        facts.clear();
-        for (const auto& [slot, thing] : life->keeping->things())
-            facts[slot] = {inode_of(thing.fd.get()), {thing.record}, true};
-        for (unsigned step = roll(k_steps); step-- > 0;) {
-            const Slot slot = roll(k_slots);
-            const auto state = life->keeping->state(slot);
-            const ByteVector bytes = record(fmt::format("{} {} {}", life_number, step, slot));
-            if (!state) {
-                UniqueFd file = make_file();
-                facts[slot] = {inode_of(file.get()), {bytes}, false};
-                const auto kept = life->keeping->keep(slot, std::move(file), bytes);
-                cr_assert(kept.has_value());
-                facts[slot].certain = !*kept;
-                if (*kept) waiting[**kept] = slot;
-                acknowledged += !*kept;
-            } else if (*state == Keeping::State::kept && roll(2) == 0) {
-                facts[slot].records = {bytes};
-                cr_assert(life->keeping->renew(slot, bytes).has_value());
-            } else if (*state == Keeping::State::kept) {
-                const auto dropped = life->keeping->drop({slot});
-                cr_assert(dropped.has_value());
-                if (*dropped)
-                    facts[slot].certain = false, waiting[**dropped] = slot;
-                else
-                    over.push_back(facts[slot].inode), facts.erase(slot);
-            }
-            if (roll(8) == 0) manager.take();
-            if (roll(3) == 0) pump(life->loop);
-            for (const auto& [ticket, done] : std::exchange(life->settled, {})) {
-                const Slot which = waiting.at(ticket);
-                if (life->keeping->state(which))
-                    facts[which].certain = true, ++acknowledged;
-                else
-                    over.push_back(facts[which].inode), facts.erase(which);
-            }
-        }
-    }
-    cr_assert_gt(acknowledged, 500);
-    cr_assert_gt(over.size(), 200);
 }

@@ -49,15 +49,68 @@ bool is_free(const std::string& path) {
 
 // --- the holder ---
 
-UniqueFd Holder::connect() {
+UniqueFd Holder::connect(bool opens) {
     auto pair = make_channel_pair();
     cr_assert(pair.has_value());
-    waiting_.clear();
     is_closed = false;
     channel_ =
-        std::make_unique<rpc::Control>(loop_, std::move(pair->first), 1, loop::to<&Holder::on_message>(*this),
+        std::make_unique<rpc::Control>(loop_, std::move(pair->first), 0, loop::to<&Holder::on_message>(*this),
                                        loop::to<&Holder::on_closed>(*this), 4096);
+    if (opens) open_queue();
     return std::move(pair->second);
+}
+
+void Holder::open_queue() {
+    watch_.reset();
+    int ends[2];
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+    reading_ = UniqueFd{ends[0]};
+    writing_ = UniqueFd{ends[1]};
+    serial_ = 0;
+    watch_ = loop_.watch(ends[0], loop::Want::read, loop::to<&Holder::on_queue>(*this));
+    const auto payload = proto::encode(holder::QueueArgs{.things_max = things_max, .grant = grant()});
+    cr_assert(channel_
+                  ->send(rpc::make_message(holder::k_program, holder::k_version, holder::Procedure::queue),
+                         *payload, std::span(&ends[1], 1))
+                  .has_value());
+    switch_to(mode_);
+}
+
+void Holder::hang_up() {
+    channel_.reset();
+    on_queue(loop::Want::read);
+}
+
+holder::GrantArgs Holder::grant() const {
+    constexpr std::uint64_t k_much = 1U << 30;
+    if (mode_ == Mode::refusing) return {.bytes = 0, .more = false};
+    return {.bytes = k_much, .more = true};
+}
+
+void Holder::tell_grant() {
+    if (!channel_ || !reading_) return;
+    cr_assert(channel_
+                  ->send(rpc::make_message(holder::k_program, holder::k_version, holder::Procedure::grant),
+                         *proto::encode(grant()))
+                  .has_value());
+}
+
+// Packets of one byte are the test's own: they fill the queue.
+void Holder::switch_to(Mode mode) {
+    const bool grants = (mode == Mode::refusing) != (mode_ == Mode::refusing);
+    mode_ = mode;
+    if (grants) tell_grant();
+    if (!reading_) return;
+    if (mode == Mode::stuck) {
+        watch_->set(loop::Want::nothing);
+        const char byte = 0;
+        while (send(writing_.get(), &byte, 1, MSG_NOSIGNAL) == 1) continue;
+    } else {
+        on_queue(loop::Want::read);
+        watch_->set(loop::Want::read);
+    }
+    // What was told is heard.
+    virtgate::test::pump(static_cast<loop::FakeLoop&>(loop_));
 }
 
 void Holder::send_serve() {
@@ -80,30 +133,37 @@ void Holder::on_message(rpc::Control::Message& message) noexcept {
         ++ready;
         return;
     }
-    Message one{message.header,
-                {message.payload.begin(), message.payload.end()},
-                message.fds.count() != 0 ? message.fds.take(0) : UniqueFd{}};
-    if (mode == Mode::later)
-        waiting_.push_back(std::move(one));
-    else
-        serve(one.header, one.payload, std::move(one.fd), mode == Mode::at_once);
+    const auto arguments = proto::decode<holder::RestoreArgs>(message.payload);
+    cr_assert(arguments.has_value() &&
+              message.header.procedure == static_cast<std::uint32_t>(holder::Procedure::restore));
+    restore(message.header, arguments->from);
 }
 
-bool Holder::answer_one(bool well) {
-    if (waiting_.empty()) return false;
-    Message one = std::move(waiting_.front());
-    waiting_.erase(waiting_.begin());
-    serve(one.header, one.payload, std::move(one.fd), well);
-    return true;
+void Holder::break_queue() {
+    watch_->set(loop::Want::nothing);
+    cr_assert_eq(shutdown(reading_.get(), SHUT_RDWR), 0);
+}
+
+void Holder::on_queue(loop::Want) noexcept {
+    std::vector<std::byte> buffer(channel::k_packet_max);
+    for (;;) {
+        std::size_t size = 0;
+        channel::ReceivedFds fds;
+        if (!reading_ ||
+            channel::receive_packet(reading_.get(), buffer, size, &fds, 1) != channel::Outcome::done)
+            return;
+        if (size == 1) continue;
+        cr_assert(size >= rpc::k_frame_min && load_be32(buffer.data()) == size);
+        take(rpc::read_header(buffer.data()),
+             ByteView(buffer).subspan(rpc::k_frame_min, size - rpc::k_frame_min),
+             fds.count() != 0 ? fds.take(0) : UniqueFd{});
+    }
 }
 
 // The rules of proto/holder.x, to the letter: a locker that breaks one fails the test.
-void Holder::serve(const rpc::Header& header, const ByteVector& payload, UniqueFd fd, bool well) {
+void Holder::take(const rpc::Header& header, ByteView payload, UniqueFd fd) {
     const auto procedure = static_cast<holder::Procedure>(header.procedure);
-    if (!well && procedure != holder::Procedure::restore) {
-        static_cast<void>(channel_->send_error(header, rpc::k_code_operation_failed, "the journal is full"));
-        return;
-    }
+    cr_assert(header == rpc::make_message(holder::k_program, holder::k_version, procedure, ++serial_));
     if (procedure == holder::Procedure::keep) {
         const auto arguments = proto::decode<holder::KeepArgs>(payload);
         cr_assert(arguments.has_value());
@@ -115,19 +175,15 @@ void Holder::serve(const rpc::Header& header, const ByteVector& payload, UniqueF
         Thing& thing = things[arguments->slot];
         if (fd) thing.fd = std::move(fd);
         thing.record = std::move(*record);
-    } else if (procedure == holder::Procedure::drop) {
-        const auto arguments = proto::decode<holder::DropArgs>(payload);
-        cr_assert(arguments.has_value());
-        for (const Slot slot : arguments->slots) {
-            cr_assert_eq(things.erase(slot), 1, "slot %u is dropped and was not kept", slot);
-            dropped.push_back(slot);
-        }
-    } else {
-        const auto arguments = proto::decode<holder::RestoreArgs>(payload);
-        cr_assert(arguments.has_value());
-        return restore(header, arguments->from);
+        cr_assert_leq(things.size(), things_max);
+        return;
     }
-    static_cast<void>(channel_->send_reply(header, {}));
+    const auto arguments = proto::decode<holder::DropArgs>(payload);
+    cr_assert(procedure == holder::Procedure::drop && arguments.has_value() && !fd);
+    for (const Slot slot : arguments->slots) {
+        cr_assert_eq(things.erase(slot), 1, "slot %u is dropped and was not kept", slot);
+        dropped.push_back(slot);
+    }
 }
 
 void Holder::restore(const rpc::Header& header, Slot from) {
@@ -170,8 +226,8 @@ Rig::Rig(bool fencing)
 
 Rig::~Rig() = default;
 
-void Rig::start(bool held_back) {
-    locker = std::make_unique<Locker>(loop, config, holder.connect(), some_time);
+void Rig::start(bool held_back, bool opens) {
+    locker = std::make_unique<Locker>(loop, config, holder.connect(opens), some_time);
     locker->listen(UniqueFd{fcntl(listener.get(), F_DUPFD_CLOEXEC, 0)}, k_own_listener);
     locker->start();
     turn();

@@ -33,22 +33,26 @@ void write_file(const std::string& path, std::string_view text = {});
 // True if another open file description, or (`posix`) another process, could have the write lock.
 [[nodiscard]] bool is_free(const std::string& path);
 
-// What outlives lockers in these tests. It answers at once, later, or with an error.
+// What outlives lockers in these tests.
 class Holder {
 public:
-    enum class Mode : unsigned char { at_once, later, refusing };
+    // Reads what is in the queue at once; does not, and the queue is full; grants nothing.
+    enum class Mode : unsigned char { at_once, stuck, refusing };
 
     explicit Holder(loop::Loop& loop) : loop_(loop) {}
 
-    // The locker's end of a new channel; an older one is closed.
-    [[nodiscard]] UniqueFd connect();
-    // The locker is gone.
-    void hang_up() { channel_.reset(); }
+    // The locker's end of a new channel; an older one is closed. `opens`: it gets its queue, too.
+    [[nodiscard]] UniqueFd connect(bool opens = true);
+    void open_queue();
+    // The locker is gone: what it said counts.
+    void hang_up();
 
     void send_serve();
     void send_hand_over();
-    // Answers the oldest message that waits; false if none does.
-    bool answer_one(bool well = true);
+    // What comes stays in the queue, which has room.
+    void stop_reading() { watch_->set(loop::Want::nothing); }
+    // Nobody can write to it any more.
+    void break_queue();
 
     struct Thing {
         UniqueFd fd;
@@ -56,25 +60,31 @@ public:
     };
     std::map<Slot, Thing> things;
     std::vector<Slot> dropped;  // in order
-    Mode mode = Mode::at_once;
+    struct Switch {
+        Holder& holder;
+        void operator=(Mode mode) const { holder.switch_to(mode); }
+    };
+    const Switch mode{*this};
+    std::uint32_t things_max = proto::holder::k_slots_max;
     int ready = 0;  // READY came so many times
     bool is_closed = false;
-    std::size_t waiting() const { return waiting_.size(); }
 
 private:
+    void switch_to(Mode mode);
+    void tell_grant();
+    [[nodiscard]] proto::holder::GrantArgs grant() const;
     void on_message(rpc::Control::Message& message) noexcept;
     void on_closed(std::string_view) noexcept { is_closed = true; }
-    void serve(const rpc::Header& header, const ByteVector& payload, UniqueFd fd, bool well);
+    void on_queue(loop::Want) noexcept;
+    void take(const rpc::Header& header, ByteView payload, UniqueFd fd);
     void restore(const rpc::Header& header, Slot from);
 
-    struct Message {
-        rpc::Header header;
-        ByteVector payload;
-        UniqueFd fd;
-    };
     loop::Loop& loop_;
+    Mode mode_ = Mode::at_once;
     std::unique_ptr<rpc::Control> channel_;
-    std::vector<Message> waiting_;
+    UniqueFd reading_, writing_;
+    std::unique_ptr<loop::Watch> watch_;
+    std::uint32_t serial_ = 0;
 };
 
 // A locker that serves, beneath a directory with `spaces` and `direct`.
@@ -84,7 +94,7 @@ public:
     ~Rig();
 
     // A new locker, as after a crash of the one before: it restores and, unless `held_back`, serves.
-    void start(bool held_back = false);
+    void start(bool held_back = false, bool opens = true);
     // The locker dies without a word.
     void crash();
     // It hands over; true if it ended in good order.

@@ -87,48 +87,75 @@ private:
 
 }  // namespace
 
-Test(locker_survival, nothing_is_answered_before_it_is_kept) {
+Test(locker_survival, nothing_is_answered_before_it_is_in_the_queue) {
     Rig rig;
     Ready ready(rig);
     Client own(rig);
-    rig.holder.mode = Holder::Mode::later;
-    cr_assert(ready.client.acquire(rig.spaces, "r", k_auto).empty());
+    const auto answers_when_there_is_room = [&](Client& client, std::string at_once) {
+        cr_assert(at_once.empty(), "%s", at_once.c_str());
+        rig.holder.mode = Holder::Mode::at_once;
+        cr_assert(client.answer() == "ok");
+        rig.holder.mode = Holder::Mode::stuck;
+    };
+    rig.holder.mode = Holder::Mode::stuck;
+    answers_when_there_is_room(ready.client, ready.client.acquire(rig.spaces, "r", k_auto));
     cr_assert(!is_free(rig.spaces + "/r"));
-    rig.holder.answer_one();
-    cr_assert(ready.client.answer() == "ok");
-    cr_assert(ready.client.open_space(rig.spaces + "/new").empty());
-    rig.holder.answer_one();
-    cr_assert(ready.client.answer() == "ok");
-    cr_assert(own.register_owner(self()).empty());
-    rig.holder.answer_one();
-    cr_assert(own.answer() == "ok");
-    cr_assert(own.restrict().empty());
-    rig.holder.answer_one();
-    cr_assert(own.answer() == "ok");
+    answers_when_there_is_room(ready.client, ready.client.open_space(rig.spaces + "/new"));
+    answers_when_there_is_room(own, own.register_owner(self()));
+    answers_when_there_is_room(own, own.restrict());
 }
 
-Test(locker_survival, nothing_is_let_go_before_the_holder_has_let_go) {
+Test(locker_survival, what_is_in_the_queue_is_kept_although_both_died_before_it_was_read) {
+    Rig rig;
+    Ready ready(rig);
+    // Nobody reads, but there is room.
+    rig.holder.stop_reading();
+    for (int i = 0; i < 10; ++i) {
+        cr_assert(ready.client.acquire(rig.spaces, fmt::format("r{}", i), k_auto) == "ok");
+        if (i % 3 == 0) cr_assert(ready.client.release(rig.spaces, fmt::format("r{}", i)) == "ok");
+    }
+    cr_assert_eq(rig.holder.things.size(), 1, "the lock space");
+    rig.locker.reset();
+    for (int i = 0; i < 10; ++i)
+        cr_assert_eq(is_free(fmt::format("{}/r{}", rig.spaces, i)), i % 3 == 0, "r%d", i);
+    rig.crash();
+    rig.start();
+    cr_assert_eq(rig.locker->table().held(), 6);
+}
+
+Test(locker_survival, nothing_is_let_go_before_that_is_in_the_queue) {
     Rig rig;
     Ready ready(rig);
     cr_assert(ready.client.acquire(rig.spaces, "r", k_auto) == "ok");
-    rig.holder.mode = Holder::Mode::later;
+    rig.holder.mode = Holder::Mode::stuck;
     cr_assert(ready.client.release(rig.spaces, "r").empty());
     cr_assert(!is_free(rig.spaces + "/r"));
-    rig.holder.answer_one();
+    rig.holder.mode = Holder::Mode::at_once;
     cr_assert(ready.client.answer() == "ok" && !exists(rig.spaces + "/r"));
 }
 
-Test(locker_survival, what_cannot_be_kept_is_undone_and_the_client_gets_the_reason) {
+Test(locker_survival, a_queue_that_broke_answers_nobody) {
+    Rig rig;
+    Ready ready(rig);
+    cr_assert(ready.client.acquire(rig.spaces, "held", k_auto) == "ok");
+    rig.holder.break_queue();
+    cr_assert(ready.client.acquire(rig.spaces, "r", k_auto).empty());
+    cr_assert(ready.client.release(rig.spaces, "held").empty() && !is_free(rig.spaces + "/held"));
+}
+
+Test(locker_survival, where_there_is_no_room_new_locks_are_refused_and_old_ones_can_end) {
     Rig rig;
     Ready ready(rig);
     Client own(rig);
+    cr_assert(ready.client.acquire(rig.spaces, "old", k_auto) == "ok");
     rig.holder.mode = Holder::Mode::refusing;
-    const std::string refusal = "1/51 internal error: the journal is full";
+    const std::string refusal = "1/51 internal error: there is no room to write down more locks";
     cr_assert(ready.client.acquire(rig.spaces, "r", k_auto) == refusal);
     cr_assert(!exists(rig.spaces + "/r"), "it was made for the lock that is not held");
     cr_assert(ready.client.open_space(rig.spaces + "/x") == refusal);
     cr_assert(own.register_owner(self()) == refusal);
     cr_assert(own.restrict().starts_with("55/7 "), "it is not registered");
+    cr_assert(ready.client.release(rig.spaces, "old") == "ok" && !exists(rig.spaces + "/old"));
     rig.holder.mode = Holder::Mode::at_once;
     cr_assert(ready.client.open_space(rig.spaces + "/x") == "ok");
     cr_assert(ready.client.acquire(rig.spaces, "r", k_auto | k_shared) == "ok");
@@ -137,9 +164,32 @@ Test(locker_survival, what_cannot_be_kept_is_undone_and_the_client_gets_the_reas
     cr_assert_eq(rig.holder.things.rbegin()->first, 3, "slots of what was not kept are used again");
     rig.holder.mode = Holder::Mode::refusing;
     cr_assert(ready.client.acquire(rig.spaces, "r", k_shared) == refusal);
-    cr_assert(ready.client.release(rig.spaces, "r") == refusal && !is_free(rig.spaces + "/r"));
-    rig.holder.mode = Holder::Mode::at_once;
+    cr_assert(!is_free(rig.spaces + "/r"));
     cr_assert(ready.client.release(rig.spaces, "r") == "ok" && !exists(rig.spaces + "/r"));
+}
+
+// A grant that is used up and will be renewed makes clients wait; it turns out that it will not: they are told.
+Test(locker_survival, who_waits_for_room_is_told_when_there_is_none) {
+    Rig rig;
+    Ready ready(rig);
+    rig.holder.mode = Holder::Mode::stuck;
+    cr_assert(ready.client.acquire(rig.spaces, "r", k_auto).empty());
+    rig.holder.mode = Holder::Mode::refusing;
+    cr_assert(ready.client.answer() == "1/51 internal error: there is no room to write down more locks");
+    cr_assert(!exists(rig.spaces + "/r"));
+}
+
+Test(locker_survival, no_more_is_kept_than_the_holder_has_room_for) {
+    Rig rig;
+    rig.holder.things_max = 3;
+    rig.crash();
+    rig.start();
+    Ready ready(rig);
+    for (const char* name : {"a", "b"}) cr_assert(ready.client.acquire(rig.spaces, name, k_auto) == "ok");
+    cr_assert(ready.client.acquire(rig.spaces, "c", k_auto) ==
+              "1/51 internal error: too many locks are held");
+    cr_assert(!exists(rig.spaces + "/c") && ready.client.release(rig.spaces, "a") == "ok");
+    cr_assert(ready.client.acquire(rig.spaces, "c", k_auto) == "ok");
 }
 
 Test(locker_survival, a_crash_loses_no_lock_and_no_lock_space) {
@@ -225,18 +275,16 @@ Test(locker_survival, connections_go_on_after_a_hand_over) {
 Test(locker_survival, a_hand_over_waits_for_what_is_under_way) {
     Rig rig;
     Ready ready(rig);
-    rig.holder.mode = Holder::Mode::later;
+    rig.holder.mode = Holder::Mode::stuck;
     cr_assert(ready.client.acquire(rig.spaces, "r", k_auto).empty());
     rig.holder.send_hand_over();
     rig.turn();
     cr_assert(!rig.loop.stopped());
-    cr_assert_eq(rig.holder.waiting(), 1);
-    rig.holder.answer_one();
+    rig.holder.mode = Holder::Mode::at_once;
     cr_assert(ready.client.answer() == "ok");
-    cr_assert_eq(rig.holder.waiting(), 1, "the connection");
-    rig.holder.answer_one();
     rig.turn();
     cr_assert(rig.loop.stopped());
+    cr_assert_eq(rig.holder.things.size(), 3, "the lock space, the lock, the connection");
     cr_assert_eq(rig.locker->status(), 0);
 }
 
@@ -253,15 +301,9 @@ Test(locker_survival, what_was_handed_over_is_used_once_even_if_the_next_locker_
             const auto ping = rpc::make_keepalive(rpc::Keepalive::ping);
             one->unread.assign(ping.begin(), ping.begin() + 14);
         }
-    rig.holder.mode = Holder::Mode::later;
     rig.locker.reset();
     rig.start(true);
-    cr_assert(rig.holder.answer_one());  // RESTORE
-    rig.turn();
-    while (rig.holder.ready < 2 && rig.holder.waiting() != 0) {
-        rig.holder.answer_one();
-        rig.turn();
-    }
+    cr_assert_eq(rig.holder.ready, 2);
     for (auto& [slot, thing] : rig.holder.things)
         if (auto* one = std::get_if<kept::Kept::connection>(&thing.record.value)) {
             cr_assert(one->phase == kept::KeptPhase::phase_served && one->unread.empty());
@@ -339,20 +381,18 @@ Test(locker_survival, locks_of_a_dead_owner_that_are_being_taken_end_too) {
     Client helper(rig);
     Guest guest(rig, false);
     cr_assert(helper.register_owner(static_cast<std::uint32_t>(guest.pid)) == "ok");
-    rig.holder.mode = Holder::Mode::later;
+    rig.holder.mode = Holder::Mode::stuck;
     cr_assert(helper.acquire(rig.spaces, "r", k_auto).empty());
     guest.leave();
     rig.turn();
     cr_assert_eq(guest.ended(), SIGTERM);
     rig.turn();
-    cr_assert_eq(rig.holder.waiting(), 1);
     rig.holder.mode = Holder::Mode::at_once;
-    rig.holder.answer_one();
     cr_assert(helper.answer() == "ok");
     cr_assert(virtgate::test::pump_until(rig.loop, [&] { return !exists(rig.spaces + "/r"); }));
 }
 
-Test(locker_survival, the_holder_is_never_asked_more_at_a_time_than_its_answers_have_room_for) {
+Test(locker_survival, many_locks_end_when_the_queue_has_room_again) {
     Rig rig;
     Ready ready(rig);
     Client helper(rig);
@@ -361,29 +401,45 @@ Test(locker_survival, the_holder_is_never_asked_more_at_a_time_than_its_answers_
     constexpr int k_locks = 100;
     for (int i = 0; i < k_locks; ++i)
         cr_assert(helper.acquire(rig.spaces, fmt::format("r{}", i), k_auto) == "ok");
-    rig.holder.mode = Holder::Mode::later;
+    rig.holder.mode = Holder::Mode::stuck;
     guest.leave();
     rig.turn();
     cr_assert_eq(guest.ended(), SIGTERM);
     rig.turn();
-    cr_assert_eq(rig.holder.waiting(), Keeping::k_asked_max);
-    int answered = 0;
-    for (; rig.holder.answer_one(); rig.turn()) ++answered;
-    cr_assert_eq(answered, k_locks + 1);
+    cr_assert(rig.holder.dropped.empty() && !is_free(rig.spaces + "/r7"));
+    rig.holder.mode = Holder::Mode::at_once;
+    rig.turn();
+    cr_assert_eq(rig.holder.dropped.size(), k_locks + 1);
     cr_assert_eq(rig.locker->table().held(), 0);
 }
 
-Test(locker_survival, many_connections_are_handed_over_a_few_at_a_time) {
+Test(locker_survival, many_connections_are_handed_over_although_the_queue_is_full) {
     Rig rig;
     std::vector<std::unique_ptr<Client>> clients;
     for (int i = 0; i < 40; ++i) clients.push_back(std::make_unique<Client>(rig));
-    rig.holder.mode = Holder::Mode::later;
+    rig.holder.mode = Holder::Mode::stuck;
     rig.holder.send_hand_over();
     rig.turn();
-    cr_assert_eq(rig.holder.waiting(), Connections::k_window);
-    for (; rig.holder.answer_one(); rig.turn()) cr_assert(!rig.loop.stopped());
+    cr_assert(!rig.loop.stopped());
+    rig.holder.mode = Holder::Mode::at_once;
+    rig.turn();
     cr_assert(rig.loop.stopped());
     cr_assert_eq(rig.holder.things.size(), clients.size());
+}
+
+Test(locker_survival, what_a_locker_takes_over_waits_for_its_queue) {
+    Rig rig;
+    Ready ready(rig);
+    cr_assert(ready.client.acquire(rig.spaces, "r", k_auto) == "ok");
+    cr_assert(rig.hand_over());
+    rig.start(true, false);
+    cr_assert_eq(rig.holder.ready, 1, "the connection is not dropped yet");
+    rig.holder.open_queue();
+    rig.turn();
+    rig.holder.send_serve();
+    rig.turn();
+    cr_assert_eq(rig.holder.ready, 2);
+    cr_assert(ready.client.release(rig.spaces, "r") == "ok");
 }
 
 Test(locker_survival, a_holder_that_is_gone_ends_the_locker) {

@@ -179,7 +179,7 @@ Test(table, says_which_two_rules_match) {
 Test(table, lets_nobody_in_when_it_is_empty) {
     cr_assert_null(Table().match(client({{"CN", "alice"}})).rule);
     // A rule without conditions cannot be written; if one came, it would match nobody.
-    proto::policy::PolicyTable rules{.format = 4, .identities = {}};
+    proto::policy::PolicyTable rules{.format = 5, .identities = {}};
     rules.identities.emplace_back();
     cr_assert_null(Table(rules).match(client({{"CN", "alice"}})).rule);
 }

@@ -110,7 +110,7 @@ Test(groups, have_nothing_that_can_be_granted_to_nobody) {
             cr_expect(!is_denied_for_good(program, procedure), "%s", std::string(procedure.name).c_str());
             cr_expect(!is_passthrough(program, procedure), "%s", std::string(procedure.name).c_str());
         }));
-    cr_assert_eq(known_groups().size(), 17);
+    cr_assert_eq(known_groups().size(), 18);
 }
 
 Test(groups, have_flags_that_exist) {

@@ -290,7 +290,7 @@ Test(identity, matches_one_of_several) {
 
 Test(identity, is_nobodys_when_the_table_says_nothing_about_who) {
     // Such a rule cannot be written; a table that has it anyway lets nobody in.
-    proto::policy::PolicyTable table{.format = 4, .identities = {}};
+    proto::policy::PolicyTable table{.format = 5, .identities = {}};
     table.identities.emplace_back();
     table.identities.back().all.tls = true;
     for (const auto& [name, who] : everybody())

@@ -270,7 +270,7 @@ Test(complaints_about_words, have_a_suggestion) {
            "10.toml:3:9: error: \"DOMAIN_CREATE\" is no permission (did you mean "
            "\"proc:remote.DOMAIN_CREATE\"?)");
     expect(file("allow = 'proc:remot.DOMAIN_CREATE'\n"),
-           "10.toml:3:9: error: \"remot.DOMAIN_CREATE\" begins with no program: remote, qemu or lxc");
+           "10.toml:3:9: error: \"remot.DOMAIN_CREATE\" begins with no program: remote, qemu, lxc or lock");
     expect(file("allow = 'perm:domain:strat'\n"),
            "10.toml:3:9: error: libvirt has no permission \"domain:strat\" (did you mean \"domain:start\"?)");
     expect(file("allow = ['@read-onyl']\n"),

@@ -16,6 +16,7 @@
 #include "libshared/spawn/child.h"
 #include "libshared/spawn/listen_fds.h"
 #include "libshared/spawn/notify.h"
+#include "libshared/spawn/watchdog.h"
 
 using namespace virtgate;
 using namespace virtgate::spawn;
@@ -250,4 +251,39 @@ Test(notify, has_no_socket_without_a_manager) {
     cr_assert(!connect_notify().has_value());
     setenv("NOTIFY_SOCKET", "relative", 1);
     cr_assert(!connect_notify().has_value());
+}
+
+namespace {
+
+// The period of a watchdog that finds these variables.
+long long period(const char* microseconds, const char* pid) {
+    microseconds != nullptr ? setenv("WATCHDOG_USEC", microseconds, 1) : unsetenv("WATCHDOG_USEC");
+    pid != nullptr ? setenv("WATCHDOG_PID", pid, 1) : unsetenv("WATCHDOG_PID");
+    const auto loop = loop::make_event_loop();
+    return Watchdog(*loop).period().count();
+}
+
+}  // namespace
+
+Test(watchdog, hears_how_patient_the_manager_is) {
+    cr_assert_eq(period(nullptr, nullptr), 0);
+    cr_assert_eq(period("30000000", nullptr), 15'000);
+    cr_assert_eq(period("30000000", own_pid().c_str()), 15'000);
+    cr_assert_eq(period("30000000", "1"), 0, "another process is meant");
+    for (const char* wrong : {"", "x", "-1", "30s", "99999999999999999999999"})
+        cr_assert_eq(period(wrong, nullptr), 0, "%s", wrong);
+    cr_assert_eq(period("30000000", "me"), 0);
+}
+
+Test(watchdog, is_fed_while_the_loop_turns) {
+    Socket manager;
+    setenv("WATCHDOG_USEC", "20000", 1);
+    unsetenv("WATCHDOG_PID");
+    const auto loop = loop::make_event_loop();
+    const Watchdog watchdog(*loop);
+    cr_assert_str_not_empty(getenv("WATCHDOG_USEC"), "a process that executes itself anew needs it");
+    const auto enough = loop->timer(loop::to<&loop::Loop::stop>(*loop));
+    enough->start(Milliseconds{200});
+    loop->run();
+    for (int i = 0; i < 3; ++i) cr_assert_eq(manager.take().first, "WATCHDOG=1");
 }

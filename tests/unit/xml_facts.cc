@@ -10,6 +10,7 @@
 #include "tests/unit/xml_rig.h"
 
 using namespace virtgate;
+using namespace virtgate::xml;
 using namespace virtgate::test;
 namespace remote = proto::remote;
 

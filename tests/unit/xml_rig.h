@@ -13,6 +13,7 @@
 namespace virtgate::test {
 
 using namespace virtgate::workerd::worker;
+using namespace virtgate::xml;
 using policy::XmlFacts;
 using policy::XmlMisfit;
 using proto::policy::XmlRule;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += auditor
+auditor_UNITY   := yes
 auditor_SOURCES := workerd/auditor/auditor.cc workerd/auditor/inlet.cc workerd/auditor/journal.cc \
                    workerd/auditor/journal_entry.cc workerd/auditor/ledger.cc workerd/auditor/outlets.cc \
                    workerd/auditor/record.cc workerd/auditor/record_file.cc

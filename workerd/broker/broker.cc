@@ -2,6 +2,8 @@
 // broker - admits clients: policy, session numbers, workers.
 #include "workerd/broker/broker.h"
 
+#include <sys/socket.h>
+
 #include "libshared/rpc/error.h"
 #include "libshared/spawn/notify.h"
 
@@ -20,6 +22,9 @@ Crew::Plan make_plan(const Settings& settings, const std::string& programs) {
     for (const UpstreamRow& row : settings.upstreams)
         config.upstreams.push_back(
             {.uri = row.uri, .socket = row.socket, .read_only_socket = row.read_only_socket});
+    if (!settings.store.directories.empty())
+        config.upstreams.push_back(
+            {.uri = std::string(k_store_uri), .socket = std::string(k_store_socket), .read_only_socket = {}});
     return {
         .program = programs + "/virtgate-worker", .user = settings.worker_user, .config = std::move(config)};
 }
@@ -32,6 +37,10 @@ AuditPost::Plan make_audit_plan(const Settings& settings, const std::string& pro
                        .file = settings.audit_file,
                        .journal_socket = settings.journal_socket,
                        .sandbox = settings.sandbox}};
+}
+
+StorePost::Plan make_store_plan(const Settings& settings, const std::string& programs) {
+    return {.program = programs + "/virtgate-store", .user = settings.store_user, .config = settings.store};
 }
 
 proto::audit::RulePlace place_of(const policy::Table::Rule* rule) {
@@ -67,7 +76,9 @@ Broker::Broker(loop::Loop& loop, Settings settings, const std::string& programs,
               loop::to<&Broker::on_compiled>(*this)),
       audit_(loop, make_audit_plan(settings_, programs), loop::to<&Broker::on_new_auditor>(*this),
              loop::to<&Broker::on_auditor_stopped>(*this)),
-      crew_(loop, make_plan(settings_, programs), *this, loop::to<&Broker::on_crew_stopped>(*this)) {}
+      store_(loop, make_store_plan(settings_, programs), loop::to<&Broker::on_store_stopped>(*this)),
+      crew_(loop, make_plan(settings_, programs), *this, loop::to<&Broker::on_crew_stopped>(*this)),
+      lock_door_(loop, settings_.lockd_socket) {}
 
 void Broker::start() noexcept { policy_.compile(); }
 
@@ -94,10 +105,19 @@ void Broker::on_compiled(bool good) noexcept {
                                  .accepted = good});
     if (!good) return;
     // Those who are here are judged by it from their next call on; who is not in it any more may do nothing.
-    crew_.renew_rights([this](const std::string& identity) { return policy_.rights_of(identity); });
+    const auto rights_of = [this](const std::string& identity) { return policy_.rights_of(identity); };
+    crew_.renew_rights(rights_of);
+    lock_door_.renew(rights_of);
 }
 
-Done Broker::listen() {
+Done Broker::listen(std::vector<spawn::NamedFd> passed) {
+    auto socket = spawn::take_listener(passed, "broker", SOCK_SEQPACKET, {AF_UNIX});
+    if (!socket) return tl::unexpected(std::move(socket.error()));
+    if (auto done = spawn::expect_nothing_left(passed); !done) return done;
+    if (*socket) {
+        listener_ = channel::LocalListener::adopt(std::move(*socket), {});
+        return {};
+    }
     auto listener = Entrance::listen(settings_.socket, settings_.socket_group);
     if (!listener) return tl::unexpected(std::move(listener.error()));
     listener_ = std::move(*listener);
@@ -107,6 +127,7 @@ Done Broker::listen() {
 void Broker::serve() {
     entrance_ = std::make_unique<Entrance>(loop_, std::move(listener_), settings_.allowed_uids, *this);
     audit_.start();
+    store_.start();
     state_ = State::serving;
     k_log.info("serves {}", settings_.socket);
     tell("READY=1");
@@ -121,7 +142,8 @@ void Broker::stop() noexcept {
 }
 
 // The auditor goes last: it has to hear how the others ended.
-void Broker::on_crew_stopped() noexcept { audit_.stop(); }
+void Broker::on_crew_stopped() noexcept { store_.stop(); }
+void Broker::on_store_stopped() noexcept { audit_.stop(); }
 void Broker::on_auditor_stopped() noexcept { loop_.stop(); }
 void Broker::on_new_auditor() noexcept { crew_.renew_auditor(); }
 
@@ -142,6 +164,10 @@ void Broker::on_serving(std::uint64_t worker, const proto::policy::IdentityRight
 }
 
 void Broker::on_departed(std::vector<std::uint64_t> sessions) noexcept { audit_.tell_departed(sessions); }
+
+Result<UniqueFd> Broker::connect_store(const std::string& identity, bool read_only) {
+    return store_.connect(identity, read_only);
+}
 
 void Broker::note_refused(const proto::who::Who& who, const policy::Table::Rule* rule,
                           std::string_view reason, std::string_view detail) {
@@ -197,7 +223,9 @@ tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(
         return tl::unexpected(Refused{rpc::k_code_resource_busy, std::move(limit)});
     }
     const std::uint64_t number = ++last_session_;
-    auto session = crew_.serve(policy_.rights_of(match.rule->name), {.session = number, .client = who});
+    const auto rights = policy_.rights_of(match.rule->name);
+    LockDoor::Opened locks = lock_door_.open(rights, number, who.listener);
+    auto session = crew_.serve(rights, {.session = number, .client = who}, std::move(locks.connection));
     if (!session) {
         k_log.error("no session for {} as {}: {}", describe(who), match.rule->name, session.error().text);
         note_refused(who, match.rule, "system", session.error().text);
@@ -205,7 +233,7 @@ tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(
     }
     k_log.info("session {}: {} is {} ({}:{})", number, describe(who), match.rule->name,
                escape(match.rule->file), match.rule->line);
-    return Granted{.grant = {.session = number, .identity = match.rule->name},
+    return Granted{.grant = {.session = number, .identity = match.rule->name, .locks = locks.way},
                    .session = std::move(*session)};
 }
 

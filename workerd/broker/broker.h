@@ -14,11 +14,14 @@
 // Owns:   everything that the daemon has: policy, crew, entrance.
 #pragma once
 
+#include "libshared/spawn/listen_fds.h"
 #include "workerd/broker/audit_post.h"
 #include "workerd/broker/crew.h"
 #include "workerd/broker/entrance.h"
+#include "workerd/broker/lock_door.h"
 #include "workerd/broker/policy_source.h"
 #include "workerd/broker/settings.h"
+#include "workerd/broker/store_post.h"
 
 namespace virtgate::workerd::broker {
 
@@ -28,8 +31,9 @@ public:
     // compilation.
     Broker(loop::Loop& loop, Settings settings, const std::string& programs, bool check_only);
 
-    // Makes the socket: before the process gives up what that takes. Whoever connects waits. Error: system's fault.
-    [[nodiscard]] Done listen();
+    // Makes the socket: before the process gives up what that takes. If the service manager has `passed` one called
+    // "broker", that is it. Whoever connects waits. Error: system's fault, also if something else was passed.
+    [[nodiscard]] Done listen(std::vector<spawn::NamedFd> passed);
     // Compiles the policy, then serves.
     void start() noexcept;
     // Compiles it again; the old one stays in force if that fails.
@@ -47,6 +51,7 @@ private:
     enum class State : unsigned char { compiling, serving, stopping };
     void on_compiled(bool good) noexcept;
     void on_crew_stopped() noexcept;
+    void on_store_stopped() noexcept;
     void on_auditor_stopped() noexcept;
     void on_new_auditor() noexcept;
     void serve();
@@ -57,6 +62,7 @@ private:
     void on_serving(std::uint64_t worker, const proto::policy::IdentityRights& rights,
                     const proto::work::ServeArgs& session) noexcept override;
     void on_departed(std::vector<std::uint64_t> sessions) noexcept override;
+    Result<UniqueFd> connect_store(const std::string& identity, bool read_only) override;
     [[nodiscard]] std::string find_limit(const policy::Table::Rule& rule) const;
 
     loop::Loop& loop_;
@@ -68,7 +74,9 @@ private:
     std::uint64_t last_session_ = 0;
     PolicySource policy_;
     AuditPost audit_;
+    StorePost store_;
     Crew crew_;
+    LockDoor lock_door_;
     channel::LocalListener listener_;  // until it serves
     std::unique_ptr<Entrance> entrance_;
 };

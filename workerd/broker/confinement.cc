@@ -2,6 +2,7 @@
 // confinement - what the broker keeps: starting our programs, its socket's directory, and the way to libvirt's sockets.
 #include "workerd/broker/confinement.h"
 
+#include "libshared/confine/rows.h"
 #include "libshared/confine/supervisor.h"
 
 namespace virtgate::workerd::broker {
@@ -14,6 +15,11 @@ using confine::PathAccess;
 constexpr const char* k_files[] = {
     "/etc", "/proc", "/dev/urandom", "/usr/share/zoneinfo", "/var/lib/sss", "/run/systemd/userdb"};
 
+// The filter of a supervisor stays with what it starts.
+constexpr confine::Row k_of_store[] = {
+    confine::allow("fallocate", "the store: room on the disk, and holes"),
+};
+
 }  // namespace
 
 confine::Plan make_plan(const Settings& settings, const std::string& programs) {
@@ -23,6 +29,12 @@ confine::Plan make_plan(const Settings& settings, const std::string& programs) {
         plan.paths.add_if_there(directory, PathAccess::read);
     plan.paths.add_parents_of(settings.socket, PathAccess::create);  // its name is removed at the end
     plan.paths.add_parents_of(settings.audit_file, PathAccess::create);
+    if (settings.store.directories.empty()) return plan;
+    for (const std::string& directory : settings.store.directories)
+        plan.paths.add_if_there(directory, PathAccess::grow);
+    plan.paths.add_if_there(settings.store.state_directory, PathAccess::create);
+    plan.paths.add_if_there("/sys/devices/system/cpu", PathAccess::read);
+    plan.rows.push_back(k_of_store);
     return plan;
 }
 

@@ -9,9 +9,11 @@
 #include <tuple>
 
 #include "libshared/channel/connect.h"
+#include "libshared/channel/packet.h"
 #include "policy/rights.h"
 #include "proto/codec.h"
 #include "proto/config.h"
+#include "workerd/broker/store_post.h"
 
 namespace virtgate::workerd::broker {
 
@@ -50,8 +52,8 @@ public:
           end_(crew.loop_.timer(loop::to<&Hand::on_end_late>(*this))),
           ward_(crew.loop_, *this, fmt::format("worker-{}", identity_), spawn::Ward::Restart::never) {}
 
-    Result<UniqueFd> serve(const proto::policy::IdentityRights& rights,
-                           const proto::work::ServeArgs& session) {
+    Result<UniqueFd> serve(const proto::policy::IdentityRights& rights, const proto::work::ServeArgs& session,
+                           const UniqueFd& locks) {
         if (auto running = make_running(); !running) return tl::unexpected(std::move(running.error()));
         if (auto told = tell_rights(rights); !told) return tl::unexpected(std::move(told.error()));
         auto payload = proto::encode(session, rpc::Control::k_payload_max);
@@ -59,6 +61,11 @@ public:
         auto pair = make_channel_pair();
         if (!pair) return tl::unexpected(std::move(pair.error()));
         const int end = pair->second.get();
+        // Before the worker has this end: what comes first is ours for certain.
+        constexpr std::byte k_here_it_is{0};
+        if (const int way = locks.get(); locks && channel::send_packet(end, ByteView(&k_here_it_is, 1),
+                                                                       {&way, 1}) != channel::Outcome::done)
+            return system_fault(0, "a session does not take its way to the lock daemon");
         crew_.book_.on_serving(number_, rights, session);
         if (auto sent =
                 control_->send(header_of(Procedure::serve, control_->next_serial()), *payload, {&end, 1});
@@ -239,9 +246,12 @@ private:
                              return row.socket == path && row.read_only_socket.empty();
                          });
         // It may have asked before it learnt that it only reads: no reason to end it.
-        auto made = may ? channel::connect_to(path, SOCK_STREAM)
-                        : Result<UniqueFd>(system_fault(EACCES, "this identity only reads"));
-        if (!may) log_.warning("it only reads, and does not get a connection to {}", path);
+        // The store knows itself what changes something.
+        auto made = path == k_store_socket ? crew_.book_.connect_store(identity_, only_reads_)
+                    : may                  ? channel::connect_to(path, SOCK_STREAM)
+                          : Result<UniqueFd>(system_fault(EACCES, "this identity only reads"));
+        if (!may && path != k_store_socket)
+            log_.warning("it only reads, and does not get a connection to {}", path);
         const auto payload =
             proto::encode(proto::work::ConnectRet{.error = made ? 0 : std::max(made.error().number, 1)});
         require(payload.has_value(), "the number of an error does not encode");
@@ -356,7 +366,7 @@ void Crew::renew_auditor() noexcept {
 }
 
 Result<UniqueFd> Crew::serve(const proto::policy::IdentityRights& rights,
-                             const proto::work::ServeArgs& session) {
+                             const proto::work::ServeArgs& session, UniqueFd locks) {
     if (stopping_) return system_fault(0, "the broker is stopping");
     const std::string& identity = rights.identity;
     auto hand = hands_.find(identity);
@@ -365,7 +375,7 @@ Result<UniqueFd> Crew::serve(const proto::policy::IdentityRights& rights,
         if (hands_.size() >= k_workers_max) return system_fault(0, "too many identities have sessions");
         hand = hands_.emplace(identity, std::make_unique<Hand>(*this, identity)).first;
     }
-    return hand->second->serve(rights, session);
+    return hand->second->serve(rights, session, locks);
 }
 
 // The process of `hand` has ended. A hand that left is freed from the loop, because this is called from

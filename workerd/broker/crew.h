@@ -59,6 +59,8 @@ public:
         // The worker is about to get the session; on_departed() follows if that fails.
         virtual void on_serving(std::uint64_t worker, const proto::policy::IdentityRights& rights,
                                 const proto::work::ServeArgs& session) noexcept = 0;
+        // A connection to the store for the worker of that identity. Error: system's fault; its number says why.
+        virtual Result<UniqueFd> connect_store(const std::string& identity, bool read_only) = 0;
         virtual void on_departed(std::vector<std::uint64_t> sessions) noexcept = 0;
     };
     // `on_stopped` is called when the last process has ended after stop().
@@ -70,8 +72,9 @@ public:
     // Gives a session to the worker of `rights.identity`, which is started if it does not run, and is told
     // these rights if it has others. Returns the gate's end. Error: system's fault, with a reason that the
     // client may see.
+    // With `locks`, the gate finds it in the first packet on its end.
     [[nodiscard]] Result<UniqueFd> serve(const proto::policy::IdentityRights& rights,
-                                         const proto::work::ServeArgs& session);
+                                         const proto::work::ServeArgs& session, UniqueFd locks = {});
 
     // Tells each worker the rights of its identity, which `rights_of` gives. A worker that cannot be told is
     // stopped: rather no sessions than with rights of yesterday.

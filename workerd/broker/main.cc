@@ -14,6 +14,7 @@
 #include "config.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
+#include "libshared/spawn/watchdog.h"
 #include "workerd/broker/broker.h"
 #include "workerd/broker/confinement.h"
 
@@ -49,6 +50,9 @@ int show_sandbox(const std::string& file) {
 }
 
 int run(const std::string& file, bool check_only) {
+    // Before anything else opens a descriptor.
+    auto passed = spawn::take_listen_fds();
+    if (!passed) return spawn::complain(passed.error(), spawn::k_exit_system);
     if (const auto closed = spawn::close_to_others(); !closed)
         return spawn::complain(closed.error(), spawn::k_exit_system);
     // Lost log readers and doormen are noticed where something is written to them.
@@ -60,14 +64,16 @@ int run(const std::string& file, bool check_only) {
     if (!programs) return spawn::complain(programs.error(), spawn::k_exit_system);
     set_log_level(settings->log_level);
     const auto loop = loop::make_event_loop();
+    if (!check_only) make_store_directories(settings->store, settings->store_user);
     auto plan = make_plan(*settings, *programs);
     const auto mode = static_cast<confine::Mode>(settings->sandbox);
     Broker broker(*loop, std::move(*settings), *programs, check_only);
     const Signals signals(*loop, broker);
     if (!check_only)
-        if (const auto listening = broker.listen(); !listening)
+        if (const auto listening = broker.listen(std::move(*passed)); !listening)
             return spawn::complain(listening.error(), spawn::k_exit_system);
     if (!confine::confine(std::move(plan), mode)) return spawn::k_exit_system;
+    const spawn::Watchdog watchdog(*loop);
     broker.start();
     loop->run();
     return broker.status();

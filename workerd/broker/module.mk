@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += broker
 broker_SOURCES := workerd/broker/audit_post.cc workerd/broker/broker.cc workerd/broker/crashes.cc workerd/broker/crew.cc \
-                  workerd/broker/default_uris.cc workerd/broker/entrance.cc workerd/broker/policy_source.cc workerd/broker/settings.cc
+                  workerd/broker/default_uris.cc workerd/broker/entrance.cc workerd/broker/lock_door.cc workerd/broker/policy_source.cc workerd/broker/settings.cc \
+                  workerd/broker/store_post.cc
 
 PROGRAMS += virtgate-workerd
 virtgate-workerd_SOURCES   := workerd/broker/main.cc workerd/broker/confinement.cc

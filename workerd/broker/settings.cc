@@ -11,16 +11,20 @@
 #include "libshared/config/document.h"
 #include "libshared/confine/plan.h"
 #include "proto/config.h"
+#include "workerd/broker/store_post.h"
 
 namespace virtgate::workerd::broker {
 
 namespace {
 
 constexpr const char* k_socket = VIRTGATE_RUNDIR "/broker.sock";
+constexpr const char* k_lockd_socket = VIRTGATE_RUNDIR "/lockd.sock";
 constexpr const char* k_vendor_policy = "/usr/lib/virtgate/policy.d";
 constexpr const char* k_journal = "/run/systemd/journal/socket";
 constexpr const char* k_audit_file = VIRTGATE_LOGDIR "/audit.jsonl";
 constexpr const char* k_local_policy = VIRTGATE_SYSCONFDIR "/policy.d";
+constexpr const char* k_store_state = VIRTGATE_STATEDIR "/store";
+constexpr const char* k_store_user = "_virtgate-store";
 constexpr Milliseconds k_timeout_min{100};
 constexpr Milliseconds k_timeout_max{600'000};
 constexpr std::int64_t k_sessions_max = 1'000'000;
@@ -98,6 +102,36 @@ void read_audit(config::Section section, Settings& settings) {
     if (settings.user_switch) settings.audit_user = look_up(section, "user", user);
 }
 
+void read_store(config::Section section, Settings& settings) {
+    proto::config::StoreConfig& store = settings.store;
+    store.log_level = static_cast<std::uint32_t>(settings.log_level);
+    store.sandbox = settings.sandbox;
+    store.directories = section.texts("directories");
+    store.state_directory = section.text("state_directory", k_store_state);
+    const auto is_path = [](const std::string& path) {
+        return is_absolute(path) && path.size() <= proto::config::k_path_max_size;
+    };
+    if (store.directories.size() > proto::config::k_directories_max)
+        section.refuse("directories",
+                       fmt::format("more than {} directories", proto::config::k_directories_max));
+    for (const std::string& directory : store.directories)
+        if (!is_path(directory)) section.refuse("directories", "a directory has to be an absolute path");
+    store.default_pool = section.text("default_pool", "");
+    const auto lies_in = [&](const std::string& directory) {
+        return store.default_pool == directory || store.default_pool.starts_with(directory + "/");
+    };
+    if (!store.default_pool.empty() &&
+        std::none_of(store.directories.begin(), store.directories.end(), lies_in))
+        section.refuse("default_pool", "\"default_pool\" lies in none of the directories");
+    if (!is_path(store.state_directory))
+        section.refuse("state_directory", "\"state_directory\" has to be an absolute path");
+    const std::string user = section.text("user", k_store_user);
+    if (settings.user_switch) settings.store_user = look_up(section, "user", user);
+}
+
+// Whether a daemon of that table is there, or whoever starts it when somebody connects.
+bool is_there(const UpstreamRow& row) noexcept { return access(row.socket.c_str(), F_OK) == 0; }
+
 void read_upstreams(config::Section root, Settings& settings) {
     std::vector<config::Section> sections = root.sections("upstream");
     for (config::Section& section : sections) {
@@ -106,19 +140,26 @@ void read_upstreams(config::Section root, Settings& settings) {
                         .read_only_socket = read_socket_path(section, "read_only_socket", "")};
         if (row.uri.find("://") == row.uri.npos || row.uri.size() > proto::config::k_path_max_size)
             section.refuse("uri", "\"uri\" has to be a libvirt URI such as qemu:///system");
+        if (row.uri == k_store_uri) section.refuse("uri", "that is the store's own; see [store]");
         if (row.socket.empty()) section.refuse("socket", "\"socket\" is missing");
         settings.upstreams.push_back(std::move(row));
     }
-    if (settings.upstreams.empty()) settings.upstreams = default_uris();
-    if (settings.upstreams.size() > proto::config::k_upstreams_max)
+    const bool has_store = !settings.store.directories.empty();
+    const bool is_configured = !settings.upstreams.empty();
+    if (!is_configured) settings.upstreams = default_uris();
+    if (settings.upstreams.size() + (has_store ? 1 : 0) > proto::config::k_upstreams_max)
         root.refuse("upstream", fmt::format("more than {} upstreams", proto::config::k_upstreams_max));
-    // What libvirt's clients would expect if it is there, else what the administrator put first.
-    if (!root.has("default_uri") &&
-        std::none_of(settings.upstreams.begin(), settings.upstreams.end(),
-                     [](const UpstreamRow& row) { return row.uri == k_default_uri; }))
+    // What libvirt's clients would expect if it is there, else what the administrator put first. Where nobody said anything
+    // and no libvirt daemon is there, it is the store.
+    if (!root.has("default_uri") && !is_configured && has_store &&
+        std::none_of(settings.upstreams.begin(), settings.upstreams.end(), is_there))
+        settings.default_uri = k_store_uri;
+    else if (!root.has("default_uri") &&
+             std::none_of(settings.upstreams.begin(), settings.upstreams.end(),
+                          [](const UpstreamRow& row) { return row.uri == k_default_uri; }))
         settings.default_uri = settings.upstreams.front().uri;
     const auto is_default = [&](const UpstreamRow& row) { return row.uri == settings.default_uri; };
-    if (!settings.default_uri.empty() &&
+    if (!settings.default_uri.empty() && !(has_store && settings.default_uri == k_store_uri) &&
         std::none_of(settings.upstreams.begin(), settings.upstreams.end(), is_default))
         root.refuse("default_uri", "\"default_uri\" has no [[upstream]]");
 }
@@ -136,6 +177,7 @@ Result<Settings> read(config::Document& document) {
     settings.default_uri = root.text("default_uri", k_default_uri);
     settings.upstream_timeout =
         root.seconds("upstream_timeout", settings.upstream_timeout, k_timeout_min, k_timeout_max);
+    settings.lockd_socket = read_socket_path(root, "lockd_socket", k_lockd_socket);
     read_allowed(root.section("broker"), settings);
     config::Section worker = root.section("worker");
     const std::string worker_user = worker.text("user", VIRTGATE_WORK_USER);
@@ -143,6 +185,7 @@ Result<Settings> read(config::Document& document) {
     read_limits(root.section("limits"), settings);
     read_policy(root.section("policy"), settings);
     read_audit(root.section("audit"), settings);
+    read_store(root.section("store"), settings);
     read_upstreams(root, settings);
     if (auto done = document.finish(); !done) return tl::unexpected(std::move(done.error()));
     return settings;

@@ -4,6 +4,7 @@
 //     log_level = "info"
 //     default_uri = "qemu:///system"       # for clients that name none
 //     upstream_timeout = 30                # seconds until a libvirt daemon has to have opened a connection
+//     lockd_socket = "/run/virtgate/lockd.sock"    # where the lock daemon is; empty: nobody may lock
 //     [broker]
 //     socket = "/run/virtgate/broker.sock"
 //     allowed_user = "_virtgate-auth"      # who may ask for sessions
@@ -19,6 +20,11 @@
 //     user = "_virtgate-audit"             # only where the broker runs as root
 //     [policy]
 //     directories = ["/usr/lib/virtgate/policy.d", "/etc/virtgate/policy.d"]
+//     [store]                              # virtgate:///, without a libvirt daemon; off without directories
+//     directories = ["/srv/images"]        # beneath which pools may be
+//     default_pool = "/srv/images/default" # a store without a pool makes one there
+//     state_directory = "/var/lib/virtgate/store"
+//     user = "_virtgate-store"             # only where the broker runs as root
 //     [[upstream]]                         # any number; without one libvirt's own sockets (default_uris.h)
 //     uri = "qemu:///system"
 //     socket = "/run/libvirt/libvirt-sock"
@@ -50,6 +56,7 @@ struct Settings {
     Milliseconds upstream_timeout{30'000};
     std::size_t sessions_max = 16'384;
     std::size_t sessions_per_identity_max = 4'096;
+    std::string lockd_socket{};
     std::string socket{};
     std::optional<gid_t> socket_group{};       // to give the socket to; only where the broker runs as root
     std::vector<uid_t> allowed_uids{};         // never empty
@@ -60,6 +67,8 @@ struct Settings {
     std::string audit_file{};                 // empty: none
     std::optional<spawn::User> audit_user{};  // none: the broker's own
     std::vector<UpstreamRow> upstreams{};
+    proto::config::StoreConfig store{};       // without directories: none
+    std::optional<spawn::User> store_user{};  // none: the broker's own
 };
 
 // The settings in the file `path`. Error: system's fault, all complaints, separated by newlines.

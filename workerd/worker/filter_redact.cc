@@ -11,9 +11,11 @@
 
 #include "libshared/xdr/reader.h"
 #include "libshared/xdr/writer.h"
-#include "workerd/worker/xml_document.h"
+#include "libshared/xml/document.h"
 
 namespace virtgate::workerd::worker {
+
+using namespace xml;
 
 namespace {
 

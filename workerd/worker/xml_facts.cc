@@ -12,6 +12,8 @@
 
 namespace virtgate::workerd::worker {
 
+using namespace xml;
+
 namespace {
 
 using policy::XmlArgument;

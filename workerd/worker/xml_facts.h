@@ -10,7 +10,7 @@
 // secret has none.
 //
 // Trust:  the call has passed validate(); what its XML says is the client's.
-// Limits: k_xml_max bytes for all documents of one call together, and those of xml_document.h.
+// Limits: k_xml_max bytes for all documents of one call together, and those of libshared/xml.
 // Owns:   nothing; facts are values.
 #pragma once
 

@@ -13,6 +13,8 @@
 
 namespace virtgate::workerd::worker {
 
+using namespace xml;
+
 namespace {
 
 using policy::XmlFacts;

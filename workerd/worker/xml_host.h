@@ -13,11 +13,11 @@
 // Source: libvirt's documentation of its XML and the schemas of its release 9.0.0, and what newer ones have added.
 //         libvirt finds an attribute by its name whatever its namespace is, and some elements: here, all count.
 // Trust:  the document is the client's.
-// Limits: those of xml_document.h.
+// Limits: those of libshared/xml/document.h.
 #pragma once
 
+#include "libshared/xml/document.h"
 #include "policy/xml_rule.h"
-#include "workerd/worker/xml_document.h"
 
 namespace virtgate::workerd::worker {
 
@@ -26,6 +26,6 @@ namespace virtgate::workerd::worker {
 enum class Images : std::uint8_t { used, made, reused };
 
 // Adds what is in the document. Of flaws and powers that are already there the first stays.
-void add_host_facts(const XmlDocument& document, Images images, policy::XmlFacts& facts);
+void add_host_facts(const xml::XmlDocument& document, Images images, policy::XmlFacts& facts);
 
 }  // namespace virtgate::workerd::worker

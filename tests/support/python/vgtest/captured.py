@@ -381,7 +381,7 @@ def step_of(answer):
     assert answer.status == wire.OK, answer.error()
     reader = wire.Reader(answer.payload)
     complete, data = reader.flag(), reader.maybe(reader.opaque)
-    grant = reader.maybe(lambda: (reader.u64(), reader.text()))
+    grant = reader.maybe(lambda: (reader.u64(), reader.text(), reader.u32())[:2])
     reader.finish()
     return complete, data, grant
 

@@ -72,9 +72,9 @@ class Manager:
     def _run(self):
         """Notices before deaths, as systemd does it: what a dead process sent still counts."""
         while not self.over:
-            watched = [self._pidfd] + ([] if self.deaf else [self._socket])
-            ready, _, _ = select.select(watched, [], [], 0.05)
-            if self._socket in ready:
+            watched = [self._pidfd] + ([] if self.deaf else [self._socket.fileno()])
+            ready = _ready(watched, 0.05)
+            if self._socket.fileno() in ready:
                 self._take_notices()
             elif self._pidfd in ready:
                 if not self.deaf:
@@ -87,7 +87,7 @@ class Manager:
                         self._start()
 
     def _take_notices(self):
-        while select.select([self._socket], [], [], 0)[0]:
+        while _ready([self._socket.fileno()], 0):
             data, fds, _, _ = socket.recv_fds(self._socket, NOTICE_MAX, DESCRIPTORS_MAX)
             lines = dict(line.split("=", 1) for line in data.decode().splitlines())
             name = lines.get("FDNAME", "stored")
@@ -152,6 +152,14 @@ class Manager:
         # Nobody else takes the notices of its end now.
         self._take_notices()
         return os.waitpid(self.pid, os.WNOHANG)[0] != 0
+
+
+def _ready(fds, patience):
+    """Which of `fds` can be read, after at most `patience` seconds. Not select(): there may be thousands of descriptors."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll(patience * 1000)]
 
 
 def _copy_above(fd, above):

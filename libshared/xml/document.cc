@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// xml_document - one XML document of a client, read for judging only.
-#include "workerd/worker/xml_document.h"
+// document - one XML document of a client.
+#include "libshared/xml/document.h"
 
 #include <fmt/format.h>
 #include <libxml/SAX2.h>
@@ -10,7 +10,7 @@
 
 #include "libshared/base/bytes.h"
 
-namespace virtgate::workerd::worker {
+namespace virtgate::xml {
 
 namespace {
 
@@ -189,4 +189,4 @@ std::string text_of(const xmlNode* element) {
     return text;
 }
 
-}  // namespace virtgate::workerd::worker
+}  // namespace virtgate::xml

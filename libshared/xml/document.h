@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// xml_document - one XML document of a client, read for judging only.
+// document - one XML document of a client.
 //
 // It has to be a document that libvirt cannot read in another way: UTF-8 and nothing else, without a document type,
 // and so without entities, and with all prefixes declared. Comments and processing instructions are passed over: they
@@ -20,7 +20,7 @@
 
 #include "libshared/base/result.h"
 
-namespace virtgate::workerd::worker {
+namespace virtgate::xml {
 
 // The largest descriptions of machines that tools write have some hundred elements and 64 KiB.
 inline constexpr std::size_t k_xml_max = 1U << 20;
@@ -70,4 +70,4 @@ private:
 // The text of the element itself, without that of elements in it.
 [[nodiscard]] std::string text_of(const xmlNode* element);
 
-}  // namespace virtgate::workerd::worker
+}  // namespace virtgate::xml

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// upload - the content of a volume, from a client's stream to the disk.
+//
+// There are two kinds, by what the client asks for:
+//
+//   whole    from offset 0 on, without a length or with one that is not less than the capacity. It is written to
+//            NAME.virtgate-partial beside the volume. When the client has finished, that is brought to the disk and gets the
+//            volume's name: at every moment there is the old content or the new one under that name. What is behind the end
+//            of the new content of a raw volume, up to its capacity, is zeros.
+//            An upload that does not come to its end leaves what it has written under the partial name: a volume of its own
+//            that is listed, and can be gone on with or deleted.
+//   part     any other offset or length: written where it belongs, in place. Interrupted, it has written a part of the part.
+//
+// An upload to NAME.virtgate-partial goes on with it: at an offset that is not behind its end, until the client finishes.
+//
+// What arrives is collected while a thread writes what arrived before; k_waiting_max bytes wait, and then the client is
+// not read. All that goes wrong, up to the last rename, is the answer to the client's finish.
+//
+// Trust:  the bytes are a client's, and more than the volume can have are refused.
+// Owns:   the stream, the open file, what waits to be written.
+#pragma once
+
+#include <deque>
+#include <memory>
+
+#include "libshared/server/stream.h"
+#include "workerd/store/house.h"
+
+namespace virtgate::workerd::store {
+
+class Upload final : public server::StreamUser, public std::enable_shared_from_this<Upload> {
+public:
+    static constexpr std::size_t k_waiting_max = 1U << 20;
+
+    struct Plan {
+        Writing writing{};                  // for the volume that is changed
+        std::string file{};                 // what is written to
+        std::string target{};               // what it is called afterwards; empty: it stays
+        std::uint64_t offset = 0, end = 0;  // where it begins, and what it must not go beyond
+        std::uint64_t capacity = 0;         // that a raw volume keeps; 0: as long as what was sent
+        unsigned mode = 0600;               // of a new file
+        bool starts_anew = false;           // what is in the file is not wanted
+        bool is_sparse = false;
+    };
+    Upload(House& house, Plan plan) : house_(house), plan_(std::move(plan)), at_(plan_.offset) {}
+    ~Upload() override;
+
+    // Opens the file, answers the call, and has the stream from then on.
+    static void begin(std::shared_ptr<Upload> upload, server::Call call) noexcept;
+
+private:
+    // Bytes, or a hole if there are none.
+    struct Run {
+        std::uint64_t at = 0;
+        ByteVector bytes{};
+        std::uint64_t hole = 0;
+    };
+    using Runs = std::deque<Run>;
+
+    void on_data(ByteView bytes) noexcept override;
+    void on_hole(std::uint64_t length) noexcept override;
+    void on_finish() noexcept override;
+    void on_abort() noexcept override;
+    void on_sent() noexcept override {}
+    void on_gone() noexcept override;
+
+    [[nodiscard]] bool take_room(std::uint64_t length) noexcept;
+    void write_next() noexcept;
+    void on_written(Answer<void> written) noexcept;
+    void complete() noexcept;
+    void give_up() noexcept;
+    void leave(const rpc::Failure* failure) noexcept;
+    [[nodiscard]] Answer<Volume> finish_file() const;
+
+    House& house_;
+    Plan plan_;
+    std::uint64_t at_;           // where the next byte belongs
+    std::uint64_t waiting_ = 0;  // bytes in `runs_`, and something for each hole
+    Runs runs_;
+    UniqueFd file_;
+    std::unique_ptr<server::Stream> stream_;
+    std::shared_ptr<Upload> self_;  // while the stream is open or a job is under way
+    bool writes_ = false;           // a job is under way
+    bool finishes_ = false;         // the client has finished
+    bool aborts_ = false;           // it gave up, or is gone
+};
+
+}  // namespace virtgate::workerd::store

@@ -27,8 +27,8 @@ GENERATED     :=
 
 # Goals that need no configuration, and goals that install what they miss before anything is configured.
 GOALS      := $(or $(MAKECMDGOALS),all)
-CONFIGURED := $(filter-out help deps clean layering lint dist,$(GOALS))
-DEPS_SETS  := $(sort $(if $(filter deps check% bench%,$(GOALS)),build test) $(if $(filter demo,$(GOALS)),build demo) \
+CONFIGURED := $(filter-out help deps clean layering lint dist deb check-boot,$(GOALS))
+DEPS_SETS  := $(sort $(if $(filter-out check-boot,$(filter deps check% bench%,$(GOALS))),build test) $(if $(filter demo,$(GOALS)),build demo) \
               $(if $(filter fuzz,$(GOALS)),build fuzz))
 
 MODULES := $(filter-out build/% $(BUILD)/%,$(wildcard */module.mk */*/module.mk */*/*/module.mk))
@@ -40,8 +40,8 @@ include scripts/build.mk
 include scripts/install.mk
 endif
 
-.PHONY: help deps all demo check check-unit check-system check-hostile check-kills check-etcd check-calls check-sanitizers fuzz bench bench-limits lint \
-        layering accept-layout install dist clean FORCE
+.PHONY: help deps all demo check check-unit check-system check-hostile check-kills check-etcd check-calls check-boot check-sanitizers fuzz bench bench-limits lint \
+        layering accept-layout install dist deb clean FORCE
 
 help: ## list the targets
 	@echo 'Targets of make:'
@@ -87,6 +87,9 @@ check-etcd: $(PROGRAMS:%=$(BUILD)/%) ## take and release locks in etcd PAIRS tim
 	$(Q)VIRTGATE_ETCD_PAIRS=$(PAIRS) VIRTGATE_BUILD='$(abspath $(BUILD))' \
 	    /usr/bin/python3 -B -m pytest -p no:cacheprovider -q -s tests/system/test_etcd.py -k held_twice
 
+check-boot: ## install the packages of the last commit under a real systemd, and use them; needs root
+	$(RUN_SUITES) script:tests/boot/run:2400
+
 # The same tests in a second build directory with AddressSanitizer and UndefinedBehaviorSanitizer.
 check-sanitizers: ## unit, replay and system tests under AddressSanitizer and UBSan
 	$(Q)$(MAKE) --no-print-directory BUILD='$(BUILD)/sanitize' CONFIGURE_FLAGS='--enable-sanitizers $(if $(CI),--enable-werror)' check-sanitized
@@ -116,6 +119,10 @@ accept-layout: $(BUILD)/xdrgen ## take the present layout of proto/*.x as the in
 
 dist: ## write a reproducible source archive to build/packages
 	@scripts/dist build/packages
+
+deb: ## build Debian packages of the last commit, in build/packages
+	@scripts/deps build package
+	@scripts/deb build/packages
 
 clean: ## remove the build directory
 	@if [ -e '$(BUILD)/configure' ]; then rm -rf -- '$(BUILD)'; fi

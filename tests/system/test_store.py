@@ -238,7 +238,7 @@ def test_events_reach_another_connection(store, virsh):
         # It cannot say when it has registered.
         virsh("pool-define-as", "told", "dir", "--target", target)
         virsh("pool-undefine", "told")
-        return any("Undefined" in line for line in lines)
+        return all(any("told" in line and what in line for line in lines) for what in ("Defined", "Undefined"))
 
     try:
         wait_for(seen, "events")

@@ -114,9 +114,11 @@ Done drop_capabilities(std::span<const unsigned> keep, Report& report, std::span
     if (auto done = set_ambient(passed_on); !done) return done;
     if (may_narrow)
         if (auto done = drop_bounding_set(); !done) return done;
+    // Where there is nothing to drop, nothing is asked for: the service manager may have forbidden that call already.
+    const bool has_none = capng_have_capabilities(CAPNG_SELECT_CAPS) == CAPNG_NONE;
     capng_clear(CAPNG_SELECT_CAPS);
-    if (!add(kept, CAPNG_EFFECTIVE) || !add(kept, CAPNG_PERMITTED) || !add(passed_on, CAPNG_INHERITABLE) ||
-        capng_apply(CAPNG_SELECT_CAPS) != 0)
+    if (!has_none && (!add(kept, CAPNG_EFFECTIVE) || !add(kept, CAPNG_PERMITTED) ||
+                      !add(passed_on, CAPNG_INHERITABLE) || capng_apply(CAPNG_SELECT_CAPS) != 0))
         return system_fault(errno, "cannot drop the capabilities");
     if (auto done = read_back(kept, passed_on, may_narrow); !done) return done;
     report.note_in_force(Layer::capabilities);

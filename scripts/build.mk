@@ -24,7 +24,7 @@ endif
 # looks for that beside the header that it is told to include.
 PRECOMPILE ?= $(if $(findstring clang,$(CXX)),no,yes)
 ifeq ($(PRECOMPILE),yes)
-common      := $(BUILD)/common/usual/common.h $(BUILD)/common/light/common.h
+common      := $(patsubst %,$(BUILD)/common/%/common.h,usual light plain)
 USE_COMMON   = -include $(BUILD)/common/usual/common.h
 precompiled := $(common:%=%.gch)
 # ccache: what is precompiled counts by its contents.
@@ -36,12 +36,14 @@ $(precompiled): %.gch: % $(flags-file)
 	$(Q)$(CXX) $(ALL_CPPFLAGS) $(ALL_CXXFLAGS) -x c++-header -c -o $@ $<
 endif
 
-# Tests, what is generated for them, and command lines: what the optimiser would gain there, it takes twice in the build.
-light := $(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/tests/escape/%.o $(BUILD)/obj/tests/support/%.o \
-         $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/gen/test/%.o $(BUILD)/obj/ctl/%.o \
+# Command lines, and what only tests run: what the optimiser would gain there, it takes twice in the build.
+light := $(BUILD)/obj/tests/escape/%.o $(BUILD)/obj/tests/support/%.o $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/ctl/%.o \
          $(BUILD)/obj/proto/xdrgen/%.o $(BUILD)/obj/gen/unity/ctl-%.o $(BUILD)/obj/gen/unity/xdrgen-parts.o $(BUILD)/obj/%/main.o
+plain := $(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/gen/test/%.o $(BUILD)/obj/gen/unity/test-%.o
 $(light) $(BUILD)/common/light/%: private ALL_CXXFLAGS += -O1 -g1
+$(plain) $(BUILD)/common/plain/%: private ALL_CXXFLAGS += -O0 -g1 -U_FORTIFY_SOURCE
 $(light): private USE_COMMON = $(if $(common),-include $(BUILD)/common/light/common.h)
+$(plain): private USE_COMMON = $(if $(common),-include $(BUILD)/common/plain/common.h)
 
 # NAME_UNITY := yes: the sources of NAME are compiled as one, where the headers of libraries that each of them reads cost more
 # than its own lines. What such sources declare for themselves needs names of its own; "make UNITY=no" compiles one by one.

@@ -3,7 +3,9 @@
 #include "lockd/holder/journal.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -82,11 +84,19 @@ const FileCalls& system_file_calls() noexcept {
     return k_calls;
 }
 
-Result<BootId> read_boot_id() {
+Result<BootId> find_boot_id(const std::string& directory) {
+    struct statfs about {};
+    if (statfs(directory.c_str(), &about) < 0)
+        return system_fault(errno, fmt::format("cannot ask for the file system of {}", directory));
+    if (about.f_type == TMPFS_MAGIC || about.f_type == RAMFS_MAGIC) return BootId{};
     constexpr const char* k_file = "/proc/sys/kernel/random/boot_id";
     constexpr std::size_t k_size_max = 64;
     const UniqueFd file{::open(k_file, O_RDONLY | O_CLOEXEC)};
-    if (!file) return system_fault(errno, fmt::format("cannot open {}", k_file));
+    if (!file)
+        return system_fault(errno,
+                            fmt::format("cannot open {}, which a journal in {} needs: it outlives the machine's "
+                                        "memory",
+                                        k_file, directory));
     const auto bytes = spawn::read_file(file.get(), k_size_max);
     if (!bytes) return wrap(bytes.error(), k_file);
     // Hexadecimal digits in groups.

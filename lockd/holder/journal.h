@@ -34,8 +34,9 @@ namespace virtgate::lockd::holder {
 using Slot = std::uint32_t;
 using BootId = std::array<std::byte, 16>;
 
-// This boot's, from /proc/sys/kernel/random/boot_id. Error: system's fault.
-Result<BootId> read_boot_id();
+// What tells a journal in `directory` from that of another boot: /proc/sys/kernel/random/boot_id, or zeros where the directory
+// is in memory, and gone with the boot. (A unit with ProcSubset=pid has no such file.) Error: system's fault.
+Result<BootId> find_boot_id(const std::string& directory);
 
 // The system calls that change the file, so that a test can let any of them fail.
 struct FileCalls {

@@ -141,7 +141,7 @@ int serve(const std::string& file, const Settings& settings, Inheritance inherit
     const auto programs = program->substr(0, program->rfind('/'));
     const auto occupied = occupy(settings.state_directory);
     if (!occupied) return fail(occupied.error());
-    const auto boot = read_boot_id();
+    const auto boot = find_boot_id(settings.state_directory);
     if (!boot) return fail(boot.error());
     auto journal = Journal::open(settings.state_directory + "/journal", *boot);
     if (!journal) return fail(journal.error());

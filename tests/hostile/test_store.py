@@ -179,7 +179,7 @@ def test_thousands_of_holes_and_bytes_stay_small(client, pool, store):
     (pid,) = store.pids("virtgate-store")
     assert processes.resident(pid) < 128 * MIB
     assert (pool / "holes").stat().st_size == 1 << 40
-    assert client.ask(DELETE, volume(pool, "holes") + wire.u32(0)).status == wire.OK
+    assert client.ask(DELETE, volume(pool, "holes") + wire.u32(0), patience=60).status == wire.OK
 
 
 def test_reader_that_does_not_read_holds_nobody_up(client, pool, store):

@@ -372,8 +372,15 @@ Test(journal, refuses_what_is_none) {
 }
 
 Test(journal, knows_this_boot) {
-    const auto one = read_boot_id(), two = read_boot_id();
+    // /proc stands for a directory that is not in memory.
+    const auto one = find_boot_id("/proc"), two = find_boot_id("/proc");
     cr_assert(one.has_value() && two.has_value() && *one == *two && *one != BootId{});
+}
+
+Test(journal, needs_no_boot_id_in_memory) {
+    const auto found = find_boot_id("/dev/shm");
+    cr_assert(found.has_value() && *found == BootId{});
+    cr_assert(!find_boot_id("/nonexistent").has_value());
 }
 
 // Blocks beyond the end are the file's: a disk that fills up later does not matter.

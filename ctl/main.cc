@@ -12,11 +12,15 @@
 
 #include "config.h"
 #include "ctl/audit/command.h"
+#include "ctl/config/command.h"
+#include "ctl/discover/command.h"
 #include "ctl/locks/command.h"
 #include "ctl/passwd/command.h"
 #include "ctl/pki/command.h"
 #include "ctl/policy/command.h"
 #include "ctl/sandbox/command.h"
+#include "ctl/tools/command.h"
+#include "ctl/trace/command.h"
 #include "ctl/up/command.h"
 #include "libshared/base/suggest.h"
 #include "libshared/spawn/exit.h"
@@ -113,9 +117,10 @@ int main(int argc, char** argv) {
     app.require_subcommand(1);
     app.footer("\"virtgate help COMMAND\" tells more about a command. See virtgate(1).");
     std::vector<std::unique_ptr<ctl::Command>> commands;
-    for (const auto add :
-         {ctl::up::add_command, ctl::pki::add_command, ctl::passwd::add_command, ctl::policy::add_command,
-          ctl::audit::add_command, ctl::locks::add_command, ctl::sandbox::add_command})
+    for (const auto add : {ctl::up::add_command, ctl::pki::add_command, ctl::passwd::add_command,
+                           ctl::policy::add_command, ctl::audit::add_command, ctl::locks::add_command,
+                           ctl::config::add_command, ctl::discover::add_command, ctl::sandbox::add_command,
+                           ctl::tools::add_command, ctl::trace::add_command})
         commands.push_back(add(app));
     std::vector<std::string> topics;  // of "help": a command, and a command of it
     CLI::App* help = app.add_subcommand("help", "show the commands, or the options of one");

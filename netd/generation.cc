@@ -21,6 +21,7 @@ const char* executable(Role role) noexcept {
         case Role::keeper: return "virtgate-keeper";
         case Role::doorman: return "virtgate-doorman";
         case Role::sasl: return "virtgate-sasl";
+        case Role::announcer: break;  // is in no generation
     }
     panic("an unknown role");
 }
@@ -31,6 +32,7 @@ PeerRole peer_role(Role role) noexcept {
         case Role::keeper: return PeerRole::peer_keeper;
         case Role::doorman: return PeerRole::peer_doorman;
         case Role::sasl: return PeerRole::peer_sasl;
+        case Role::announcer: break;  // has no peer
     }
     panic("an unknown role");
 }
@@ -147,6 +149,7 @@ ByteVector Generation::make_config(const Post& post) const {
                                                               .certificate = pki_.certificate,
                                                               .sandbox = settings_.sandbox});
         case Role::sasl: return encode_config(settings_.sasl);
+        case Role::announcer: break;
     }
     panic("an unknown role");
 }

@@ -22,6 +22,12 @@ struct Address {
     socklen_t size = 0;
     [[nodiscard]] int family() const noexcept { return storage.ss_family; }
     [[nodiscard]] sockaddr* get() noexcept { return reinterpret_cast<sockaddr*>(&storage); }
+    [[nodiscard]] bool is_loopback() const noexcept {
+        if (family() == AF_INET6)
+            return IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_addr) != 0;
+        const in_addr_t number = ntohl(reinterpret_cast<const sockaddr_in*>(&storage)->sin_addr.s_addr);
+        return number >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;
+    }
     [[nodiscard]] std::uint16_t port() const noexcept {
         return ntohs(family() == AF_INET ? reinterpret_cast<const sockaddr_in*>(&storage)->sin_port
                                          : reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_port);
@@ -83,7 +89,10 @@ Result<Listener> open_listener(const std::string& text, std::uint16_t port) {
     }
     if (!socket) return system_fault(errno, fmt::format("cannot listen on {} port {}", text, port));
     auto listener = adopt_listener(std::move(socket));
-    if (listener) listener->name = say_address(text, listener->port);
+    if (listener) {
+        listener->name = say_address(text, listener->port);
+        listener->local = listener->local || only_local;
+    }
     return listener;
 }
 
@@ -99,7 +108,8 @@ Result<Listener> adopt_listener(UniqueFd socket) {
             : &reinterpret_cast<sockaddr_in6*>(&address.storage)->sin6_addr;
     if (inet_ntop(address.family(), number, text.data(), text.size()) == nullptr)
         return system_fault(errno, "a socket is no internet socket");
-    Listener listener{.socket = std::move(socket), .name = {}, .port = address.port()};
+    Listener listener{
+        .socket = std::move(socket), .name = {}, .port = address.port(), .local = address.is_loopback()};
     listener.name = say_address(text.data(), listener.port);
     return listener;
 }

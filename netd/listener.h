@@ -14,6 +14,7 @@ struct Listener {
     UniqueFd socket;
     std::string name;        // "[::]:16514", for people
     std::uint16_t port = 0;  // the one in use
+    bool local = false;      // only this machine can reach it
 };
 
 // True for numeric IPv4 and IPv6 addresses and "localhost". Other names are not looked up: what a daemon

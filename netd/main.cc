@@ -20,6 +20,14 @@ namespace {
 
 using namespace virtgate;
 
+// For "virtgate config".
+int show_settings(const std::string& path) {
+    const auto list = netd::list_settings(path);
+    if (!list) return spawn::complain(list.error(), spawn::k_exit_config);
+    fmt::print("{}", *list);
+    return 0;
+}
+
 // For "virtgate sandbox". What is kept depends on the settings.
 int show_sandbox(const std::string& path) {
     const auto settings = netd::read_settings(path);
@@ -70,9 +78,12 @@ int main(int argc, char** argv) {
     std::string path = VIRTGATE_SYSCONFDIR "/netd.toml";
     bool only_check = false;
     bool only_sandbox = false;
+    bool only_settings = false;
     app.add_option("--config", path, "the configuration file")->type_name("FILE")->capture_default_str();
     app.add_flag("--check", only_check, "only check the configuration and the files that it names");
     app.add_flag("--sandbox", only_sandbox, "only show what it takes from itself; see virtgate-sandbox(1)");
+    app.add_flag("--settings", only_settings,
+                 "only list the settings, with their defaults; see virtgate-config(1)");
     app.set_version_flag("--version", "virtgate-netd " VIRTGATE_VERSION);
     try {
         app.parse(argc, argv);
@@ -80,6 +91,8 @@ int main(int argc, char** argv) {
         return app.exit(error) == 0 ? 0 : virtgate::spawn::k_exit_usage;
     }
     // Where nothing is configured, there are the defaults of an empty file.
-    if (only_sandbox && app.count("--config") == 0 && access(path.c_str(), F_OK) != 0) path = "/dev/null";
+    if ((only_sandbox || only_settings) && app.count("--config") == 0 && access(path.c_str(), F_OK) != 0)
+        path = "/dev/null";
+    if (only_settings) return show_settings(path);
     return only_sandbox ? show_sandbox(path) : serve(path, only_check);
 }

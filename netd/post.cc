@@ -18,6 +18,7 @@ std::string make_name(Role role, std::uint32_t index) {
         case Role::keeper: return fmt::format("keeper-{}", index);
         case Role::doorman: return "doorman";
         case Role::sasl: return "sasl";
+        case Role::announcer: return "announcer";
     }
     panic("an unknown role");
 }

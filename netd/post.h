@@ -18,7 +18,7 @@
 
 namespace virtgate::netd {
 
-enum class Role : unsigned char { gate, keeper, doorman, sasl };
+enum class Role : unsigned char { gate, keeper, doorman, sasl, announcer };
 
 class Post;
 

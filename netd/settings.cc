@@ -134,8 +134,7 @@ void read_tls(config::Section tls, Settings& settings) {
     // Like libvirt: the default list is used where it is; one that is named has to be there. With a CA of
     // another place the default list would be somebody else's.
     const bool has_default = !tls.has("ca") && access(usual.revoked.c_str(), F_OK) == 0;
-    if (tls.has("crl") || has_default)
-        settings.crl_file = read_needed_path(tls, "crl", usual.revoked.c_str());
+    settings.crl_file = read_path(tls, "crl", has_default ? usual.revoked : "");
     settings.priority = tls.text("priority", k_priority);
 }
 
@@ -180,8 +179,7 @@ void read_local(config::Section local, Settings& settings) {
 
 void read_sasl(config::Section section, Settings& settings) {
     auto& sasl = settings.sasl;
-    sasl.mechanisms = section.texts("mechanisms");
-    if (!section.has("mechanisms")) sasl.mechanisms = {"SCRAM-SHA-256"};
+    sasl.mechanisms = section.texts("mechanisms", {"SCRAM-SHA-256"});
     if (sasl.mechanisms.empty() || sasl.mechanisms.size() > proto::config::k_mechanism_names_max)
         section.refuse("mechanisms", fmt::format("\"mechanisms\" has to name 1 to {} mechanisms",
                                                  proto::config::k_mechanism_names_max));
@@ -228,24 +226,16 @@ void read_limits(config::Section section, Settings& settings) {
     logins.exchanges = number("exchanges", 64, 4096);
 }
 
-// A PEM file that has to contain `mark`.
-Result<std::string> read_pem(const std::string& path, std::string_view what, std::string_view mark) {
-    const UniqueFd file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-    if (!file) return system_fault(errno, fmt::format("cannot open the {} {}", what, path));
-    const auto bytes = spawn::read_file(file.get(), proto::config::k_pem_max);
-    if (!bytes) return wrap(bytes.error(), fmt::format("the {} {}", what, path));
-    std::string text(as_text(*bytes));
-    if (text.find(mark) == std::string::npos || text.find('\0') != std::string::npos)
-        return system_fault(0, fmt::format("the {} {} is not a PEM file of that kind", what, path));
-    return text;
+void read_announce(config::Section section, Settings& settings) {
+    settings.announce = section.boolean("enabled", false);
+    settings.announced_name = section.text("name", "");
+    if (settings.announced_name.size() > proto::config::k_service_name_max)
+        section.refuse(
+            "name", fmt::format("\"name\" has to have at most {} bytes", proto::config::k_service_name_max));
 }
 
-}  // namespace
-
-Result<Settings> read_settings(const std::string& path) {
-    auto document = config::Document::load(path);
-    if (!document) return tl::unexpected(document.error());
-    config::Section root = (*document)->root();
+Result<Settings> read(config::Document& document) {
+    config::Section root = document.root();
     Settings settings;
     const std::string level = root.text("log_level", "info");
     if (!parse_level(level, settings.log_level))
@@ -262,6 +252,7 @@ Result<Settings> read_settings(const std::string& path) {
     read_local(root.section("unix"), settings);
     read_sasl(root.section("sasl"), settings);
     read_limits(root.section("limits"), settings);
+    read_announce(root.section("announce"), settings);
     config::Section keepalive = root.section("keepalive");
     settings.keepalive.interval = static_cast<std::uint32_t>(
         keepalive.seconds("interval", std::chrono::seconds(5), Milliseconds(0), k_hour).count());
@@ -270,13 +261,35 @@ Result<Settings> read_settings(const std::string& path) {
     settings.broker_socket = broker.text("socket", VIRTGATE_RUNDIR "/broker.sock");
     if (!settings.broker_socket.starts_with('/') || settings.broker_socket.size() >= 108)
         broker.refuse("socket", "\"socket\" has to be an absolute path of at most 107 bytes");
-    if (auto done = (*document)->finish(); !done) return tl::unexpected(done.error());
+    if (auto done = document.finish(); !done) return tl::unexpected(done.error());
     settings.sasl.log_level = static_cast<std::uint32_t>(settings.log_level);
     settings.sasl.sandbox = settings.sandbox;
     settings.sasl.exchange_timeout = settings.limits.login;
     // A security layer is a process for as long as its connection: those are bounded as connections.
     settings.sasl.exchanges = k_processes_max;
     return settings;
+}
+
+// A PEM file that has to contain `mark`.
+Result<std::string> read_pem(const std::string& path, std::string_view what, std::string_view mark) {
+    const UniqueFd file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (!file) return system_fault(errno, fmt::format("cannot open the {} {}", what, path));
+    const auto bytes = spawn::read_file(file.get(), proto::config::k_pem_max);
+    if (!bytes) return wrap(bytes.error(), fmt::format("the {} {}", what, path));
+    std::string text(as_text(*bytes));
+    if (text.find(mark) == std::string::npos || text.find('\0') != std::string::npos)
+        return system_fault(0, fmt::format("the {} {} is not a PEM file of that kind", what, path));
+    return text;
+}
+
+}  // namespace
+
+Result<Settings> read_settings(const std::string& path) {
+    return config::read_with(config::Document::load(path), read);
+}
+
+Result<std::string> list_settings(const std::string& path) {
+    return config::list_with(config::Document::load(path), read);
 }
 
 bool Settings::needs_sasl() const noexcept {

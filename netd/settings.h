@@ -43,6 +43,8 @@ struct Settings {
                    mode == other.mode && read_only_mode == other.read_only_mode && group == other.group;
         }
     } local;
+    bool announce = false;                                      // the listener for TLS, in multicast DNS
+    std::string announced_name;                                 // empty: a default with the machine's name
     std::string certificate_file, key_file, ca_file, crl_file;  // crl_file may be empty
     std::string priority;
     std::string broker_socket;
@@ -60,6 +62,8 @@ struct Settings {
 
 // Reads `path`. Error: system's fault: the complaints, one per line.
 Result<Settings> read_settings(const std::string& path);
+// What is set and what is not, for "virtgate config" (config::list_answers). Error: as above.
+Result<std::string> list_settings(const std::string& path);
 
 // The PEM texts.
 struct Pki {

@@ -26,6 +26,7 @@ Supervisor::Supervisor(loop::Loop& loop, std::string path, Ground ground)
     : loop_(loop),
       path_(std::move(path)),
       ground_(std::move(ground)),
+      announcement_(loop, ground_, loop::to<&Supervisor::on_withdrawn>(*this)),
       files_(loop, loop::to<&Supervisor::on_files_changed>(*this)) {
     for (const int number : {SIGTERM, SIGINT})
         signals_.push_back(loop.signal(number, loop::to<&Supervisor::on_stop_signal>(*this)));
@@ -54,6 +55,8 @@ void Supervisor::find_users(const Settings& settings) {
         else
             log_.warning("there is no user {}: processes that should run as it run as root", name);
     }
+    if (const auto gate = ground_.users.find(Role::gate); gate != ground_.users.end())
+        ground_.users.emplace(Role::announcer, gate->second);
 }
 
 void Supervisor::add_generation(Settings settings, Pki pki, UniqueFd key) {
@@ -68,7 +71,7 @@ void Supervisor::add_generation(Settings settings, Pki pki, UniqueFd key) {
     generations_.back()->start();
 }
 
-void Supervisor::announce(const Settings& settings) noexcept {
+void Supervisor::tell_where(const Settings& settings) noexcept {
     std::string where = fmt::format("TLS on {}", ground_.tls.name);
     std::string variables = fmt::format("X_VIRTGATE_TLS_PORT={}", ground_.tls.port);
     if (settings.tcp.is_on()) {
@@ -86,7 +89,8 @@ void Supervisor::on_serving(Generation& generation) noexcept {
     set_log_level(generation.settings().log_level);
     for (const auto& older : generations_)
         if (older.get() != &generation && older->is_serving()) older->drain();
-    announce(generation.settings());
+    tell_where(generation.settings());
+    announcement_.set(generation.settings());
     reload_later();
 }
 
@@ -95,7 +99,7 @@ void Supervisor::on_failed(Generation& generation, int status) noexcept {
         if (older.get() == &generation || !older->is_serving()) continue;
         log_.error("the reload failed: everything stays as it was");
         generation.stop();
-        announce(older->settings());
+        tell_where(older->settings());
         return reload_later();
     }
     log_.error("giving up");
@@ -104,7 +108,13 @@ void Supervisor::on_failed(Generation& generation, int status) noexcept {
 
 void Supervisor::on_ended(Generation& generation) noexcept {
     std::erase_if(generations_, [&](const auto& g) { return g.get() == &generation; });
-    if (stopping_ && generations_.empty()) loop_.stop();
+    end_if_all_have_ended();
+}
+
+void Supervisor::on_withdrawn() noexcept { end_if_all_have_ended(); }
+
+void Supervisor::end_if_all_have_ended() noexcept {
+    if (stopping_ && generations_.empty() && announcement_.is_idle()) loop_.stop();
 }
 
 void Supervisor::on_stop_signal(loop::Want) noexcept {
@@ -117,6 +127,7 @@ void Supervisor::stop(int status) noexcept {
     if (stopping_) return;
     stopping_ = true;
     status_ = status;
+    announcement_.withdraw();  // nobody is sent here any more
     for (const auto& generation : generations_) generation->stop();
 }
 

@@ -13,6 +13,7 @@
 #include <memory>
 #include <vector>
 
+#include "netd/announcement.h"
 #include "netd/file_watch.h"
 #include "netd/generation.h"
 
@@ -39,13 +40,16 @@ private:
     void reload_later() noexcept;
     void stop(int status) noexcept;
     void find_users(const Settings& settings);
-    void announce(const Settings& settings) noexcept;
+    void tell_where(const Settings& settings) noexcept;
+    void on_withdrawn() noexcept;
+    void end_if_all_have_ended() noexcept;
 
     loop::Loop& loop_;
     std::string path_;
     Log log_;
     Ground ground_;
     std::vector<std::unique_ptr<Generation>> generations_;  // the newest is the last
+    Announcement announcement_;
     std::vector<std::unique_ptr<loop::Watch>> signals_;
     FileWatch files_;
     bool reload_waits_ = false;  // for the start or reload that is under way

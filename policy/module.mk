@@ -19,6 +19,7 @@ test-policy_SOURCES   := tests/unit/policy.cc tests/unit/policy_groups.cc tests/
 test-policy_LIBRARIES := policy_compiler policy config proto xdr base
 
 UNIT_TESTS += test-rights
+test-rights_UNITY := yes
 test-rights_SOURCES   := tests/unit/rights.cc tests/unit/rights_general.cc tests/unit/rights_locks.cc tests/unit/policy_xml.cc
 test-rights_LIBRARIES := policy_compiler policy config proto xdr base
 

@@ -10,7 +10,7 @@ man-pages := $(wildcard docs/man/*.[1-8] netd/*.[1-8] netd/*/*.[1-8] workerd/*.[
 examples  := $(wildcard policy/examples/* docs/examples/* examples/*.cc)
 data      = $(datadir)/virtgate
 to        = install -D -m $(1) $(2) '$(DESTDIR)$(3)'
-template-words = bindir libexecdir sysconfdir datadir localstatedir VERSION NET_USER KEY_USER AUTH_USER WORK_USER AUDIT_USER \
+template-words = bindir libexecdir sysconfdir datadir localstatedir VERSION NET_USER KEY_USER AUTH_USER WORK_USER AUDIT_USER STORE_USER \
                  LOCK_USER WORK_GROUP
 template = sed $(foreach w,$(template-words),-e 's|@$(w)@|$($(w))|g') $(1) | $(call to,644,/dev/stdin,$(2))
 # each: files, command for the file $$file

@@ -98,6 +98,7 @@ std::optional<Entry> parse_entry(std::string_view line) {
     take(record, "role", entry.role);
     take(record, "rule", entry.rule);
     take(record, "detail", entry.detail);
+    take(record, "owner", entry.owner);
     take(record, "shadow_role", entry.shadow_role);
     take(record, "shadow_rule", entry.shadow_rule);
     take(record, "generation", entry.generation);

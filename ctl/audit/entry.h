@@ -34,7 +34,7 @@ struct Object {
 // What is absent in the record is absent here.
 struct Entry {
     Moment time{};         // of the decision, also where the record was written when the call had ended
-    std::string record{};  // "call", "session", "session-end", "policy" or "dropped"
+    std::string record{};  // "call", "session", "session-end", "policy", "lock-broken" or "dropped"
 
     std::optional<std::string> verdict{};  // "allowed", "refused" or "shadowed"
     std::optional<std::string> reason{};   // of what is not allowed: "object", "no-binding", ...
@@ -52,7 +52,7 @@ struct Entry {
     std::optional<std::uint64_t> port{};
     std::optional<std::string> listener{};
 
-    std::optional<std::string> program{};    // "remote", "qemu" or "lxc"
+    std::optional<std::string> program{};    // "remote", "qemu", "lxc" or "lock"
     std::optional<std::string> procedure{};  // "DOMAIN_DESTROY"
     std::uint64_t flags = 0;
     std::vector<Object> objects{};
@@ -61,6 +61,7 @@ struct Entry {
     std::optional<std::string> role{};
     std::optional<std::string> rule{};  // "20-bindings.toml:12"
     std::optional<std::string> detail{};
+    std::optional<std::string> owner{};  // of a lock that was broken
     std::optional<std::string> shadow_role{};
     std::optional<std::string> shadow_rule{};
     std::optional<std::uint64_t> generation{};

@@ -129,6 +129,10 @@ std::string describe_what(const Entry& entry) {
                                  join({reason_of(entry)}))
                    : fmt::format("a policy has errors, {} stays{}", entry.generation.value_or(0),
                                  join({reason_of(entry)}));
+    if (entry.record == "lock-broken")
+        return fmt::format("uid {} (process {}) {}{} of {}{}", entry.uid.value_or(0), entry.pid.value_or(0),
+                           entry.result == "done" ? "broke" : "could not break", describe_objects(entry),
+                           quote(entry.owner, "nobody"), join({reason_of(entry), describe_result(entry)}));
     if (entry.record == "dropped")
         return fmt::format("{} records{}{} are missing{}",
                            entry.dropped ? std::to_string(*entry.dropped) : std::string{"some"},

@@ -2,29 +2,16 @@
 // statement - what a program of ours says when it has confined itself.
 #include "ctl/sandbox/statement.h"
 
-#include <poll.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <chrono>
-#include <csignal>
 #include <optional>
 
+#include "ctl/inquiry.h"
 #include "libshared/base/bytes.h"
-#include "libshared/spawn/child.h"
-#include "libshared/spawn/exit.h"
 
 namespace virtgate::ctl::sandbox {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-constexpr std::chrono::seconds k_patience{20};
-constexpr std::size_t k_size_max = std::size_t{1} << 20;
 
 constexpr Program k_programs[] = {
     {"netd", "virtgate-netd", "--sandbox", true},
@@ -33,6 +20,7 @@ constexpr Program k_programs[] = {
     {"doorman", "virtgate-doorman", "--sandbox", false},
     {"sasl", "virtgate-sasl", "--sandbox", false},
     {"sasl-exchange", "virtgate-sasl", "--sandbox=exchange", false},
+    {"announcer", "virtgate-announcer", "--sandbox", false},
     {"workerd", "virtgate-workerd", "--sandbox", true},
     {"policy-compile", "virtgate-policy-compile", "--sandbox", false},
     {"worker", "virtgate-worker", "--sandbox", false},
@@ -78,39 +66,6 @@ bool take_line(std::string_view line, Statement& statement) {
     return true;
 }
 
-// All that it writes until it closes its end. Error: system's fault.
-Result<std::string> read_all(int fd) {
-    std::string text;
-    const auto deadline = Clock::now() + k_patience;
-    for (std::array<char, 16384> buffer{};;) {
-        const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
-        pollfd wait{.fd = fd, .events = POLLIN, .revents = 0};
-        const int ready = left.count() <= 0 ? 0 : poll(&wait, 1, static_cast<int>(left.count()));
-        if (ready == 0) return system_fault(0, "it does not answer");
-        const ssize_t size = ready < 0 ? -1 : read(fd, buffer.data(), buffer.size());
-        if (size == 0) return text;
-        if (size < 0 && errno != EINTR && errno != EAGAIN) return system_fault(errno, "cannot read from it");
-        if (size > 0) text.append(buffer.data(), static_cast<std::size_t>(size));
-        if (text.size() > k_size_max) return system_fault(0, "it does not end");
-    }
-}
-
-spawn::Exit wait_for(pid_t pid) noexcept {
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    return WIFSIGNALED(status) ? spawn::Exit{true, WTERMSIG(status)}
-                               : spawn::Exit{false, WEXITSTATUS(status)};
-}
-
-// The last line of a complaint, without the priority in front.
-std::string_view last_line(std::string_view text) noexcept {
-    while (text.ends_with('\n')) text.remove_suffix(1);
-    text.remove_prefix(text.rfind('\n') + 1);  // npos + 1 is 0
-    if (text.size() > 2 && text[0] == '<' && text[2] == '>') text.remove_prefix(3);
-    return text;
-}
-
 }  // namespace
 
 std::span<const Program> programs() noexcept { return k_programs; }
@@ -141,21 +96,15 @@ Result<Statement> parse_statement(std::string_view process, std::string_view tex
 }
 
 Result<Statement> ask(const Program& program, const std::string& directory) {
-    spawn::Launch launch;
-    launch.path = fmt::format("{}/{}", directory, program.file);
-    launch.name = program.name;
-    launch.arguments = {program.argument};
-    launch.keeps_capabilities = program.starts_others;
-    auto child = spawn::start(std::move(launch));
-    if (!child) return tl::unexpected(child.error());
-    auto text = read_all(child->log.get());
-    if (!text) kill(child->pid, SIGKILL);
-    const spawn::Exit exit = wait_for(child->pid);
-    if (!text) return wrap(text.error(), program.file);
-    if (!exit.success())
-        return system_fault(
-            0, fmt::format("{} {}: {}", program.file, spawn::describe(exit), escape(last_line(*text))));
-    auto statement = parse_statement(program.name, *text);
+    auto reply = ask_program({.path = fmt::format("{}/{}", directory, program.file),
+                              .name = program.name,
+                              .arguments = {program.argument},
+                              .keeps_capabilities = program.starts_others});
+    if (!reply) return wrap(reply.error(), program.file);
+    if (!reply->exit.success())
+        return system_fault(0, fmt::format("{} {}: {}", program.file, spawn::describe(reply->exit),
+                                           escape(last_line(reply->text))));
+    auto statement = parse_statement(program.name, reply->text);
     if (!statement) return wrap(statement.error(), program.file);
     return statement;
 }

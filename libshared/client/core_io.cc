@@ -16,7 +16,7 @@ namespace {
 
 // Small frames that wait together leave together.
 constexpr std::size_t k_gather_max = 65536;
-constexpr std::size_t k_fds_max = 32;
+constexpr std::size_t k_frame_fds_max = 32;
 
 }  // namespace
 
@@ -118,7 +118,7 @@ bool Core::take_frame(const rpc::Cut& cut, Batch& batch) {
     ByteView payload = ByteView(cut.bytes).subspan(rpc::k_frame_min);
     std::size_t count = 0;
     if (cut.header.type == rpc::Type::reply_with_fds) {
-        if (payload.size() < 4 || load_be32(payload.data()) > k_fds_max) {
+        if (payload.size() < 4 || load_be32(payload.data()) > k_frame_fds_max) {
             batch.failure =
                 Failure{.cause = Cause::protocol, .text = "the server announced too many descriptors"};
             return false;

@@ -143,8 +143,7 @@ void Core::take_stream(Lock& lock, Incoming& frame) {
         if (!stream->sparse || reader.close() != xdr::Flaw::none || length <= 0 || flags != 0)
             return broken("a hole where none can be");
         if (takes)
-            stream->in.push_back(
-                {.kind = SpoolEntry::Kind::hole, .size = static_cast<std::uint64_t>(length)});
+            append(*stream, {.kind = SpoolEntry::Kind::hole, .size = static_cast<std::uint64_t>(length)});
     } else if (frame.header.status == rpc::Status::proceed) {
         if (frame.payload.empty())
             stream->at_end = true;

@@ -32,14 +32,14 @@ constexpr std::size_t k_attempts_max = 16;
 
 // Shared by the caller and a thread that may outlive its wait: the C library's resolver cannot be
 // interrupted.
-struct Question {
+struct Lookup {
     std::string host, port;
     UniqueFd answered{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     int status = EAI_SYSTEM;
     Addresses addresses;
 };
 
-int ask(const Question& question, int flags, Addresses& addresses) {
+int ask(const Lookup& question, int flags, Addresses& addresses) {
     addrinfo hints{};
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = AI_NUMERICSERV | flags;
@@ -55,7 +55,7 @@ tl::unexpected<Failure> unknown_host(const std::string& host, int status) {
 
 Result<Addresses> resolve(const std::string& host, std::uint16_t port, const Waiter& waiter,
                           const Deadline& deadline) {
-    auto question = std::make_shared<Question>();
+    auto question = std::make_shared<Lookup>();
     question->host = host;
     question->port = fmt::format("{}", port);
     if (!question->answered) return fail_system(errno, "cannot make an event descriptor");

@@ -39,6 +39,30 @@ Result<std::string> read_text(const std::string& path) {
     }
 }
 
+// As in TOML.
+std::string write_text(std::string_view text) {
+    std::string written = "\"";
+    for (const char c : text) {
+        if (c == '"' || c == '\\')
+            written.append({'\\', c});
+        else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+            written += fmt::format("\\u{:04X}", static_cast<unsigned>(c));
+        else
+            written += c;
+    }
+    return written + '"';
+}
+
+std::string write_texts(const std::vector<std::string>& texts) {
+    std::string written;
+    for (const std::string& text : texts) written += (written.empty() ? "" : ", ") + write_text(text);
+    return "[" + written + "]";
+}
+
+std::string write_time(Milliseconds time) {
+    return fmt::format("{}", static_cast<double>(time.count()) / 1000);
+}
+
 }  // namespace
 
 const Node* Section::ask(std::string_view key) {
@@ -63,7 +87,30 @@ void Section::refuse_type(std::string_view key, const Node& node, std::string_vi
     document_->complain(node.place, fmt::format("\"{}\" has to be {}, not {}", key, wanted, type_name(node)));
 }
 
+void Section::note(std::string_view key, std::string value, std::string fallback) {
+    const auto found = table_ != nullptr ? table_->find(key) : Table::const_iterator{};
+    Answer answer{.header = header_,
+                  .key = std::string(key),
+                  .value = std::move(value),
+                  .fallback = std::move(fallback),
+                  .line = table_ != nullptr && found != table_->end() ? found->second.key.line : 0};
+    auto& answers = document_->answers_;
+    const auto known = std::find_if(answers.begin(), answers.end(), [&](const Answer& one) {
+        return one.header == answer.header && one.key == answer.key;
+    });
+    if (known == answers.end())
+        answers.push_back(std::move(answer));
+    else
+        *known = std::move(answer);
+}
+
 std::string Section::text(std::string_view key, std::string_view fallback) {
+    std::string value = read_text(key, fallback);
+    note(key, write_text(value), write_text(fallback));
+    return value;
+}
+
+std::string Section::read_text(std::string_view key, std::string_view fallback) {
     const Node* node = ask(key);
     if (node == nullptr) return std::string(fallback);
     if (const auto* value = std::get_if<std::string>(&node->value)) {
@@ -79,6 +126,13 @@ std::string Section::text(std::string_view key, std::string_view fallback) {
 
 std::int64_t Section::integer(std::string_view key, std::int64_t fallback, std::int64_t min,
                               std::int64_t max) {
+    const std::int64_t value = read_integer(key, fallback, min, max);
+    note(key, fmt::format("{}", value), fmt::format("{}", fallback));
+    return value;
+}
+
+std::int64_t Section::read_integer(std::string_view key, std::int64_t fallback, std::int64_t min,
+                                   std::int64_t max) {
     const Node* node = ask(key);
     if (node == nullptr) return fallback;
     if (const auto* value = std::get_if<std::int64_t>(&node->value)) {
@@ -91,6 +145,12 @@ std::int64_t Section::integer(std::string_view key, std::int64_t fallback, std::
 }
 
 bool Section::boolean(std::string_view key, bool fallback) {
+    const bool value = read_boolean(key, fallback);
+    note(key, fmt::format("{}", value), fmt::format("{}", fallback));
+    return value;
+}
+
+bool Section::read_boolean(std::string_view key, bool fallback) {
     const Node* node = ask(key);
     if (node == nullptr) return fallback;
     if (const auto* value = std::get_if<bool>(&node->value)) return *value;
@@ -100,6 +160,13 @@ bool Section::boolean(std::string_view key, bool fallback) {
 
 Milliseconds Section::seconds(std::string_view key, Milliseconds fallback, Milliseconds min,
                               Milliseconds max) {
+    const Milliseconds value = read_seconds(key, fallback, min, max);
+    note(key, write_time(value), write_time(fallback));
+    return value;
+}
+
+Milliseconds Section::read_seconds(std::string_view key, Milliseconds fallback, Milliseconds min,
+                                   Milliseconds max) {
     const Node* node = ask(key);
     if (node == nullptr) return fallback;
     const auto* whole = std::get_if<std::int64_t>(&node->value);
@@ -118,13 +185,18 @@ Milliseconds Section::seconds(std::string_view key, Milliseconds fallback, Milli
     return fallback;
 }
 
-std::vector<std::string> Section::texts(std::string_view key) {
+std::vector<std::string> Section::texts(std::string_view key, std::vector<std::string> fallback) {
     const Node* node = ask(key);
+    std::vector<std::string> value = node == nullptr ? fallback : read_texts(key, *node);
+    note(key, write_texts(value), write_texts(fallback));
+    return value;
+}
+
+std::vector<std::string> Section::read_texts(std::string_view key, const Node& node) {
     std::vector<std::string> result;
-    if (node == nullptr) return result;
-    const auto* array = std::get_if<Array>(&node->value);
+    const auto* array = std::get_if<Array>(&node.value);
     if (array == nullptr) {
-        refuse_type(key, *node, "a list of texts");
+        refuse_type(key, node, "a list of texts");
         return result;
     }
     for (const Node& element : *array) {
@@ -147,7 +219,8 @@ Section Section::section(std::string_view key) {
         else
             document_->asked_[table].name = key;  // an empty reader still finds unknown keys
     }
-    return Section(*document_, table, node != nullptr ? node->place : place_, std::string(key));
+    return Section(*document_, table, node != nullptr ? node->place : place_, std::string(key),
+                   fmt::format("[{}]", key));
 }
 
 std::vector<Section> Section::sections(std::string_view key) {
@@ -161,7 +234,8 @@ std::vector<Section> Section::sections(std::string_view key) {
     }
     for (const Node& element : *array) {
         if (const auto* table = std::get_if<Table>(&element.value))
-            result.push_back(Section(*document_, table, element.place, std::string(key)));
+            result.push_back(Section(*document_, table, element.place, std::string(key),
+                                     fmt::format("[[{}]] {}", key, result.size() + 1)));
         else
             refuse_type(key, element, fmt::format("a list of tables ([[{}]])", key));
     }
@@ -182,7 +256,7 @@ Result<std::unique_ptr<Document>> Document::parse(std::string_view text, std::st
 
 Section Document::root() {
     asked_[&table_];
-    return Section(*this, &table_, Place{}, "");
+    return Section(*this, &table_, Place{}, "", "");
 }
 
 void Document::complain(Place place, std::string_view text) {
@@ -202,6 +276,14 @@ Done Document::finish() {
     std::string all;
     for (const auto& [place, line] : complaints_) all += (all.empty() ? "" : "\n") + line;
     return system_fault(0, std::move(all));
+}
+
+std::string list_answers(const std::vector<Answer>& answers) {
+    std::string list;
+    for (const Answer& one : answers)
+        list += fmt::format("setting\t{}\t{}\t{}\t{}\t{}\n", one.header, one.key, one.value, one.fallback,
+                            one.line);
+    return list;
 }
 
 }  // namespace virtgate::config

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // event_loop - the Loop on libevent.
 //
-// Read and write interest are two events: libevent then changes one epoll registration without rebuilding an event,
-// and its change list merges what happens within a turn into one system call.
+// Read and write interest are two events: libevent then changes one epoll registration without rebuilding an event.
 #include <event2/event.h>
+
+#include <cerrno>
 
 #include "libshared/base/handle.h"
 #include "libshared/base/result.h"
@@ -46,7 +47,8 @@ private:
         const bool is_on = has(want_, what == EV_READ ? Want::read : Want::write);
         if (on == is_on) return;
         const int failed = on ? event_add(get(which, what), nullptr) : event_del(which.get());
-        require(failed == 0, "an event could not be changed");
+        // EPERM: a file that a peer passed on as if it were a socket. It is never ready; whoever waits for it has a deadline.
+        require(failed == 0 || (on && errno == EPERM), "an event could not be changed");
     }
 
     static void fire(int, short what, void* self) noexcept {
@@ -103,7 +105,8 @@ private:
 Base make_base() noexcept {
     const std::unique_ptr<event_config, FreeWith<event_config_free>> config{event_config_new()};
     require(config != nullptr, "no memory for an event loop");
-    event_config_set_flag(config.get(), EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+    // Not EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST: it puts a removal off until the descriptor may be closed already, and cannot be
+    // removed any more. A socket that another process has too, and most of ours have been passed on, would then wake us for ever.
     event_config_set_flag(config.get(), EVENT_BASE_FLAG_NOLOCK);
     event_config_set_flag(config.get(), EVENT_BASE_FLAG_IGNORE_ENV);
     Base base{event_base_new_with_config(config.get())};

@@ -75,6 +75,31 @@ std::string read_error_text(ByteView payload) {
     return "unreadable error";
 }
 
+std::string read_error_detail(ByteView payload) {
+    // code, domain, message?, level, domain object?, str1?, str2?
+    std::size_t at = 8;
+    const auto word = [&]() -> std::uint32_t {
+        if (payload.size() < at + 4) return at = payload.size(), k_absent;
+        at += 4;
+        return load_be32(payload.data() + at - 4);
+    };
+    const auto text = [&]() -> std::string_view {
+        if (word() != k_present) return {};
+        const std::size_t length = word();
+        if (length > payload.size() - at) return at = payload.size(), std::string_view{};
+        const std::string_view found = as_text(payload.subspan(at, length));
+        at = std::min(payload.size(), at + ((length + 3) & ~std::size_t{3}));
+        return found;
+    };
+    static_cast<void>(text());
+    static_cast<void>(word());
+    if (word() != k_absent)
+        return read_error_text(payload);  // an object of libvirt's: not of our own processes
+    static_cast<void>(text());
+    const std::string_view detail = text();
+    return detail.empty() ? read_error_text(payload) : std::string(detail);
+}
+
 int read_error_code(ByteView payload) noexcept {
     return payload.size() >= 4 ? static_cast<int>(load_be32(payload.data())) : k_code_internal;
 }

@@ -59,6 +59,9 @@ struct Failure {
 // The message of an error payload, for logs; "unreadable error" if it is not one. Not escaped.
 [[nodiscard]] std::string read_error_text(ByteView payload);
 
+// What was filled into the template of its code (str2), or the message where there is none of that. As hostile as it was.
+[[nodiscard]] std::string read_error_detail(ByteView payload);
+
 // The code of an error payload; k_code_internal if it is not one.
 [[nodiscard]] int read_error_code(ByteView payload) noexcept;
 

@@ -23,6 +23,14 @@ struct ClientLink {
     Client* client = nullptr;
 };
 
+// Whoever wants to know how a call ends.
+class CallEnd {
+public:
+    virtual ~CallEnd() = default;
+    // Once, right before the answer leaves. `error`: its code; 0: success. `reached`: the client is there still.
+    virtual void on_end(int error, bool reached) noexcept = 0;
+};
+
 class Call {
 public:
     Call(const rpc::Header& header, std::shared_ptr<ClientLink> link) noexcept
@@ -45,6 +53,9 @@ public:
     void fail(const rpc::Failure& failure) noexcept;
 
     [[nodiscard]] const rpc::Header& header() const noexcept { return header_; }
+    // `end` hears of the answer. One for each call.
+    void tell(std::unique_ptr<CallEnd> end) noexcept { end_ = std::move(end); }
+
     // Null when the client is gone, or the call is answered.
     [[nodiscard]] Client* client() const noexcept { return link_ ? link_->client : nullptr; }
 
@@ -52,7 +63,10 @@ private:
     void send_reply(ByteView payload) noexcept;
     void give_up() noexcept;
 
+    void end(int error) noexcept;
+
     rpc::Header header_;
+    std::unique_ptr<CallEnd> end_;
     std::shared_ptr<ClientLink> link_;  // empty: answered, or moved away
 };
 

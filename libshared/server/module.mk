@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += server
+server_UNITY := yes
 server_SOURCES := libshared/server/call.cc libshared/server/client.cc libshared/server/peer.cc \
                   libshared/server/program.cc libshared/server/server.cc libshared/server/stream.cc \
                   libshared/server/subscriptions.cc

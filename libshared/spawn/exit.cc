@@ -28,6 +28,7 @@ std::string describe(const Exit& exit) {
     switch (exit.number) {
         case 0: return "ended";
         case k_exit_usage: return "ended with status 64 (usage error)";
+        case k_exit_unavailable: return "ended with status 69 (something is not available)";
         case k_exit_system: return "ended with status 71 (system error)";
         case k_exit_config: return "ended with status 78 (configuration error)";
         default: return fmt::format("ended with status {}", exit.number);

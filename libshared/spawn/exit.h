@@ -7,7 +7,9 @@
 namespace virtgate::spawn {
 
 // Exit statuses of every program here (a part of sysexits(3)).
-inline constexpr int k_exit_usage = 64;   // the command line is wrong
+inline constexpr int k_exit_usage = 64;  // the command line is wrong
+// Of a child: what it needs outside of virtgate is not there. It has said what, and waits for that by being started again.
+inline constexpr int k_exit_unavailable = 69;
 inline constexpr int k_exit_system = 71;  // the machine is in the way
 inline constexpr int k_exit_config = 78;  // the configuration is wrong
 
@@ -18,6 +20,8 @@ struct Exit {
     [[nodiscard]] bool success() const noexcept { return !by_signal && number == 0; }
     // It made a system call that its filter does not allow: the kernel ends such a process with SIGSYS.
     [[nodiscard]] bool is_violation() const noexcept;
+    // It waits for something: k_exit_unavailable.
+    [[nodiscard]] bool is_waiting() const noexcept { return !by_signal && number == k_exit_unavailable; }
     // It did something that no program should: a violation, a bad address, a failed assertion. Somebody who
     // sends SIGKILL or SIGTERM is no crash.
     [[nodiscard]] bool is_crash() const noexcept;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += spawn
+spawn_UNITY := yes
 spawn_SOURCES := libshared/spawn/child.cc libshared/spawn/exit.cc libshared/spawn/listen_fds.cc libshared/spawn/log_relay.cc \
                  libshared/spawn/notify.cc libshared/spawn/self.cc libshared/spawn/user.cc libshared/spawn/ward.cc libshared/spawn/watchdog.cc
 UNIT_TESTS += test-spawn

@@ -94,6 +94,8 @@ void Ward::on_process(loop::Want) noexcept {
     const std::string how = tell(exit);
     if (state_ == State::stopping || restart_ == Restart::never)
         exit.is_violation() ? log_.error("process {} {}", pid, how) : log_.debug("process {} {}", pid, how);
+    else if (exit.is_waiting())
+        log_.debug("process {} {}; it is started again in {} ms", pid, how, rest_.count());
     else if (exit.success())
         log_.info("process {} ended; it is started again in {} ms", pid, rest_.count());
     else

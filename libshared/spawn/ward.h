@@ -7,7 +7,8 @@
 //
 // A child that ends is started again after a pause: 100 ms, doubling up to 10 s, and 100 ms again after a
 // child that ran for 10 s. How it ended is logged in words; a system call violation always as an error, with
-// the number of those of this ward. A child that could not be started counts as one that ended.
+// the number of those of this ward. A child that could not be started counts as one that ended. One that
+// ended to wait for something outside (Exit::is_waiting()) has said so itself, and nothing more is said.
 //
 // Trust:  nothing that the child sends is read here, but its log lines (log_relay.h).
 // Owns:   the process: destroying a Ward kills and reaps it.

@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include <cerrno>
+#include <utility>
 
 namespace virtgate::userdb {
 
@@ -47,6 +48,27 @@ ByteVector digest(Hash hash, ByteView text) {
     ByteVector out(size_of(hash));
     require(gnutls_hash_fast(digest_of(hash), text.data(), text.size(), out.data()) >= 0,
             "GnuTLS cannot hash");
+    return out;
+}
+
+Digester::Digester(Hash hash) : hash_(hash) {
+    gnutls_hash_hd_t state = nullptr;
+    require(gnutls_hash_init(&state, digest_of(hash)) >= 0, "GnuTLS cannot hash");
+    state_ = state;
+}
+
+Digester::~Digester() {
+    if (state_ != nullptr) gnutls_hash_deinit(static_cast<gnutls_hash_hd_t>(state_), nullptr);
+}
+
+void Digester::add(ByteView piece) {
+    require(gnutls_hash(static_cast<gnutls_hash_hd_t>(state_), piece.data(), piece.size()) >= 0,
+            "GnuTLS cannot hash");
+}
+
+ByteVector Digester::finish() {
+    ByteVector out(size_of(hash_));
+    gnutls_hash_deinit(static_cast<gnutls_hash_hd_t>(std::exchange(state_, nullptr)), out.data());
     return out;
 }
 

@@ -21,6 +21,25 @@ enum class Hash : unsigned char { sha1, sha256, sha512 };
 [[nodiscard]] std::size_t size_of(Hash hash) noexcept;
 
 [[nodiscard]] ByteVector digest(Hash hash, ByteView text);
+
+// The same of a text that comes in pieces.
+// Owns: GnuTLS's state.
+class Digester {
+public:
+    explicit Digester(Hash hash);
+    Digester(const Digester&) = delete;
+    Digester& operator=(const Digester&) = delete;
+    ~Digester();
+
+    void add(ByteView piece);
+    // Once, after the last piece.
+    [[nodiscard]] ByteVector finish();
+
+private:
+    Hash hash_;
+    void* state_ = nullptr;
+};
+
 [[nodiscard]] ByteVector hmac(Hash hash, ByteView key, ByteView text);
 
 // PBKDF2 with HMAC, one block: size_of(hash) bytes. Costs `iterations` times two compressions.

@@ -16,7 +16,7 @@ namespace virtgate::lockd::etcd {
 namespace {
 
 constexpr const char* k_transaction = "/v3/kv/txn";
-constexpr Milliseconds k_retry{1'000};
+constexpr Milliseconds k_job_retry{1'000};
 constexpr std::size_t k_attempt_bytes = 16;
 
 std::string make_attempt() {
@@ -240,7 +240,7 @@ void Job::on_unanswered(const Answer& answer) noexcept {
     }
     const bool is_made = task_.kind == Task::Kind::create || task_.kind == Task::Kind::remove;
     if (is_made && (is_said_ || answer.outcome == Outcome::refused)) return end();
-    retry_->start(k_retry);
+    retry_->start(k_job_retry);
 }
 
 // Who waits is told; what is under way goes on until it is certain.

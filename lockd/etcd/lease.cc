@@ -11,8 +11,8 @@ namespace virtgate::lockd::etcd {
 namespace {
 
 // The loop's timers stand still while the machine sleeps: so often, at least, the clock is looked at.
-constexpr Milliseconds k_look{500};
-constexpr Milliseconds k_retry{250};
+constexpr Milliseconds k_lease_look{500};
+constexpr Milliseconds k_lease_retry{250};
 // In the third of the time between the first try and being late, so many have room.
 constexpr std::int64_t k_tries = 4;
 constexpr Milliseconds k_request_min{200};
@@ -53,7 +53,7 @@ void Lease::on_time() noexcept {
     const Instant next =
         ticket_ ? late_at_ : std::min(renew_at_, state_ == State::alive ? late_at_ : renew_at_);
     const auto until = std::chrono::ceil<Milliseconds>(next - now);
-    timer_->start(until > Milliseconds{0} ? std::min(until, k_look) : k_look);
+    timer_->start(until > Milliseconds{0} ? std::min(until, k_lease_look) : k_lease_look);
 }
 
 void Lease::ask() noexcept {
@@ -71,12 +71,12 @@ void Lease::on_answer(Ticket ticket, Answer answer) noexcept {
     if (ticket_ != ticket) return;
     ticket_.reset();
     // At once: each try takes a part of what is left.
-    renew_at_ = clock_.now() + k_retry;
+    renew_at_ = clock_.now() + k_lease_retry;
     if (answer.outcome == Outcome::answered) return take(answer.reply);
     if (answer.outcome == Outcome::refused && answer.refusal.code == k_not_found && id_ != 0) return end();
     if (reason_ != answer.reason) Log{}.info("the lease is not renewed: {}", answer.reason);
     reason_ = std::move(answer.reason);
-    timer_->start(k_retry);
+    timer_->start(k_lease_retry);
 }
 
 void Lease::take(const Reply& reply) noexcept {

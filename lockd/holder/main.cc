@@ -125,6 +125,14 @@ Result<Listeners> find_listeners(const Settings& settings, Inheritance& inherita
     return listeners;
 }
 
+// For "virtgate config".
+int show_settings(const std::string& file) {
+    const auto list = list_settings(file);
+    if (!list) return spawn::complain(list.error(), spawn::k_exit_config);
+    fmt::print("{}", *list);
+    return 0;
+}
+
 // For "virtgate sandbox". What is kept depends on the settings.
 int show_sandbox(const std::string& file) {
     const auto settings = load_settings(file);
@@ -208,9 +216,12 @@ int main(int argc, char** argv) {
     std::string file = k_default_config;
     bool check_only = false;
     bool only_sandbox = false;
+    bool only_settings = false;
     app.add_option("--config", file, "configuration file")->type_name("FILE")->capture_default_str();
     app.add_flag("--check", check_only, "check the configuration, then end");
     app.add_flag("--sandbox", only_sandbox, "only show what it takes from itself; see virtgate-sandbox(1)");
+    app.add_flag("--settings", only_settings,
+                 "only list the settings, with their defaults; see virtgate-config(1)");
     app.set_version_flag("--version", "virtgate-lockd " VIRTGATE_VERSION);
     try {
         app.parse(argc, argv);
@@ -218,6 +229,8 @@ int main(int argc, char** argv) {
         return app.exit(error) == 0 ? 0 : virtgate::spawn::k_exit_usage;
     }
     // Where nothing is configured, there are the defaults of an empty file.
-    if (only_sandbox && app.count("--config") == 0 && access(file.c_str(), F_OK) != 0) file = "/dev/null";
+    if ((only_sandbox || only_settings) && app.count("--config") == 0 && access(file.c_str(), F_OK) != 0)
+        file = "/dev/null";
+    if (only_settings) return show_settings(file);
     return only_sandbox ? show_sandbox(file) : run(file, check_only, argv);
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += holder
+holder_UNITY := yes
 holder_SOURCES := lockd/holder/crc32c.cc lockd/holder/desk.cc lockd/holder/etcd_settings.cc lockd/holder/holder.cc \
                   lockd/holder/inheritance.cc lockd/holder/intake.cc lockd/holder/journal.cc lockd/holder/keeping.cc \
                   lockd/holder/leasers.cc lockd/holder/outer_store.cc lockd/holder/queue.cc \

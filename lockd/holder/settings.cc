@@ -25,6 +25,7 @@ constexpr const char* k_direct[] = {"/var/lib/libvirt/images"};
 constexpr const char* k_users[] = {"root"};
 constexpr const char* k_session_users[] = {VIRTGATE_WORK_USER};
 constexpr std::int64_t k_clients_max = 65'536;
+constexpr std::int64_t k_locks_max = 32'768;  // slots of the holder
 constexpr std::size_t k_socket_path_max = sizeof(sockaddr_un::sun_path) - 1;
 
 // Nothing that a name could lead out of, or that would be compared wrongly with another name of the same directory.
@@ -53,8 +54,7 @@ std::string read_socket(config::Section& section, std::string_view key, std::str
 template <class Defaults>
 std::vector<std::string> read_directories(config::Section& section, std::string_view key,
                                           const Defaults& defaults) {
-    std::vector<std::string> directories = section.texts(key);
-    if (!section.has(key)) directories.assign(std::begin(defaults), std::end(defaults));
+    std::vector<std::string> directories = section.texts(key, {std::begin(defaults), std::end(defaults)});
     if (directories.size() > proto::config::k_directories_max)
         section.refuse(key, fmt::format("more than {} directories", proto::config::k_directories_max));
     for (std::string& directory : directories) {
@@ -85,8 +85,7 @@ std::optional<uid_t> find_uid(config::Section& section, std::string_view key, co
 // The daemon's own user always may.
 template <class Defaults>
 std::vector<uid_t> read_users(config::Section& section, std::string_view key, const Defaults& defaults) {
-    std::vector<std::string> names = section.texts(key);
-    if (!section.has(key)) names.assign(std::begin(defaults), std::end(defaults));
+    const std::vector<std::string> names = section.texts(key, {std::begin(defaults), std::end(defaults)});
     std::vector<uid_t> uids{geteuid()};
     for (const std::string& name : names)
         if (const auto uid = find_uid(section, key, name);
@@ -115,6 +114,8 @@ Result<Settings> read(config::Document& document) {
     settings.session_users = read_users(root, "session_users", k_session_users);
     settings.max_clients =
         static_cast<std::uint32_t>(root.integer("max_clients", settings.max_clients, 1, k_clients_max));
+    settings.locks_per_identity = static_cast<std::uint32_t>(
+        root.integer("locks_per_identity", settings.locks_per_identity, 1, k_locks_max));
     settings.lock_spaces = read_directories(root, "lock_spaces", k_lock_spaces);
     settings.direct = read_directories(root, "direct", k_direct);
     settings.fencing = root.boolean("fencing", settings.fencing);
@@ -131,6 +132,10 @@ Result<Settings> load_settings(const std::string& path) {
     return config::read_with(config::Document::load(path), read);
 }
 
+Result<std::string> list_settings(const std::string& path) {
+    return config::list_with(config::Document::load(path), read);
+}
+
 Result<Settings> parse_settings(std::string_view text, std::string file) {
     return config::read_with(config::Document::parse(text, std::move(file)), read);
 }
@@ -144,6 +149,7 @@ proto::config::LockerConfig make_locker_config(const Settings& settings) {
         .lock_spaces = {settings.lock_spaces.begin(), settings.lock_spaces.end()},
         .direct = {settings.direct.begin(), settings.direct.end()},
         .fencing = settings.fencing,
+        .locks_per_identity = settings.locks_per_identity,
         .sandbox = settings.sandbox,
         .etcd = {}};
     for (const EtcdSettings& one : settings.etcd) config.etcd.push_back({.path = one.path});

@@ -8,6 +8,7 @@
 //     users = ["root"]                        # who may connect, beside the daemon's own user
 //     session_users = ["_virtgate-work"]      # who may begin sessions of the front door, beside root and that user
 //     max_clients = 20000
+//     locks_per_identity = 1024               # at a time, of one identity of the front door
 //     lock_spaces = ["/var/lib/virtgate/lockspaces", "/var/lib/libvirt/lockd"]
 //     direct = ["/var/lib/libvirt/images"]    # whose files may be locked themselves
 //     fencing = true
@@ -37,6 +38,7 @@ struct Settings {
     std::vector<uid_t> users{};    // never empty
     std::vector<uid_t> session_users{};
     std::uint32_t max_clients = 20'000;
+    std::uint32_t locks_per_identity = 1'024;
     std::vector<std::string> lock_spaces{};
     std::vector<std::string> direct{};  // empty: no file may
     bool fencing = true;
@@ -46,6 +48,8 @@ struct Settings {
 
 // The settings in the file `path`. Error: system's fault, all complaints, separated by newlines.
 [[nodiscard]] Result<Settings> load_settings(const std::string& path);
+// What is set in it and what is not, for "virtgate config" (config::list_answers). Error: as above.
+[[nodiscard]] Result<std::string> list_settings(const std::string& path);
 // The same from `text`; `file` is its name in complaints.
 [[nodiscard]] Result<Settings> parse_settings(std::string_view text, std::string file);
 

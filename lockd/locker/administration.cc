@@ -48,12 +48,13 @@ std::string describe(std::string_view space, std::string_view name) {
 }  // namespace
 
 Administration::Administration(Connections& connections, const SessionDesk& sessions, Spaces& spaces,
-                               LockTable& table, server::Server& server)
+                               LockTable& table, server::Server& server, Witness& witness)
     : connections_(connections),
       sessions_(sessions),
       spaces_(spaces),
       table_(table),
       server_(server),
+      witness_(witness),
       own_(geteuid()),
       program_(locks::k_program, locks::k_version) {
     program_.serve<&Administration::list>(Procedure::list, *this);
@@ -163,6 +164,21 @@ void Administration::break_lock(Client& client, const locks::BreakArgs& argument
     table_.break_holds(std::move(where), uuid, ticket, *this);
 }
 
+void Administration::note(const Breaking& breaking, const kept::KeptHold* hold, bool lives,
+                          int error) noexcept {
+    if (!witness_.hears()) return;
+    witness_.tell(proto::audit::BrokenArgs{
+        .uid = breaking.peer.uid,
+        .process = static_cast<std::uint32_t>(breaking.peer.pid),
+        .space = Witness::fit(breaking.space),
+        .resource = Witness::fit(breaking.name),
+        .owner = hold == nullptr ? std::string{} : Witness::fit(describe(hold->owner)),
+        .session = hold == nullptr ? 0 : hold->way.session,
+        .lives = lives,
+        .reason = Witness::fit(breaking.reason),
+        .error = error});
+}
+
 void Administration::on_broken(Ticket ticket, Answer<std::vector<kept::KeptHold>> holds) noexcept {
     auto found = breaking_.extract(ticket);
     Breaking& breaking = found.mapped();
@@ -170,6 +186,7 @@ void Administration::on_broken(Ticket ticket, Answer<std::vector<kept::KeptHold>
     if (!holds) {
         Log{}.info("user {} (process {}) could not break the lock on {}: {}", breaking.peer.uid,
                    breaking.peer.pid, what, escape(holds.error().message));
+        note(breaking, nullptr, false, holds.error().code);
         return breaking.call.fail(holds.error());
     }
     const auto alive = connections_.alive();
@@ -179,6 +196,7 @@ void Administration::on_broken(Ticket ticket, Answer<std::vector<kept::KeptHold>
         Log{}.warning("user {} (process {}) broke the lock on {} of {}{}, reason: \"{}\"", breaking.peer.uid,
                       breaking.peer.pid, what, describe(hold.owner),
                       lives ? ", which lives and may go on writing" : "", escape(breaking.reason, 512));
+        note(breaking, &hold, lives, 0);
         if (ret.holds.size() < locks::k_listed_max)
             ret.holds.push_back({.kind = static_cast<locks::ListedKind>(hold.owner.kind),
                                  .uuid = hold.owner.uuid,

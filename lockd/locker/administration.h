@@ -30,7 +30,7 @@ public:
 
     // All outlive this object.
     Administration(Connections& connections, const SessionDesk& sessions, Spaces& spaces, LockTable& table,
-                   server::Server& server);
+                   server::Server& server, Witness& witness);
     ~Administration() override = default;
     Administration(const Administration&) = delete;
     Administration& operator=(const Administration&) = delete;
@@ -44,6 +44,9 @@ private:
     void list_spaces(Client& client, const proto::locks::SpacesArgs& arguments, Call call) noexcept;
     void break_lock(Client& client, const proto::locks::BreakArgs& arguments, Call call) noexcept;
     void on_broken(Ticket ticket, Answer<std::vector<proto::kept::KeptHold>> holds) noexcept override;
+    // To the auditor. `hold`: that is over; null: nothing is, for that reason.
+    struct Breaking;
+    void note(const Breaking& breaking, const proto::kept::KeptHold* hold, bool lives, int error) noexcept;
     // False, and `call` answered, if `client` may not.
     [[nodiscard]] bool admit(const Client& client, Call& call) noexcept;
 
@@ -59,6 +62,7 @@ private:
     Spaces& spaces_;
     LockTable& table_;
     server::Server& server_;
+    Witness& witness_;
     const uid_t own_;
     server::Program program_;
     std::unordered_map<Ticket, Breaking> breaking_;

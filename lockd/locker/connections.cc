@@ -195,6 +195,7 @@ void Connections::hand_over_one(server::Client& client) {
     // Nobody could go on in the middle of a frame that is too long. One that speaks for itself stays kept as it is.
     // Nor with a session: its rights are not written down. It ends when whoever has it notices, and its locks then.
     const bool is_session = connection.owner && !is_process(*connection.owner);
+    if (connection.is_of_process) return;
     if (client.is_skipping() || is_session) {
         lost_ += connection.slot ? 0 : 1;
         return;

@@ -36,6 +36,7 @@ public:
     struct Connection {
         std::optional<Owner> owner{};
         bool is_restricted = false;
+        bool is_of_process = false;  // it means something to this process alone: it is not handed over
         bool is_dismissed = false;   // it was told so by its end: that is not for its peer to answer for
         std::optional<Slot> slot{};  // it is kept: its peer is the owner, or it is a session
         UniqueFd process{};          // the peer, if it is the owner and has not ended
@@ -44,6 +45,8 @@ public:
 
     // From now on `client` speaks for `owner`; answers `call`.
     void set_owner(server::Client& client, Owner owner, server::Call call);
+    // It ends with this process, whoever comes next.
+    void keep_back(const server::Client& client) { all_[client.id()].is_of_process = true; }
     // It is restricted; answers `call`. It has an owner.
     void restrict(server::Client& client, server::Call call);
     // It has ended.

@@ -53,8 +53,8 @@ Answer<void> Desk::check(const Client& client, const Demand& demand) {
 }
 
 Answer<SessionDesk::Verdict> Desk::judge(const Client& client, const Demand& demand, const std::string* path,
-                                         const std::string* name) {
-    if (sessions_.has(client)) return sessions_.judge(client, demand.number, demand.flags, path, name);
+                                         const std::string* name, Call& call) {
+    if (sessions_.has(client)) return sessions_.judge(client, demand.number, demand.flags, path, name, call);
     // Who may only begin sessions is nobody's process.
     if (!sessions_.may_lock_itself(client))
         return tl::make_unexpected(
@@ -63,8 +63,8 @@ Answer<SessionDesk::Verdict> Desk::judge(const Client& client, const Demand& dem
 }
 
 Answer<LockTable::Where> Desk::check(const Client& client, const Demand& demand, const std::string& path,
-                                     const std::string& name, SessionDesk::Verdict* verdict) {
-    auto judged = judge(client, demand, &path, &name);
+                                     const std::string& name, Call& call, SessionDesk::Verdict* verdict) {
+    auto judged = judge(client, demand, &path, &name, call);
     if (!judged) return tl::make_unexpected(std::move(judged.error()));
     if (verdict != nullptr) *verdict = *judged;
     if (auto checked = check(client, demand); !checked)
@@ -76,7 +76,7 @@ Answer<LockTable::Where> Desk::check(const Client& client, const Demand& demand,
 
 void Desk::register_owner(Client& client, const lock::RegisterArgs& arguments, Call call) noexcept {
     if (const auto judged =
-            judge(client, {.number = Procedure::register_, .procedure = {}}, nullptr, nullptr);
+            judge(client, {.number = Procedure::register_, .procedure = {}}, nullptr, nullptr, call);
         !judged)
         return call.fail(judged.error());
     const auto checked = check(
@@ -85,12 +85,13 @@ void Desk::register_owner(Client& client, const lock::RegisterArgs& arguments, C
     if (!checked) return call.fail(checked.error());
     if (arguments.owner.id == 0) return call.fail(not_registered());
     // A session is its owner already, whatever the client says it is.
-    if (sessions_.has(client)) return sessions_.register_owner(client, std::move(call));
+    if (sessions_.has(client)) return sessions_.register_owner(client, arguments.owner, std::move(call));
     connections_.set_owner(client, make_owner(arguments.owner), std::move(call));
 }
 
 void Desk::restrict(Client& client, const lock::RestrictArgs& arguments, Call call) noexcept {
-    if (const auto judged = judge(client, {.number = Procedure::restrict, .procedure = {}}, nullptr, nullptr);
+    if (const auto judged =
+            judge(client, {.number = Procedure::restrict, .procedure = {}}, nullptr, nullptr, call);
         !judged)
         return call.fail(judged.error());
     const auto checked =
@@ -101,7 +102,7 @@ void Desk::restrict(Client& client, const lock::RestrictArgs& arguments, Call ca
 
 void Desk::open_new(Client& client, const lock::NewArgs& arguments, Call call) noexcept {
     if (const auto judged =
-            judge(client, {.number = Procedure::new_, .procedure = {}}, &arguments.path, nullptr);
+            judge(client, {.number = Procedure::new_, .procedure = {}}, &arguments.path, nullptr, call);
         !judged)
         return call.fail(judged.error());
     const auto checked =
@@ -111,8 +112,8 @@ void Desk::open_new(Client& client, const lock::NewArgs& arguments, Call call) n
 }
 
 void Desk::open_space(Client& client, const lock::CreateLockSpaceArgs& arguments, Call call) noexcept {
-    if (const auto judged =
-            judge(client, {.number = Procedure::create_lockspace, .procedure = {}}, &arguments.path, nullptr);
+    if (const auto judged = judge(client, {.number = Procedure::create_lockspace, .procedure = {}},
+                                  &arguments.path, nullptr, call);
         !judged)
         return call.fail(judged.error());
     const auto checked = check(
@@ -125,7 +126,7 @@ void Desk::create_resource(Client& client, const lock::CreateResourceArgs& argum
     auto where = check(
         client,
         {.number = Procedure::create_resource, .procedure = "CREATE_RESOURCE", .flags = arguments.flags},
-        arguments.path, arguments.name);
+        arguments.path, arguments.name, call);
     if (!where) return call.fail(where.error());
     table_.create(std::move(*where), std::move(call));
 }
@@ -134,7 +135,7 @@ void Desk::delete_resource(Client& client, const lock::DeleteResourceArgs& argum
     auto where = check(
         client,
         {.number = Procedure::delete_resource, .procedure = "DELETE_RESOURCE", .flags = arguments.flags},
-        arguments.path, arguments.name);
+        arguments.path, arguments.name, call);
     if (!where) return call.fail(where.error());
     table_.remove(std::move(*where), std::move(call));
 }
@@ -146,22 +147,23 @@ void Desk::acquire(Client& client, const lock::AcquireResourceArgs& arguments, C
                         .procedure = "ACQUIRE_RESOURCE",
                         .flags = arguments.flags,
                         .flags_known = k_shared | k_auto_create},
-                       arguments.path, arguments.name, &verdict);
+                       arguments.path, arguments.name, call, &verdict);
     if (!where) return call.fail(where.error());
     const proto::kept::KeptWay way{.listener = client.listener(),
                                    .uid = client.peer().uid,
                                    .process = static_cast<std::uint32_t>(client.peer().pid),
                                    .session = sessions_.number_of(client)};
-    const Owner& owner = verdict.keep ? sessions_.identity_of(client) : *connections_.of(client).owner;
+    const Owner owner = verdict.keep ? sessions_.identity_of(client)
+                                     : sessions_.owner_of(client, *connections_.of(client).owner);
     table_.acquire(std::move(*where), owner, way, (arguments.flags & k_shared) != 0,
-                   (arguments.flags & k_auto_create) != 0, std::move(call));
+                   (arguments.flags & k_auto_create) != 0, std::move(call), sessions_.is_for_others(client));
 }
 
 void Desk::release(Client& client, const lock::ReleaseResourceArgs& arguments, Call call) noexcept {
     auto where = check(
         client,
         {.number = Procedure::release_resource, .procedure = "RELEASE_RESOURCE", .flags = arguments.flags},
-        arguments.path, arguments.name);
+        arguments.path, arguments.name, call);
     if (!where) return call.fail(where.error());
     const Owner& owner = *connections_.of(client).owner;
     // What an earlier session of the identity has left is this one's to release.

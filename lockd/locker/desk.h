@@ -48,10 +48,11 @@ private:
     [[nodiscard]] Answer<void> check(const Client& client, const Demand& demand);
     // Of a session: whether its rights allow the call, on the resource `name` of `path`, or on the lock space itself.
     [[nodiscard]] Answer<SessionDesk::Verdict> judge(const Client& client, const Demand& demand,
-                                                     const std::string* path, const std::string* name);
+                                                     const std::string* path, const std::string* name,
+                                                     Call& call);
     // The same, and the lock space has to be there.
     [[nodiscard]] Answer<LockTable::Where> check(const Client& client, const Demand& demand,
-                                                 const std::string& path, const std::string& name,
+                                                 const std::string& path, const std::string& name, Call& call,
                                                  SessionDesk::Verdict* verdict = nullptr);
 
     Connections& connections_;

@@ -71,6 +71,18 @@ rpc::Failure is_locked(std::string_view name, std::string_view holder) {
                 fmt::format("Lockspace resource '{}' is locked: {}", name, holder));
 }
 
+rpc::Failure is_in_use(std::string_view name, std::string_view holder) {
+    rpc::Failure failure = is_locked(name, holder);
+    failure.detail = holder;
+    return failure;
+}
+
+rpc::Failure has_too_many(std::string_view identity, std::size_t most) {
+    return make(rpc::k_code_operation_failed, rpc::k_domain_lock_space, k_operation_failed,
+                fmt::format("{} has {} locks, and may not have more: locks_per_identity in lockd.toml",
+                            identity, most));
+}
+
 rpc::Failure was_lost(std::string_view name) {
     return make(rpc::k_code_resource_busy, rpc::k_domain_lock_space, k_resource_busy,
                 fmt::format("the lock on '{}' was lost, and who had it has not ended yet", name));

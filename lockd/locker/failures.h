@@ -33,6 +33,10 @@ using Answer = tl::expected<T, rpc::Failure>;
 [[nodiscard]] rpc::Failure is_locked(std::string_view name);
 // The same with who has it, in words.
 [[nodiscard]] rpc::Failure is_locked(std::string_view name, std::string_view holder);
+// The same for somebody who may know whom to ask: the detail is `holder` alone.
+[[nodiscard]] rpc::Failure is_in_use(std::string_view name, std::string_view holder);
+// An identity has as many as it may have.
+[[nodiscard]] rpc::Failure has_too_many(std::string_view identity, std::size_t most);
 // It was lost while somebody had it, who has not ended yet.
 [[nodiscard]] rpc::Failure was_lost(std::string_view name);
 [[nodiscard]] rpc::Failure is_not_locked(std::string_view name);

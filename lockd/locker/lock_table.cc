@@ -20,6 +20,18 @@ ByteVector to_bytes(std::string_view text) {
     return {bytes.begin(), bytes.end()};
 }
 
+// For whoever may know.
+std::string describe_holder(const kept::KeptHold& hold) {
+    const std::string name = escape(as_text(hold.owner.name));
+    switch (hold.owner.kind) {
+        case kept::OwnerKind::owner_process:
+            return fmt::format("\"{}\" (process {})", name, hold.owner.process);
+        case kept::OwnerKind::owner_session: return fmt::format("{} (session {})", name, hold.way.session);
+        case kept::OwnerKind::owner_identity: return fmt::format("the identity {}", name);
+    }
+    return {};
+}
+
 }  // namespace
 
 bool is_same(const Owner& a, const Owner& b) noexcept {
@@ -41,19 +53,46 @@ std::string key_of(const Owner& owner) {
     return {};
 }
 
-LockTable::LockTable(Keeping& keeping, LockTableUser& user, WallClock clock)
-    : keeping_(keeping), user_(user), clock_(clock) {}
+LockTable::LockTable(Keeping& keeping, LockTableUser& user, WallClock clock, std::size_t most)
+    : keeping_(keeping), user_(user), clock_(clock), most_(most) {}
 
 LockTable::~LockTable() { keeping_.forget(*this); }
 
 void LockTable::acquire(Where where, const Owner& owner, const kept::KeptWay& way, bool shared, bool create,
-                        server::Call call) {
+                        server::Call call, bool names_holder) {
+    if (!is_process(owner))
+        if (const auto found = tally_.find(std::string(as_text(owner.name)));
+            found != tally_.end() && found->second >= most_)
+            return call.fail(has_too_many(as_text(owner.name), most_));
+    count(owner, true);
     start(std::move(where), {.kind = Kind::acquire,
                              .call = std::move(call),
                              .owner = owner,
                              .shared = shared,
                              .create = create,
+                             .names_holder = names_holder,
                              .way = way});
+}
+
+void LockTable::count(const Owner& owner, bool more) {
+    if (is_process(owner)) return;
+    const auto place = tally_.try_emplace(std::string(as_text(owner.name))).first;
+    place->second += more ? 1 : static_cast<std::size_t>(-1);
+    if (place->second == 0) tally_.erase(place);
+}
+
+void LockTable::count(const kept::KeptLock& lock, bool more) {
+    for (const kept::KeptHold& hold : lock.holds) count(hold.owner, more);
+}
+
+rpc::Failure LockTable::refusal(const Resource& resource, const Operation& operation) {
+    const std::string_view name = as_text(resource.facts.name);
+    if (!operation.names_holder) return is_locked(name);
+    const auto& holds = resource.facts.holds;
+    if (holds.empty()) return is_in_use(name, "a process or a host that this lock daemon does not know");
+    std::string holder = describe_holder(holds.front());
+    if (holds.size() > 1) holder += fmt::format(" and {} more", holds.size() - 1);
+    return is_in_use(name, holder);
 }
 
 void LockTable::release(Where where, const Owner& owner, server::Call call) {
@@ -125,7 +164,7 @@ void LockTable::run_acquire(Resource& resource, Operation& operation) {
     if (resource.facts.holds.empty())
         return resource.space->take(name, operation.shared, operation.create, expect(resource), *this);
     if (!resource.facts.shared || !operation.shared)
-        return finish(resource, tl::make_unexpected(is_locked(name)));
+        return finish(resource, tl::make_unexpected(refusal(resource, operation)));
     resource.next = resource.facts;
     resource.next.holds.push_back({.owner = operation.owner, .since = clock_(), .way = operation.way});
     keep(resource, -1);
@@ -180,6 +219,12 @@ void LockTable::keep(Resource& resource, int fd) {
 void LockTable::on_taken(Ticket ticket, Answer<LockedFile> file) noexcept {
     Resource& resource = *waiting_for(ticket);
     const Operation& operation = resource.operations.front();
+    // A lock space in etcd says itself who has it.
+    const auto is_plain = [&](const rpc::Failure& failure) {
+        return failure.message == is_locked(as_text(resource.facts.name)).message;
+    };
+    if (!file && operation.names_holder && is_plain(file.error()))
+        file.error() = refusal(resource, operation);
     if (!file) return finish(resource, tl::make_unexpected(std::move(file.error())));
     resource.file = std::move(file->file);
     resource.slot = keeping_.take_slot();
@@ -227,6 +272,8 @@ void LockTable::on_kept_released(Resource& resource, Answer<void> done) {
                     escape(done.error().message));
         return finish(resource, done);
     }
+    count(resource.facts, false);
+    count(resource.next, true);
     resource.facts = std::move(resource.next);
     if (!resource.facts.holds.empty()) return finish(resource, {});
     --held_;
@@ -250,6 +297,7 @@ void LockTable::finish(Resource& resource, const Answer<void>& done) {
     resource.operations.pop_front();
     resource.is_working = false;
     --under_way_;
+    if (operation.kind == Kind::acquire && !done) count(operation.owner, false);
     if (operation.kind == Kind::release_all)
         settle(operation.owner);
     else if (operation.call && done)
@@ -330,6 +378,7 @@ void LockTable::restore(Slot slot, LockSpace& space, kept::KeptLock lock, Unique
     Resource& resource = resources_[std::move(key)];
     resource.space = &space;
     resource.facts = std::move(lock);
+    count(resource.facts, true);
     resource.file = std::move(file);
     resource.slot = slot;
     ++held_;

@@ -10,11 +10,13 @@
 // So nothing is answered before it outlives this process, and no lock is let go that would be brought back.
 //
 // Trust:  names and owners are clients'; which client may say what was checked before (desk.h).
-// Limits: as many held resources as the holder has slots; of one resource as many holds as fit a record.
+// Limits: as many held resources as the holder has slots; of one resource as many holds as fit a record; of one identity
+//         of the front door as many locks as the settings say, so that no client can have all slots.
 // Owns:   the locked files, and the calls that wait.
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <list>
 #include <map>
 #include <memory>
@@ -63,7 +65,8 @@ public:
     // Seconds since 1970.
     using WallClock = std::int64_t (*)() noexcept;
 
-    LockTable(Keeping& keeping, LockTableUser& user, WallClock clock);
+    // `most`: locks that one identity has at a time, in its sessions and kept. Who speaks for processes may have any number.
+    LockTable(Keeping& keeping, LockTableUser& user, WallClock clock, std::size_t most = SIZE_MAX);
     ~LockTable() override;
     LockTable(const LockTable&) = delete;
     LockTable& operator=(const LockTable&) = delete;
@@ -75,8 +78,9 @@ public:
         std::string name{};
     };
     // Each answers `call` with success or the exact failure. `way`: the connection by which it is taken.
+    // `names_holder`: whoever is refused may know who has it.
     void acquire(Where where, const Owner& owner, const proto::kept::KeptWay& way, bool shared, bool create,
-                 server::Call call);
+                 server::Call call, bool names_holder = false);
     void release(Where where, const Owner& owner, server::Call call);
     // The same for somebody who may be two owners: what `other` holds is released where `owner` holds nothing.
     void release(Where where, const Owner& owner, const Owner& other, server::Call call);
@@ -127,6 +131,7 @@ private:
         std::optional<Owner> other{};  // of release
         bool shared = false;
         bool create = false;
+        bool names_holder = false;
         proto::kept::KeptWay way{};
         // Of break_holds.
         std::optional<Uuid> uuid{};
@@ -167,6 +172,9 @@ private:
     void finish(Resource& resource, const Answer<void>& done);
     void tell_lost(const Resource& resource);
     void settle(const Owner& owner);
+    void count(const Owner& owner, bool more);
+    void count(const proto::kept::KeptLock& lock, bool more);
+    [[nodiscard]] static rpc::Failure refusal(const Resource& resource, const Operation& operation);
     [[nodiscard]] Resource* waiting_for(Ticket ticket) noexcept;
     [[nodiscard]] Ticket expect(Resource& resource);
     [[nodiscard]] static bool concerns(const Resource& resource, const Owner& owner) noexcept;
@@ -174,9 +182,13 @@ private:
     Keeping& keeping_;
     LockTableUser& user_;
     const WallClock clock_;
+    const std::size_t most_;
+    std::unordered_map<std::string, std::size_t>
+        tally_;  // locks by identity, with those that are being taken
     std::map<Key, Resource> resources_;
     std::unordered_map<Ticket, Resource*> tickets_;
-    std::unordered_map<std::string, std::size_t> releasing_;  // owner: resources where release_all() is not over
+    std::unordered_map<std::string, std::size_t>
+        releasing_;  // owner: resources where release_all() is not over
     Ticket next_ticket_ = 1;
     std::size_t under_way_ = 0;
     std::size_t held_ = 0;

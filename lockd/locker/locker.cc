@@ -42,15 +42,15 @@ Locker::Locker(loop::Loop& loop, const proto::config::LockerConfig& config, Uniq
       channel_(loop, std::move(channel), holder::k_kept_batch_max, loop::to<&Locker::on_message>(*this),
                loop::to<&Locker::on_channel_closed>(*this), k_queue_max),
       keeping_(loop, channel_),
-      table_(keeping_, *this, clock),
+      table_(keeping_, *this, clock, config.locks_per_identity),
       spaces_(space_roots_, direct_roots_, keeping_, table_),
       departures_(loop, table_, keeping_, config.fencing),
       connections_(keeping_, departures_, *this),
-      sessions_(connections_, {config.users.begin(), config.users.end()},
+      sessions_(connections_, witness_, {config.users.begin(), config.users.end()},
                 {config.session_users.begin(), config.session_users.end()}),
       desk_(connections_, sessions_, spaces_, table_),
       server_(loop, make_limits(config), *this),
-      administration_(connections_, sessions_, spaces_, table_, server_),
+      administration_(connections_, sessions_, spaces_, table_, server_, witness_),
       recovery_({keeping_, spaces_, table_, departures_, connections_, server_}, *this) {
     server_.add(desk_.program());
     server_.add(administration_.program());
@@ -141,6 +141,7 @@ bool Locker::admits(const server::Peer& peer, unsigned) noexcept {
 void Locker::on_closed(server::Client& client, std::string_view reason) noexcept {
     Log{}.debug("connection {} of process {} ended: {}", client.id(), client.peer().pid, reason);
     sessions_.on_closed(client);
+    witness_.on_closed(client);
     connections_.on_closed(client);
 }
 

@@ -76,6 +76,7 @@ private:
     std::vector<std::unique_ptr<EtcdSpace>> in_etcd_;  // in the order of the configuration
     Departures departures_;
     Connections connections_;
+    Witness witness_;
     SessionDesk sessions_;
     Desk desk_;
     server::Server server_;

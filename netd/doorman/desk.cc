@@ -16,7 +16,7 @@ using proto::config::LoginMode;
 namespace {
 
 constexpr std::uint64_t k_first_local = std::uint64_t{1} << 32;
-constexpr Milliseconds k_sweep{5'000};
+constexpr Milliseconds k_visit_sweep{5'000};
 constexpr std::uint64_t k_gates_max = 1024;  // see adopt_args in proto/supervise.x
 
 rpc::Header make_call(Procedure procedure, std::uint32_t serial) noexcept {
@@ -210,7 +210,7 @@ void Desk::log_in(std::uint64_t ticket, Open admission) {
         admission.who = visit->who();
         return refuse(ticket, admission, "there is no SASL mechanism that it could use");
     }
-    if (!sweep_->running()) sweep_->start(k_sweep);
+    if (!sweep_->running()) sweep_->start(k_visit_sweep);
     if (ticket >= k_first_local) {
         const int connection = admission.connection.get();
         const proto::who::Who& who = visit->who();
@@ -308,9 +308,10 @@ void Desk::on_refused(Visit& visit, bool again) noexcept {
 // Visits that last too long: their gate should have ended them.
 void Desk::on_sweep() noexcept {
     const Instant now = tools_.visit.loop.clock().now();
-    std::erase_if(visits_,
-                  [&](const auto& each) { return now - each.second->since() >= tools_.login + k_sweep; });
-    if (!visits_.empty()) sweep_->start(k_sweep);
+    std::erase_if(visits_, [&](const auto& each) {
+        return now - each.second->since() >= tools_.login + k_visit_sweep;
+    });
+    if (!visits_.empty()) sweep_->start(k_visit_sweep);
 }
 
 }  // namespace virtgate::netd::doorman

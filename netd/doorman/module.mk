@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += doorman
+doorman_UNITY := yes
 doorman_SOURCES := netd/doorman/broker_link.cc netd/doorman/desk.cc netd/doorman/examine.cc netd/doorman/failures.cc \
                    netd/doorman/handshake.cc netd/doorman/local_door.cc netd/doorman/nonces.cc netd/doorman/sasl_link.cc \
                    netd/doorman/service.cc netd/doorman/visit.cc netd/doorman/x509.cc \
@@ -20,6 +21,7 @@ test-doorman-proof_PACKAGES := GNUTLS EVENT
 test-doorman-service_SOURCES := tests/unit/doorman_service.cc tests/unit/support/certificates.cc
 test-doorman-service_LIBRARIES := $(virtgate-doorman_LIBRARIES)
 test-doorman-service_PACKAGES := GNUTLS EVENT
+test-doorman-logins_UNITY := yes
 test-doorman-logins_SOURCES := tests/unit/doorman_logins.cc tests/unit/doorman_ways.cc tests/unit/pump.cc tests/unit/support/certificates.cc
 test-doorman-logins_LIBRARIES := $(virtgate-doorman_LIBRARIES)
 test-doorman-logins_PACKAGES := GNUTLS EVENT

@@ -13,7 +13,7 @@ namespace {
 
 std::string say_time(std::time_t when) { return fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(when)); }
 
-Done judge_dates(const X509Chain& chain) {
+Done judge_own_dates(const X509Chain& chain) {
     const std::time_t now = std::time(nullptr);
     for (std::size_t i = 0; i < chain.size(); ++i) {
         const char* which = i == 0 ? "it" : "a certificate of its chain";
@@ -67,7 +67,7 @@ Done judge_own(std::string_view certificates, const Authorities& authorities,
     const auto chain = parse_chain(std::vector<ByteView>(der->begin(), der->end()));
     if (!chain) return system_fault(0, chain.error().text);
     gnutls_x509_crt_t leaf = chain->front().get();
-    if (auto done = judge_dates(*chain); !done) return done;
+    if (auto done = judge_own_dates(*chain); !done) return done;
     for (std::size_t i = 0; i + 1 < chain->size(); ++i)
         if (gnutls_x509_crt_check_issuer((*chain)[i].get(), (*chain)[i + 1].get()) == 0)
             return system_fault(

@@ -12,7 +12,7 @@ namespace virtgate::netd::gate {
 
 namespace remote = proto::remote;
 using loop::Want;
-using remote::Procedure;
+
 using rpc::Header;
 using rpc::Type;
 
@@ -124,8 +124,8 @@ void Login::take_call(const Header& call, ByteView payload) {
     }
     if (call.program == remote::k_program && call.version == remote::k_version &&
         call.status == rpc::Status::ok) {
-        switch (static_cast<Procedure>(call.procedure)) {
-            case Procedure::auth_list: {
+        switch (static_cast<remote::Procedure>(call.procedure)) {
+            case remote::Procedure::auth_list: {
                 if (!payload.empty()) return end("bytes behind a call without arguments");
                 constexpr std::array<std::byte, 8> k_one_sasl{std::byte{0}, std::byte{0}, std::byte{0},
                                                               std::byte{1}, std::byte{0}, std::byte{0},
@@ -133,10 +133,10 @@ void Login::take_call(const Header& call, ByteView payload) {
                 if (++mistakes_ > k_mistakes_max) return end("too many calls that lead to nothing");
                 return send(rpc::make_frame(rpc::reply_to(call), k_one_sasl));
             }
-            case Procedure::auth_sasl_init: return serve_init(call, payload);
-            case Procedure::auth_sasl_start: return serve_start(call, payload);
-            case Procedure::auth_sasl_step: return serve_step(call, payload);
-            case Procedure::auth_polkit: return refuse(call, rpc::k_code_auth_failed, k_failed);
+            case remote::Procedure::auth_sasl_init: return serve_init(call, payload);
+            case remote::Procedure::auth_sasl_start: return serve_start(call, payload);
+            case remote::Procedure::auth_sasl_step: return serve_step(call, payload);
+            case remote::Procedure::auth_polkit: return refuse(call, rpc::k_code_auth_failed, k_failed);
             default: break;
         }
     }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += gate gate_tls
+gate_UNITY := yes
 gate_SOURCES := netd/gate/arrival.cc netd/gate/door.cc netd/gate/front.cc netd/gate/ledger.cc netd/gate/login.cc \
                 netd/gate/parent.cc netd/gate/plain.cc netd/gate/session.cc \
                 netd/gate/session_descriptors.cc netd/gate/session_input.cc netd/gate/session_locks.cc netd/gate/session_output.cc netd/gate/sessions.cc netd/gate/sources.cc netd/gate/vet.cc

@@ -23,7 +23,7 @@ using rpc::Header;
 namespace {
 
 constexpr std::size_t k_count_at = rpc::k_frame_min;
-constexpr std::size_t k_count_size = 4;
+constexpr std::size_t k_fds_count_size = 4;
 
 }  // namespace
 
@@ -60,7 +60,7 @@ void Session::end_descriptors() {
     if (ruling.action == Action::whole) {
         procedure = ruling.procedure;
         ruling = vet_payload(*proto::find_hypervisor_program(header.program, header.version), *procedure,
-                             frame.subspan(k_count_at + k_count_size), Extent::whole);
+                             frame.subspan(k_count_at + k_fds_count_size), Extent::whole);
     }
     if (ruling.action == Action::refuse) {
         with_descriptors_.reset();
@@ -100,7 +100,7 @@ void Session::pass_descriptors_to_client(const Cut& cut) {
         count > procedure.fds_reply_max)
         return worker_broke_rules("a reply with another number of descriptors than it should have");
     const Ruling ruling =
-        vet_answer_payload(cut.header, ledger_, cut.bytes.subspan(k_count_at + k_count_size));
+        vet_answer_payload(cut.header, ledger_, cut.bytes.subspan(k_count_at + k_fds_count_size));
     if (ruling.action != Action::forward) return worker_broke_rules(ruling.text);
     std::vector<UniqueFd> descriptors;
     for (std::size_t i = 0; i < count; ++i) descriptors.push_back(from_worker_fds_.take(i));

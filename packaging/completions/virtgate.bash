@@ -208,14 +208,94 @@ _virtgate_locks() {
     esac
 }
 
+_virtgate_config() {
+    local current=$1 before=$2 command=${COMP_WORDS[2]-}
+    case $before:$current in
+    --config:*)
+        _virtgate_fill -f -- "$current"
+        compopt -o filenames
+        ;;
+    config:*) _virtgate_fill -W "$(_virtgate_commands config) $(_virtgate_options config)" -- "$current" ;;
+    *:-*) _virtgate_fill -W "$(_virtgate_options config "$command")" -- "$current" ;;
+    *) _virtgate_fill -W 'netd workerd lockd' -- "$current" ;;
+    esac
+}
+
 _virtgate_sandbox() {
     local current=$1 before=$2
     case $before:$current in
     *:-*) _virtgate_fill -W "$(_virtgate_options sandbox)" -- "$current" ;;
     --calls:*)
-        _virtgate_fill -W 'netd gate keeper doorman sasl sasl-exchange workerd policy-compile worker auditor store lockd locker leaser' -- "$current"
+        _virtgate_fill -W 'netd gate keeper doorman sasl sasl-exchange announcer workerd policy-compile worker auditor store lockd locker leaser' -- "$current"
         ;;
     *) _virtgate_fill -W "$(_virtgate_options sandbox)" -- "$current" ;;
+    esac
+}
+
+# _virtgate_asked COMMAND... - what a server says, of the URI on the command line; nothing if it does not answer soon.
+_virtgate_asked() {
+    local where=() i
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        -c | --connect) where=(-c "${COMP_WORDS[i + 1]}") ;;
+        esac
+    done
+    "${COMP_WORDS[0]}" "$@" "${where[@]}" --connect-timeout 2 2>/dev/null </dev/null
+}
+
+# _virtgate_place - which argument, options and their values not counted, is being typed.
+_virtgate_place() {
+    local i place=0
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        -c | -e | -i | -n | --connect | --connect-timeout | --count | --devname | --domain | --escape | --interval | --length | \
+            --linger | --offset | --schema | --socket | --stream | --timeout | --type) ((i++)) ;;
+        -?*) ;;
+        *) ((place++)) ;;
+        esac
+    done
+    echo "$place"
+}
+
+# _virtgate_tools - call, list, ping, events, console, upload, download.
+_virtgate_tools() {
+    local current=$1 before=$2 command=$3
+    case $before in
+    --schema | --socket | --stream)
+        _virtgate_fill -f -- "$current"
+        compopt -o filenames
+        return
+        ;;
+    --type)
+        _virtgate_fill -W "$("${COMP_WORDS[0]}" events --list-types 2>/dev/null | awk '{ print $1 }')" -- "$current"
+        return
+        ;;
+    --domain)
+        _virtgate_fill -W "$(_virtgate_asked list | awk 'NR > 1 { print $1 }')" -- "$current"
+        return
+        ;;
+    -c | -e | -i | -n | --connect | --connect-timeout | --count | --devname | --escape | --interval | --length | --linger | --offset | \
+        --timeout) return ;;
+    esac
+    case $command.$(_virtgate_place):$current in
+    *:-*) _virtgate_fill -W "$(_virtgate_options "$command")" -- "$current" ;;
+    call.0:*)
+        if [ "$before" = --list ]; then
+            _virtgate_fill -W "$("${COMP_WORDS[0]}" call --list 2>/dev/null | sed 's/\..*//' | sort -u)" -- "$current"
+        else
+            _virtgate_fill -W "$("${COMP_WORDS[0]}" call --list 2>/dev/null | awk '{ print $1 }')" -- "$current"
+        fi
+        ;;
+    list.0:*) _virtgate_fill -W 'domains networks pools volumes interfaces node-devices secrets nwfilters' -- "$current" ;;
+    list.1:*) _virtgate_fill -W "$(_virtgate_asked list pools | awk 'NR > 1 { print $1 }')" -- "$current" ;;
+    console.0:*) _virtgate_fill -W "$(_virtgate_asked list | awk 'NR > 1 { print $1 }')" -- "$current" ;;
+    upload.0:* | download.0:*)
+        _virtgate_fill -W "$(_virtgate_asked list volumes | awk 'NR > 1 { print $1 "/" $2 }')" -- "$current"
+        ;;
+    upload.1:* | download.1:*)
+        _virtgate_fill -f -- "$current"
+        compopt -o filenames
+        ;;
     esac
 }
 
@@ -233,6 +313,7 @@ _virtgate() {
         3:pki) _virtgate_fill -W "$(_virtgate_commands pki)" -- "$current" ;;
         3:policy) _virtgate_fill -W "$(_virtgate_commands policy)" -- "$current" ;;
         3:locks) _virtgate_fill -W "$(_virtgate_commands locks)" -- "$current" ;;
+        3:config) _virtgate_fill -W "$(_virtgate_commands config)" -- "$current" ;;
         3:passwd) _virtgate_fill -W "$(_virtgate_commands passwd)" -- "$current" ;;
         esac
         ;;
@@ -241,7 +322,31 @@ _virtgate() {
     passwd) _virtgate_passwd "$current" "$before" ;;
     audit) _virtgate_audit "$current" "$before" ;;
     locks) _virtgate_locks "$current" "$before" ;;
+    config) _virtgate_config "$current" "$before" ;;
+    discover)
+        case $before in
+        --timeout) ;;
+        *) _virtgate_fill -W "$(_virtgate_options discover)" -- "$current" ;;
+        esac
+        ;;
+    trace)
+        case $before:$current in
+        --listen:* | --output:*)
+            _virtgate_fill -f -- "$current"
+            compopt -o filenames
+            ;;
+        *:-*) _virtgate_fill -W "$(_virtgate_options trace)" -- "$current" ;;
+        trace:/*)
+            _virtgate_fill -f -- "$current"
+            compopt -o filenames
+            ;;
+        trace:*) _virtgate_fill -W "qemu:///system qemu:///session $(_virtgate_options trace)" -- "$current" ;;
+        --:*) _virtgate_fill -c -- "$current" ;;
+        *) _virtgate_fill -W "$(_virtgate_options trace) --" -- "$current" ;;
+        esac
+        ;;
     sandbox) _virtgate_sandbox "$current" "$before" ;;
+    call | list | ping | events | console | upload | download) _virtgate_tools "$current" "$before" "$command" ;;
     up)
         case $before in
         --dir)

@@ -87,6 +87,8 @@ Test(elsewhere, supervisors_allow_what_their_children_do) {
         for (const auto& table : plan.rows)
             for (const Row& row : table) {
                 if (row.error != 0) continue;
+                // What it writes volumes with its own supervisor alone allows (workerd/broker/confinement.cc).
+                if (plan.process == "store" && std::strcmp(row.call, "fallocate") == 0) continue;
                 const auto rows = supervisor_rows();
                 cr_expect(std::any_of(rows.begin(), rows.end(),
                                       [&](const Row& other) {

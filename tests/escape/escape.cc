@@ -119,8 +119,10 @@ Test(escape, from_a_keeper) { attack("keeper"); }
 Test(escape, from_doorman) { attack("doorman"); }
 Test(escape, from_sasl) { attack("sasl"); }
 Test(escape, from_an_exchange) { attack("exchange"); }
+Test(escape, from_the_announcer) { attack("announcer"); }
 Test(escape, from_a_worker) { attack("worker"); }
 Test(escape, from_the_auditor) { attack("auditor"); }
+Test(escape, from_the_store) { attack("store"); }
 Test(escape, from_the_locker) { attack("locker"); }
 Test(escape, from_the_policy_compiler) { attack("policy compiler"); }
 

@@ -6,12 +6,14 @@
 
 #include "libshared/confine/plan.h"
 #include "lockd/locker/confinement.h"
+#include "netd/announcer/confinement.h"
 #include "netd/doorman/confinement.h"
 #include "netd/doorman/sasl/confinement.h"
 #include "netd/gate/confinement.h"
 #include "netd/keeper/confinement.h"
 #include "policy/compile/confinement.h"
 #include "workerd/auditor/confinement.h"
+#include "workerd/store/confinement.h"
 #include "workerd/worker/confinement.h"
 
 namespace virtgate::escape {
@@ -29,8 +31,10 @@ namespace virtgate::escape {
             netd::doorman::make_plan(true),
             sasl::make_plan({}),
             std::move(exchange),
+            netd::announcer::make_plan(),
             workerd::worker::make_plan(),
             workerd::auditor::make_plan(""),
+            workerd::store::make_plan({}),
             lockd::locker::make_plan(locker),
             policy::make_plan({})};
 }

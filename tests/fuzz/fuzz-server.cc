@@ -179,6 +179,7 @@ void play(ByteView input, World& world) {
     auto [control, its_control] = make_pair();
     auto [queue, its_queue] = make_pair();
     proto::config::LockerConfig config;
+    config.locks_per_identity = 64;
     config.users = {geteuid()};
     config.max_clients = 8;
     config.lock_spaces = {"s"};

@@ -8,6 +8,7 @@ it says, the clients of that one, a real gate, notice nothing. test_lying_gate h
 a worker.
 """
 
+import json
 import os
 import socket
 import ssl
@@ -19,16 +20,28 @@ import time
 import pytest
 
 from test_key_secrecy import server_keys, windows
-from vgtest import captured, captured_tls, processes, sasl, table, upstream, wire
+from vgtest import captured, captured_tls, locks, processes, sasl, table, upstream, wire
 from vgtest.captured_house import PASSWORD, House, frame, framing, throw
 
 URI = "qemu:///system"
+# Somebody who has, beside the session, a way to the lock daemon.
+LOCKSMITH = """
+[role.locksmith]
+allow = ["@connect-basic", "@locks"]
+[identity.locksmith]
+x509 = {{ CN = "locksmith" }}
+[[binding]]
+identity = "locksmith"
+role = "locksmith"
+objects = {{ lock = ["{0}/mine", "glob:{0}/mine/*"] }}
+"""
+LOCK_SESSION, LOCKS = 0x5647000D, 0x5647000B
 HONEST, GATES = 0, 32
 SETTLED = ("netd", "doorman", "sasl", "workerd", "auditor", "gate-0", "keeper-0")
 
 
 @pytest.fixture(scope="module")
-def house(scratch, running_suite):
+def house(scratch, running_suite, authority):
     places = [captured.index(number) for number in range(GATES) if number != HONEST]
     with captured.Captor(scratch / "gate-programs", "gate", places, captured.Gate) as captor:
         suite = running_suite.sibling(
@@ -43,11 +56,14 @@ def house(scratch, running_suite):
         )
         suite.programs = captor.programs
         suite.add_policy("20-alice.toml", sasl.POLICY.format(name="alice"))
+        suite.add_policy("30-locksmith.toml", LOCKSMITH.format(suite.directory / "lockspaces"))
         sasl.add_user(suite.directory / "etc" / "users", "alice", PASSWORD)
         with suite:
             made = House(suite, captor)
             with suite.open(URI) as made.witness:
-                with made.log_in():  # the first one of an identity starts a worker
+                # The first one of an identity starts a worker.
+                context = made.context(authority, "locksmith")
+                with made.log_in(), suite.connect(context=context):
                     made.settle(SETTLED)
                 yield made
 
@@ -201,6 +217,52 @@ def test_handshake_that_a_client_made_with_another_server_is_worth_nothing(house
     captured.close_all(
         admitted(seat, context)[2]
     )  # with the server's own certificate it is a client like any other
+
+
+# --- locks ---
+
+
+def test_way_to_the_lock_daemon_is_that_session_and_nothing_else(house, seat, authority):
+    """It was begun by the broker: what it may lock is the client's, and whose it is stays so."""
+    spaces = house.suite.directory / "lockspaces"
+    _, answer, descriptors = admitted(seat, house.context(authority, "locksmith"))
+    number, identity = captured.grant_of(answer)
+    assert identity == "locksmith" and len(descriptors) == 1
+    with socket.socket(fileno=descriptors[0]) as session:
+        session.settimeout(wire.PATIENCE)
+        first, ways, _, _ = socket.recv_fds(session, 16, 4)
+        assert len(first) == 1 and len(ways) == 1
+        with locks.Locks(socket.socket(fileno=ways[0])) as way, locks.connect(house.suite.lock_socket) as local:
+            begin = wire.u64(1) + bytes(16) + wire.string("tls") + wire.string("admin") + wire.string("")
+            for prog, proc, payload in [
+                (LOCK_SESSION, 1, begin + wire.u64(1) + wire.u32(0)),  # somebody else's session
+                (LOCK_SESSION, 1, begin + wire.u64(1) + wire.u32(1)),  # one that says for whom it locks
+                (LOCK_SESSION, 2, wire.string("admin") + wire.string("")),  # others' rights
+                (LOCK_SESSION, 3, wire.u64(1)),  # what the auditor hears
+                (LOCKS, 1, wire.u32(0) * 2),  # what others hold
+                (LOCKS, 3, wire.string("") + wire.string("/a") + wire.string("") + wire.string("x")),
+            ]:
+                reply = way.ask(proc, payload, prog=prog)
+                assert reply.status == wire.ERROR and reply.error()[0] == locks.DENIED, (prog, proc)
+            assert local.register(424242) is None and local.open_space(spaces / "others") is None
+            assert local.acquire(spaces / "others", "a", locks.AUTOCREATE) is None
+            assert way.register(424242, name="root") is None, "it is accepted, and ignored"
+            for path, name in (
+                (spaces / "others", "a"), (spaces / "others", "b"), ("", spaces / "others" / "a"),
+                ("", "/etc/passwd"), (spaces / "mine" / "..", "others"),
+            ):  # fmt: skip
+                assert way.release(path, name)[0] == 88 and way.acquire(path, name, locks.AUTOCREATE)[0] == 88
+            assert way.open_space(spaces / "mine") is None
+            assert way.acquire(spaces / "mine", "a", locks.AUTOCREATE) is None
+            assert local.release(spaces / "mine", "a") is not None
+            done = subprocess.run(
+                [house.suite.programs / "virtgate", "locks", "--json", "--dir", house.suite.directory],
+                capture_output=True, text=True, timeout=60, check=True,
+            )  # fmt: skip
+            held = {one["resource"]: one for one in json.loads(done.stdout)["locks"] if one["space"] == str(spaces / "mine")}
+            assert held["a"]["owner"]["name"] == "locksmith" and held["a"]["through"]["session"] == number
+            assert local.release(spaces / "others", "a") is None
+        upstream.poll(lambda: locks.is_free(spaces / "mine" / "a"), what="the end of the lock")
 
 
 # --- logins ---

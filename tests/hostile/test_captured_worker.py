@@ -139,8 +139,8 @@ def work(proc, payload=b"", **changes):
     return frame(captured.WORK, proc, payload, **{"type": wire.MESSAGE, **changes})
 
 
-def connect(path):
-    return frame(captured.WORK, captured.WORK_CONNECT, wire.string(path))
+def connect(path, session=0):
+    return frame(captured.WORK, captured.WORK_CONNECT, wire.string(path) + wire.u64(session))
 
 
 BROKER_NONSENSE = {
@@ -166,6 +166,7 @@ BROKER_NONSENSE = {
     "a way to a file": (connect("/etc/shadow"), 0),
     "a way to an abstract socket": (connect("\0virtgate"), 0),
     "a way to nowhere": (connect(""), 0),
+    "a way to the store for a session of others": (connect("store", session=1 << 60), 0),
 }  # fmt: skip
 
 
@@ -216,7 +217,7 @@ def test_worker_that_talks_without_end_holds_up_nobody(house, worker):
 def test_worker_gets_connections_to_configured_sockets_one_for_each_answer_that_it_takes(house, worker):
     """That is what it is for. One that asks and does not take them fills no table of the broker's."""
     path = str(house.suite.upstreams[URI])
-    answer, descriptors = worker.control.ask(captured.WORK, captured.WORK_CONNECT, wire.string(path))
+    answer, descriptors = worker.control.ask(captured.WORK, captured.WORK_CONNECT, wire.string(path) + wire.u64(0))
     assert answer.payload == wire.u32(0) and len(descriptors) == 1
     with socket.socket(fileno=descriptors[0]) as made:
         assert made.getpeername() == path

@@ -159,12 +159,16 @@ def test_endless_upload_ends_at_the_capacity(client, pool):
     client.send(wire.hole(call, 2**62))
     last = client.until(is_last(call))
     assert last.status == wire.ERROR and last.error()[0] == 38
-    call, answer = begin(client, wire.VOL_UPLOAD, pool, "endless", 5, 10)
-    if answer.status == wire.ERROR:  # the first one is being cleared away
-        upstream.poll(lambda: begin(client, wire.VOL_UPLOAD, pool, "endless", 5, 10)[1].status == wire.OK)
-    else:
-        client.send(wire.stream(call, b"x" * 11))
-        assert client.until(is_last(call)).status == wire.ERROR
+    calls = []
+
+    def begins():  # the first one is being cleared away
+        call, answer = begin(client, wire.VOL_UPLOAD, pool, "endless", 5, 10)
+        calls.append(call)
+        return answer.status == wire.OK
+
+    upstream.poll(begins)
+    client.send(wire.stream(calls[-1], b"x" * 11))
+    assert client.until(is_last(calls[-1])).status == wire.ERROR
     assert (pool / "endless").stat().st_size == MIB
     upstream.poll(lambda: client.ask(DELETE, volume(pool, "endless") + wire.u32(0)).status == wire.OK)
 

@@ -20,7 +20,9 @@ from vgtest.clients import attempt, run
 from vgtest.suite import BUILD
 
 AUDIT = 0x56470008
-WORKER, ARRIVAL, DEPARTURE, POLICY, REOPEN, READY, DECISION, OUTCOME = 1, 2, 3, 4, 5, 6, 16, 17
+WORKER, ARRIVAL, DEPARTURE, POLICY, REOPEN, READY, LOCKER, LOCKER_GONE = 1, 2, 3, 4, 5, 6, 7, 8
+DECISION, OUTCOME, BROKEN = 16, 17, 18
+LOCK, ACQUIRE, OBJECT_LOCK = 0x0EA7BEEF, 6, 10
 ALLOWED, REFUSED = 1, 2
 REASON_OBJECT = 3
 DESTROY, LOOKUP_BY_NAME = 12, 23
@@ -35,17 +37,17 @@ def place(role="operator", file="20-bindings.toml", line=12):
     return wire.string(role) + wire.string(file) + wire.u32(line)
 
 
-def arrival(session, worker, identity="alice"):
+def arrival(session, worker, identity="alice", locks=False):
     nobody = wire.optional(None) * 3 + wire.u32(0) * 2  # no certificate, login or process; no strength
     who = nobody + wire.string("192.0.2.7") + wire.u32(40000) + wire.string("tls") + wire.u32(0)
-    return wire.u64(session) + wire.u64(worker) + who + wire.string(identity) + place() + wire.u64(4) + wire.u32(0) * 2
+    return wire.u64(session) + wire.u64(worker) + who + wire.string(identity) + place() + wire.u64(4) + wire.u32(0) * 2 + wire.u32(locks)
 
 
-def decision(session, call, verdict=REFUSED, name="db-1"):
-    obj = wire.u32(0) + wire.string(name) + wire.u32(0) + wire.u32(1)
+def decision(session, call, verdict=REFUSED, name="db-1", what=(wire.REMOTE, DESTROY), kind=0):
+    obj = wire.u32(kind) + wire.string(name) + wire.u32(0) + wire.u32(1)
     return (
         b"".join(map(wire.u64, (session, call, 4)))
-        + b"".join(map(wire.u32, (wire.REMOTE, 1, DESTROY, 9)))
+        + b"".join(map(wire.u32, (what[0], 1, what[1], 9)))
         + wire.u64(0)
         + wire.u32(verdict)
         + wire.u32(0 if verdict == ALLOWED else REASON_OBJECT)
@@ -106,6 +108,14 @@ class Auditor:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         fds = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))]
         self.broker.sendmsg([frame(WORKER, wire.u64(number) + wire.string(identity))], fds)
+        theirs.close()
+        return ours
+
+    def add_locker(self):
+        """The connection by which the lock daemon's process tells."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        fds = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))]
+        self.broker.sendmsg([frame(LOCKER)], fds)
         theirs.close()
         return ours
 
@@ -213,6 +223,79 @@ def test_liar_is_cut_off_and_others_are_not(auditor):
         bob.send(frame(DECISION, decision(13, 2)))
     alice.send(frame(DECISION, decision(12, 1)))
     assert auditor.records(4)[3]["identity"] == "alice"
+
+
+def lock_decision(session, call, verdict=REFUSED, **changes):
+    return decision(session, call, verdict, **{"name": "/srv/a", "what": (LOCK, ACQUIRE), "kind": OBJECT_LOCK, **changes})
+
+
+def broken(reason="its host burnt down", error=0):
+    texts = wire.string("/srv") + wire.string("a") + wire.string('process 7 ("web")')
+    return wire.u32(0) + wire.u32(12) + texts + wire.u64(12) + wire.u32(1) + wire.string(reason) + wire.u32(error)
+
+
+def test_locker_tells_of_sessions_that_may_lock(auditor):
+    """In pieces and several at once: it is a stream."""
+    auditor.add_worker(3, "alice")
+    auditor.tell(ARRIVAL, arrival(12, 3, locks=True))
+    locker = auditor.add_locker()
+    frames = frame(DECISION, lock_decision(12, 1, ALLOWED)) + frame(DECISION, lock_decision(12, 2))
+    frames += frame(OUTCOME, outcome(12, 1, 87)) + frame(BROKEN, broken())
+    locker.send(frames[:30])
+    locker.send(frames[30:500])
+    locker.send(frames[500:])
+    came, refused, done, over = auditor.records(4)
+    for record in (refused, done):
+        assert (record["record"], record["program"], record["procedure"]) == ("call", "lock", "ACQUIRE_RESOURCE")
+        assert (record["identity"], record["session"]) == ("alice", 12)
+        assert record["objects"] == [{"kind": "lock", "name": "/srv/a", "known": True}]
+    assert (done["result"], done["error"], refused["verdict"]) == ("error", 87, "refused")
+    assert (over["record"], over["uid"], over["pid"]) == ("lock-broken", 0, 12)
+    assert (over["detail"], over["owner"]) == ("its host burnt down", 'process 7 ("web")')
+    assert over["objects"][0]["name"] == "/srv/a" and over["owner_lives"]
+    locker.close()
+    assert auditor.broker.recv(100) == frame(LOCKER_GONE)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        frame(DECISION, lock_decision(13, 1)),  # a session that has no way to the lock daemon
+        frame(OUTCOME, outcome(13, 1)),
+        frame(DECISION, decision(12, 1)),  # not about locks
+        frame(ARRIVAL, arrival(14, 3)),
+        frame(WORKER, wire.u64(3) + wire.string("root")),
+        frame(DEPARTURE, wire.u32(1) + wire.u64(13)),
+        frame(DECISION, lock_decision(12, 1)[:-4]),
+        wire.u32(27) + bytes(60),
+        wire.u32(0xFFFFFFFF) + bytes(60),
+    ],
+)
+def test_captured_locker_writes_no_records_of_others(auditor, lie):
+    auditor.add_worker(3, "alice")
+    worker = auditor.add_worker(4, "bob")
+    auditor.tell(ARRIVAL, arrival(12, 3, locks=True))
+    auditor.tell(ARRIVAL, arrival(13, 4, "bob"))
+    auditor.records(2)
+    locker = auditor.add_locker()
+    locker.send(lie)
+    *_, accused = auditor.records(3)
+    assert accused["record"] == "dropped" and "the lock daemon is not listened to" in accused["detail"]
+    # What it says after that is not heard; others are.
+    try:
+        locker.send(frame(DECISION, lock_decision(12, 7)))
+    except OSError:
+        pass
+    worker.send(frame(DECISION, decision(13, 1)))
+    *_, last = auditor.records(4)
+    assert (last["record"], last["identity"]) == ("call", "bob")
+
+
+def test_worker_breaks_no_locks(auditor):
+    worker = auditor.add_worker(3, "alice")
+    worker.send(frame(BROKEN, broken()))
+    (accused,) = auditor.records(1)
+    assert accused["record"] == "dropped" and "not for a worker" in accused["detail"]
 
 
 def test_file_is_rotated_without_a_gap(auditor):

@@ -4,12 +4,13 @@
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 
 import pytest
 
-from vgtest import certificates, clients, libvirtd, sasl, suite, upstream
+from vgtest import certificates, clients, libvirtd, sasl, suite, tools, upstream
 
 PROBE = str(suite.BUILD / "client-probe")
 USER, PASSWORD = "alice", "two words"
@@ -197,6 +198,26 @@ def test_sasl_over_plain_tcp_encrypts(server, scratch):
     # The file that libvirt's own clients use.
     file = sasl.auth_file(scratch / "client-auth.conf", USER, PASSWORD)
     assert probe(server.tcp(authfile=file), "list") == (0, "test")
+
+
+def test_a_command_asks_on_its_terminal(server):
+    with tools.Terminal("ping", "-n", "1", "-c", server.tcp()) as terminal:
+        terminal.wait_for(b"User name at localhost: ")
+        terminal.type(f"{USER}\n".encode())
+        terminal.wait_for(b"Password for localhost: ")
+        terminal.type(f"{PASSWORD}\n".encode())
+        assert terminal.end() == 0
+        assert b"1 answered" in terminal.shown and PASSWORD.encode() not in terminal.shown
+    # Who is asked can say no.
+    with tools.Terminal("ping", "-c", server.tcp()) as terminal:
+        terminal.wait_for(b"User name at localhost: ")
+        terminal.type(f"{USER}\n".encode())
+        terminal.wait_for(b"Password for localhost: ")
+        terminal.type(b"\x03")
+        assert terminal.end() == -signal.SIGINT and terminal.is_as_before()
+    # Nobody is there to be asked.
+    done = tools.virtgate("ping", uri=server.tcp())
+    assert done.returncode in (tools.DENIED, tools.USAGE) and "user name" in done.stderr, done
 
 
 def test_scram_where_the_channel_is_safe(scratch):

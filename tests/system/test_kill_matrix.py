@@ -31,7 +31,7 @@ SHADOW = 2.0
 
 VICTIMS = (
     "netd", "gate-0", "gate-1", "keeper-0", "keeper-1", "doorman", "sasl", "workerd", "auditor", "worker-alice",
-    "worker-bob", "worker-carol", "lockd", "locker",
+    "worker-bob", "worker-carol", "store", "lockd", "locker",
 )  # fmt: skip
 CRASHES = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGSYS)
 

@@ -52,7 +52,7 @@ objects = { domain = ["glob:*"] }
 """
 ACCESS = (88, 55)
 BUSY = (locks.BUSY, locks.FROM_LOCK_SPACE)
-SESSION, BEGIN, RENEW = 0x5647000D, 1, 2
+SESSION, BEGIN, RENEW, WITNESS = 0x5647000D, 1, 2, 3
 LOCKS, LIST, BREAK = 0x5647000B, 1, 3
 
 
@@ -266,13 +266,98 @@ def test_a_new_policy_holds_from_the_next_call_on(house):
         upstream.poll(lambda: alice.acquire(house.images, "secret")[:2] == ACCESS, what="the old policy")
 
 
-def test_decisions_are_in_the_log(house):
+def acquisitions(house, **wanted):
+    return house.wait_for_records(record="call", program="lock", procedure="ACQUIRE_RESOURCE", identity="alice", **wanted)
+
+
+def test_decisions_are_recorded(house):
     with session(house, "alice") as alice:
         assert alice.acquire(house.images, "logged", AUTOCREATE) is None
+        assert alice.acquire(house.images, "logged")[:2] == BUSY
         assert alice.acquire(house.images, "secret")[:2] == ACCESS
-        name = re.escape(str(house.images))
-        upstream.await_log(house, re.compile(rf"session \d+ alice: allowed ACQUIRE_RESOURCE lock={name}/logged: allowed"))
-        upstream.await_log(house, re.compile(rf"session \d+ alice: refused ACQUIRE_RESOURCE lock={name}/secret: object"))
+        refused = acquisitions(house, verdict="refused", reason="object")[-1]
+        assert refused["objects"] == [{"kind": "lock", "name": f"{house.images}/secret", "known": True}]
+        done, busy = acquisitions(house, verdict="allowed", result="done")[-1], acquisitions(house, result="error")[-1]
+        for record in (done, busy):
+            assert record["objects"][0]["name"] == f"{house.images}/logged" and record["role"] == "locks"
+            assert record["session"] == refused["session"] and record["subject"].startswith("CN=alice")
+        assert busy["error"] == locks.BUSY
+
+
+def test_broken_lock_is_recorded(house):
+    with session(house, "alice") as alice:
+        assert alice.acquire(house.images, "broken", AUTOCREATE) is None
+        words = ["locks", "break", house.images, "broken", "--reason", "its host burnt", "--yes", "--dir", house.directory]
+        subprocess.run([suite.BUILD / "virtgate", *words], timeout=60, check=True)
+        record = house.wait_for_records(record="lock-broken", detail="its host burnt")[0]
+        assert (record["uid"], record["result"], record["owner_lives"]) == (os.geteuid(), "done", True)
+        assert "alice" in record["owner"] and record["objects"][0]["name"] == f"{house.images}/broken"
+    shown = subprocess.run(
+        [suite.BUILD / "virtgate", "audit", "--file", house.records_file], capture_output=True, text=True, timeout=60
+    ).stdout
+    assert re.search(r"broke lock=\S*images/broken of .*alice.*its host burnt", shown), shown
+
+
+def test_records_go_on_with_a_new_locker_and_a_new_auditor(house):
+    for name, number in (
+        ("virtgate-locker", signal.SIGKILL), ("virtgate-auditor", signal.SIGKILL), ("virtgate-lockd", signal.SIGUSR1)
+    ):  # fmt: skip
+        watched = "virtgate-locker" if name == "virtgate-lockd" else name
+        before = house.pids(watched)
+        os.kill(house.pids(name)[0], number)
+        upstream.poll(lambda: house.pids(watched) not in ([], before), what=f"a new {watched}")
+        count = iter(range(1000))
+
+        def is_recorded():
+            what = f"after-{name}-{next(count)}"
+            with session(house, "alice") as alice:
+                if alice.acquire(house.images, what, AUTOCREATE) is not None:
+                    return False
+            return any(f"{house.images}/{what}" in str(record) for record in house.records(record="call", program="lock"))
+
+        upstream.poll(is_recorded, 15.0, f"records after the end of {name}")
+
+
+def test_without_an_auditor_decisions_are_in_the_log(scratch, guard):
+    spaces = scratch / "unrecorded" / "lockspaces"
+    settings = {"workerd.audit.file": '""'}
+    with guard("unrecorded", POLICY.replace("SPACES", str(spaces)), settings=settings) as house:
+        with locks.connect(house.lock_socket) as client:
+            assert client.open_space(spaces / "images") is None
+        with session(house, "alice") as alice:
+            assert alice.acquire(spaces / "images", "logged", AUTOCREATE) is None
+            assert alice.acquire(spaces / "images", "secret")[:2] == ACCESS
+            name = re.escape(str(spaces / "images"))
+            upstream.await_log(house, re.compile(rf"session \d+ alice: allowed ACQUIRE_RESOURCE lock={name}/logged: allowed"))
+            upstream.await_log(house, re.compile(rf"session \d+ alice: refused ACQUIRE_RESOURCE lock={name}/secret: object"))
+
+
+def test_an_identity_cannot_have_all_locks(scratch, guard):
+    """Not with many sessions either; another one gets its own."""
+    spaces = scratch / "few-locks" / "lockspaces"
+    settings = {"lockd.locks_per_identity": 4}
+    with guard("few-locks", POLICY.replace("SPACES", str(spaces)), settings=settings) as house:
+        images = spaces / "images"
+        with locks.connect(house.lock_socket) as client:
+            assert client.open_space(images) is None
+        with session(house, "alice") as one, session(house, "alice") as two, session(house, "bob") as bob:
+            assert [one.acquire(images, f"one-{n}", AUTOCREATE) for n in range(3)] == [None] * 3
+            assert two.acquire(images, "two", AUTOCREATE) is None
+            for client in (one, two):
+                code, _, text = client.acquire(images, "more", AUTOCREATE)
+                assert code == 9 and "alice has 4 locks" in text and "locks_per_identity" in text
+            assert not (images / "more").exists()
+            assert bob.acquire(images, "bob", AUTOCREATE) is None
+            assert bob.acquire(images, "one-0")[:2] == BUSY
+            assert one.release(images, "one-0") is None
+            assert two.acquire(images, "more", AUTOCREATE) is None
+            # A refusal counts as nothing.
+            assert two.release(images, "more") is None
+            for _ in range(6):
+                assert two.acquire(images, "bob")[:2] == BUSY
+            assert two.acquire(images, "more", AUTOCREATE) is None
+            one.sock.close()
+            upstream.poll(lambda: two.acquire(images, "again", AUTOCREATE) is None, what="locks of a session that ended")
 
 
 def test_without_a_lock_daemon_there_is_a_clear_error(scratch, guard):
@@ -287,8 +372,8 @@ def test_without_a_lock_daemon_there_is_a_clear_error(scratch, guard):
 # --- whoever has the descriptor of a session, or a way to the lock daemon's socket ---
 
 
-def begin(identity="mallory", rights=b"", uuid=b"\7" * 16):
-    return u64(1) + uuid + string("tls") + string(identity) + string(rights)
+def begin(identity="mallory", rights=b"", uuid=b"\7" * 16, broker=1, for_others=0):
+    return u64(1) + uuid + string("tls") + string(identity) + string(rights) + u64(broker) + u32(for_others)
 
 
 def rights_of(identity):
@@ -308,6 +393,8 @@ def test_a_session_cannot_become_another_one(house):
             (SESSION, BEGIN, begin("alice", rights_of("alice"))),
             (SESSION, BEGIN, begin(rights=rights)),
             (SESSION, RENEW, string("alice") + string(rights_of("alice"))),
+            (SESSION, BEGIN, begin("alice", rights_of("alice"), for_others=1)),
+            (SESSION, WITNESS, u64(1)),
             (LOCKS, LIST, u32(0) * 2),
             (LOCKS, BREAK, string("/") + string("a") + string("") + string("x")),
         ]:

@@ -230,10 +230,10 @@ MEANT = {
     "exchange": ({"packets"}, set()),
     "workerd": ({"packets", "packets listening", "pidfd"}, set()),
     "worker": ({"packets", "stream"}, set()),
-    "auditor": ({"packets"}, {"datagrams"}),
-    "store": ({"packets"}, {"stream"}),
+    "auditor": ({"packets", "stream"}, {"datagrams"}),
+    "store": ({"packets"}, {"stream"}),  # to workers, and to the locker
     "lockd": ({"packets", "stream listening", "pidfd", "datagrams"}, set()),
-    "locker": ({"packets", "stream listening"}, set()),
+    "locker": ({"packets", "stream listening", "stream"}, set()),
 }
 # The supervisor gives the key to each keeper that it starts, and does not read it.
 FILES = {

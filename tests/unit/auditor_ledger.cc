@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 
+#include "proto/lock.h"
 #include "tests/unit/auditor_support.h"
 
 using namespace virtgate;
@@ -173,6 +174,38 @@ Test(auditor_ledger, a_worker_that_speaks_of_others_is_not_believed) {
     cr_assert_eq(house.lie(99, refused(12, 1)), "nobody knows it");
 }
 
+Test(auditor_ledger, the_locker_speaks_of_locks_and_of_sessions_that_may_lock) {
+    House house;
+    auto arrived = arrival(14, 3);
+    arrived.locks = true;
+    house.ledger.open_session(arrived);
+    house.ledger.add_worker(Ledger::k_locker, "");
+    house.collector.records.clear();
+    const auto of_lock = [](proto::audit::DecisionArgs args) {
+        args.program = proto::lock::k_program;
+        args.version = proto::lock::k_version;
+        args.procedure = static_cast<std::uint32_t>(proto::lock::Procedure::acquire_resource);
+        return args;
+    };
+    house.decide(Ledger::k_locker, of_lock(allowed(14, 1)));
+    house.decide(3, allowed(14, 1));  // the worker's own call with that number
+    house.settle(Ledger::k_locker, outcome(14, 1, 87));
+    cr_assert(house.collector.values("call", "program") == Words{"lock"});
+    cr_assert(house.collector.values("call", "identity") == Words{"alice"});
+    cr_assert_eq(house.ledger.held(3), 1);
+    cr_assert_eq(house.lie(Ledger::k_locker, of_lock(allowed(12, 2))),
+                 "it speaks of session 12, which is not its own");
+    cr_assert_eq(house.lie(Ledger::k_locker, allowed(14, 3)), "it speaks of a call that is not about locks");
+    // The end of the session is the end of what both hold, and the last words come behind it.
+    house.decide(Ledger::k_locker, of_lock(allowed(14, 4)));
+    house.ledger.close_session(14);
+    cr_assert(house.results() == (Words{"error", "lost", "lost"}));
+    house.decide(Ledger::k_locker, of_lock(refused(14, 5)));
+    cr_assert_eq(house.collector.values("call", "identity").back(), "alice");
+    house.ledger.close_session(13);
+    house.lie(Ledger::k_locker, of_lock(refused(13, 6)));
+}
+
 Test(auditor_ledger, what_cannot_be_is_a_lie) {
     using namespace proto::audit;
     House house;
@@ -185,7 +218,7 @@ Test(auditor_ledger, what_cannot_be_is_a_lie) {
     args.reason = static_cast<AuditReason>(10);
     house.lie(3, args);
     args = refused(12, 1);
-    args.objects[0].kind = static_cast<proto::policy::ObjectKind>(10);
+    args.objects[0].kind = static_cast<proto::policy::ObjectKind>(11);
     house.lie(3, args);
     args = refused(12, 1);
     args.objects[0].uuid.resize(15);

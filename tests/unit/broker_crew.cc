@@ -40,10 +40,10 @@ struct Team final : Crew::Book {
         return has_auditor && pair ? std::move(pair->first) : UniqueFd{};
     }
     void on_serving(std::uint64_t worker, const proto::policy::IdentityRights& rights,
-                    const proto::work::ServeArgs& session) noexcept override {
+                    const proto::work::ServeArgs& session, bool) noexcept override {
         served.push_back({worker, rights.identity, session.session});
     }
-    Result<UniqueFd> connect_store(const std::string&, bool) override {
+    Result<UniqueFd> connect_store(const std::string&, std::uint64_t, bool) override {
         return system_fault(ECONNREFUSED, "there is no store");
     }
     void on_departed(std::vector<std::uint64_t> sessions) noexcept override {
@@ -360,9 +360,10 @@ Test(crew, gives_who_only_reads_no_connection_that_writes) {
             directory / name, {.type = SOCK_STREAM, .mode = 0600, .backlog = 5, .group = std::nullopt});
         cr_assert(listener.has_value());
         listeners.push_back(std::move(*listener));
-        const auto frame = rpc::make_frame(rpc::make_call(proto::work::k_program, proto::work::k_version,
-                                                          proto::work::Procedure::connect, 1),
-                                           *proto::encode(proto::work::ConnectArgs{directory / name}));
+        const auto frame = rpc::make_frame(
+            rpc::make_call(proto::work::k_program, proto::work::k_version, proto::work::Procedure::connect,
+                           1),
+            *proto::encode(proto::work::ConnectArgs{.socket = directory / name, .session = 0}));
         std::ofstream(directory / ("ask-" + name), std::ios::binary)
             .write(reinterpret_cast<const char*>(frame.data()), static_cast<std::streamsize>(frame.size()));
         text += fmt::format("cat ask-{0} >&4; next got-{0}\n", name);

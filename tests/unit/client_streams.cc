@@ -98,6 +98,21 @@ Test(client_streams, data_holes_and_the_end_come_in_order) {
     cr_assert(stream.finish().has_value(), "it stays finished");
 }
 
+Test(client_streams, a_hole_that_was_read_is_not_counted_for_ever) {
+    ScriptedServer server([](ScriptedServer& self, const Frame& frame) {
+        serve(self, frame);
+        if (frame.header.procedure == k_open && frame.header.type == Type::call)
+            self.hole(frame.header, 1000);
+    });
+    Connection connection = attach(server);
+    Stream stream = open(connection, Streams::sparse);
+    ByteVector buffer(8);
+    const auto piece = stream.read(buffer, Deadline::in(k_patience));
+    cr_assert(piece && piece->kind == Stream::Piece::Kind::hole);
+    // A stream that seemed to be full would keep the connection from being read.
+    cr_assert_eq(echo_of(connection, "on"), "on");
+}
+
 Test(client_streams, what_is_written_arrives_before_the_end) {
     ScriptedServer server(serve);
     Connection connection = attach(server);

@@ -18,7 +18,8 @@ public:
     explicit DirectConnector(loop::Loop& loop)
         : timer_(loop.timer(loop::to<&DirectConnector::on_timer>(*this))) {}
 
-    [[nodiscard]] Ticket ask_connect(const std::string& socket, OnConnected on_connected) override {
+    [[nodiscard]] Ticket ask_connect(const std::string& socket, std::uint64_t,
+                                     OnConnected on_connected) override {
         questions_.emplace(++last_, std::pair{socket, on_connected});
         timer_->start(Milliseconds{0});
         return last_;

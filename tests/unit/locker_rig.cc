@@ -215,6 +215,7 @@ Rig::Rig(bool fencing)
     config.lock_spaces = {spaces};
     config.direct = {direct};
     config.fencing = fencing;
+    config.locks_per_identity = 1'024;
     sockaddr_un any{};
     any.sun_family = AF_UNIX;
     cr_assert_eq(bind(listener.get(), reinterpret_cast<sockaddr*>(&any), sizeof(sa_family_t)), 0);

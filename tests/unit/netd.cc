@@ -73,6 +73,7 @@ Test(settings, have_defaults) {
     cr_assert_eq(settings->keepalive.interval, 5000);
     cr_assert_eq(settings->keepalive.count, 5);
     cr_assert(settings->user_switch);
+    cr_assert(!settings->announce && settings->announced_name.empty());
 }
 
 Test(settings, are_read) {
@@ -100,6 +101,12 @@ Test(settings, are_read) {
     cr_assert_eq(settings->keepalive.interval, 0);
     cr_assert_eq(settings->keepalive.count, 9);
     cr_assert_eq(settings->broker_socket, "/b");
+    const std::string longest(63, 'x');
+    const auto announced =
+        read_settings(scratch.write("netd.toml", "[announce]\nenabled = true\nname = '" + longest + "'\n"));
+    cr_assert(announced->announce && announced->announced_name == longest);
+    cr_assert(complaints(scratch, "[announce]\nname = '" + longest + "x'\n") ==
+              "netd.toml:2:8: error: \"name\" has to have at most 63 bytes");
 }
 
 Test(settings, that_are_wrong_are_reported_at_their_place) {
@@ -221,16 +228,20 @@ std::string await_word(proto::supervise::Procedure procedure) {
 // A supervisor in a process of its own, and the socket that it notifies.
 class Play {
 public:
-    explicit Play(const std::string& gate, const std::string& keeper, const std::string& doorman) {
+    // Without an announcer nothing is announced.
+    explicit Play(const std::string& gate, const std::string& keeper, const std::string& doorman,
+                  const std::string& announcer = "") {
         scratch_.write("virtgate-gate", "#!/bin/sh\n" + gate, 0700);
         scratch_.write("virtgate-keeper", "#!/bin/sh\n" + keeper, 0700);
         scratch_.write("virtgate-doorman", "#!/bin/sh\n" + doorman, 0700);
+        if (!announcer.empty()) scratch_.write("virtgate-announcer", "#!/bin/sh\n" + announcer, 0700);
         key_ = scratch_.write("key", "secret");
         config_ = scratch_.write("netd.toml",
                                  fmt::format("gates = 2\nuser_switch = false\n[unix]\nenabled = "
                                              "false\n[tls]\naddress = 'localhost'\nport = 0\n"
-                                             "certificate = '{0}/pem'\nca = '{0}/pem'\nkey = '{0}/key'\n",
-                                             scratch_.path));
+                                             "certificate = '{0}/pem'\nca = '{0}/pem'\nkey = '{0}/key'\n"
+                                             "[announce]\nenabled = {1}\n",
+                                             scratch_.path, !announcer.empty()));
         scratch_.write("pem", k_pem);
         const std::string name = scratch_.path + "/notify";
         sockaddr_un address{};
@@ -286,6 +297,13 @@ public:
         return false;
     }
     void signal(int number) const { kill(pid_, number); }
+    // Adds to the configuration, whose last section is [announce], and has it read again.
+    void reload_with(const std::string& more) {
+        std::ofstream(config_, std::ios::app) << more;
+        signal(SIGHUP);
+        cr_assert_eq(notification(), "STATUS=reloading");
+        cr_assert(notification().starts_with("READY=1\n"));
+    }
     // Waits for its end and returns its exit status.
     int status() {
         int status = 0;
@@ -430,5 +448,62 @@ Test(supervisor, keeps_the_old_generation_when_the_new_one_cannot_work) {
     cr_assert(play.await_lines("served", 4));
     play.signal(SIGTERM);
     cr_assert_eq(play.notification(), "STOPPING=1");
+    cr_assert_eq(play.status(), 0);
+}
+
+namespace {
+
+// Writes a line with its pid and what it was started with: the name, the port, and whether the one before it waited.
+constexpr const char* k_announcer = "echo $$ $(od -An -v -tx1 <&3 | tr -d ' \\n') >> ${0%/*}/announcers\n";
+
+std::vector<std::string> lines_of(const std::string& path) {
+    std::ifstream file(path);
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(file, line);) lines.push_back(line);
+    return lines;
+}
+
+}  // namespace
+
+Test(announcement, begins_when_clients_are_served_and_is_not_needed_for_that) {
+    // It never says that it is ready.
+    Play play(ready_then("exec sleep 60"), ready_then("exec sleep 60"),
+              "sleep 0.3\n[ -e ${0%/*}/announcers ] && exit 78\n" + ready_then("exec sleep 60"),
+              std::string(k_announcer) + "exec sleep 60");
+    cr_assert(play.notification().starts_with("READY=1\n"));
+    cr_assert(play.await_lines("announcers", 1));
+    cr_assert(play.await(6));
+    play.signal(SIGTERM);
+    cr_assert_eq(play.status(), 0);
+}
+
+Test(announcement, is_replaced_when_it_changes_and_only_then) {
+    Play play(ready_then("exec sleep 60"), ready_then("exec sleep 60"), ready_then("exec sleep 60"),
+              std::string(k_announcer) + ready_then("exec sleep 60"));
+    cr_assert(!play.notification().empty());
+    cr_assert(play.await_lines("announcers", 1));
+    play.reload_with("");
+    cr_assert(play.await_lines("announcers", 1), "nothing has changed");
+    play.reload_with("name = 'other'\n");
+    cr_assert(play.await_lines("announcers", 2));
+    const auto lines = lines_of(play.scratch_.path + "/announcers");
+    cr_assert(lines[0].find("6f74686572") == std::string::npos);
+    cr_assert(lines[1].find("6f74686572") != std::string::npos, "%s", lines[1].c_str());
+    cr_assert_eq(kill(std::stoi(lines[0]), 0), -1, "the old one has ended before the new one begins");
+    cr_assert_eq(kill(std::stoi(lines[1]), 0), 0);
+    play.signal(SIGTERM);
+    cr_assert_eq(play.status(), 0);
+    cr_assert_eq(kill(std::stoi(lines[1]), 0), -1, "it is left");
+}
+
+Test(announcement, that_waits_is_tried_again_and_told_so) {
+    Play play(ready_then("exec sleep 60"), ready_then("exec sleep 60"), ready_then("exec sleep 60"),
+              std::string(k_announcer) + "[ $(wc -l <${0%/*}/announcers) = 2 ] && exec sleep 60\nexit 69\n");
+    cr_assert(!play.notification().empty());
+    cr_assert(play.await_lines("announcers", 2));
+    const auto words = [](const std::string& line) { return line.substr(line.find(' ') + 1); };
+    const auto lines = lines_of(play.scratch_.path + "/announcers");
+    cr_assert_neq(words(lines[0]), words(lines[1]), "the second one does not know that the first one waited");
+    play.signal(SIGTERM);
     cr_assert_eq(play.status(), 0);
 }

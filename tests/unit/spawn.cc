@@ -256,6 +256,24 @@ Test(ward, says_a_violation_also_of_a_child_that_is_not_started_again) {
     cr_assert(!logged("3 times so far"));
 }
 
+Test(ward, says_nothing_of_a_child_that_waits_for_something) {
+    catch_logs();
+    loop::FakeLoop loop;
+    Owner owner;
+    owner.script = "exit 69";
+    Ward ward(loop, owner, "patient");
+    ward.start();
+    pump(loop, 5000, owner.ended);
+    cr_assert(owner.exit.is_waiting());
+    for (const std::string& line : g_lines) cr_assert(line.starts_with("d "), "%s", line.c_str());
+    cr_assert(!(Exit{.by_signal = true, .number = 69}.is_waiting()));
+    owner.script = "exit 70";
+    owner.ended = false;
+    loop.advance(Milliseconds(100));
+    pump(loop, 5000, owner.ended);
+    cr_assert(logged("ended with status 70; it is started again in 200 ms"));
+}
+
 Test(ward, that_cannot_start_tries_again) {
     catch_logs();
     class Broken final : public WardOwner {

@@ -31,7 +31,8 @@ struct Ground {
     std::string path;
     std::unique_ptr<Places> places;
     Directory directory;
-    Closing closing = false;
+    std::atomic<bool> ends = false;
+    Closing closing{ends};
 };
 
 }  // namespace
@@ -146,8 +147,8 @@ Test(store_making, volumes_are_whole_or_not_there) {
     const auto image = make_volume(
         ground.fd(), {.name = "d", .format = Format::qcow2, .capacity = 1ULL << 40}, ground.closing);
     cr_assert(image && image->format == Format::qcow2 && image->capacity == 1ULL << 40);
-    cr_assert(!resize_volume(ground.fd(), "d", 1, false));
-    cr_assert_eq(resize_volume(ground.fd(), "a", 5000, false)->capacity, 5000U);
+    cr_assert(!resize_volume(ground.fd(), "d", 1, false, ground.closing));
+    cr_assert_eq(resize_volume(ground.fd(), "a", 5000, false, ground.closing)->capacity, 5000U);
     cr_assert(wipe_volume(ground.fd(), "a", ground.closing).has_value());
     const UniqueFd left = open_file(ground.fd(), make_unfinished_name(), O_RDWR | O_CREAT, 0600);
     cr_assert_eq(look_around(ground.fd(), true)->size(), 3U);

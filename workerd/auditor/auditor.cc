@@ -27,7 +27,7 @@ struct Auditor::Channel {
     Channel(Auditor& auditor, std::uint64_t worker, UniqueFd socket)
         : owner(auditor),
           number(worker),
-          inlet(std::move(socket)),
+          inlet(std::move(socket), worker == Ledger::k_locker ? Inlet::Kind::stream : Inlet::Kind::packets),
           watch(auditor.loop_.watch(inlet.fd(), Want::read, loop::to<&Channel::on_ready>(*this))),
           patience(auditor.loop_.timer(loop::to<&Channel::on_impatient>(*this))) {}
 
@@ -141,7 +141,8 @@ void Auditor::take_broker(const Inlet::Message& message, UniqueFd channel) {
     } else if (is_known && procedure == Procedure::arrival) {
         if (const auto arrival = proto::decode<audit::ArrivalArgs>(message.payload)) {
             ledger_.open_session(*arrival);
-            return take_early(arrival->worker);
+            take_early(arrival->worker);
+            return take_early(Ledger::k_locker);
         }
     } else if (is_known && procedure == Procedure::departure) {
         if (const auto departure = proto::decode<audit::DepartureArgs>(message.payload))
@@ -149,6 +150,8 @@ void Auditor::take_broker(const Inlet::Message& message, UniqueFd channel) {
     } else if (is_known && procedure == Procedure::policy) {
         if (const auto policy = proto::decode<audit::PolicyArgs>(message.payload))
             return ledger_.note_policy(*policy);
+    } else if (is_known && procedure == Procedure::locker && message.payload.empty() && channel) {
+        return add_locker(std::move(channel));
     } else if (is_known && procedure == Procedure::reopen && message.payload.empty()) {
         return outlets_.reopen();
     }
@@ -164,9 +167,27 @@ void Auditor::add_worker(audit::WorkerArgs&& worker, UniqueFd channel) {
     channels_[worker.worker] = std::make_unique<Channel>(*this, worker.worker, std::move(channel));
 }
 
+void Auditor::add_locker(UniqueFd connection) {
+    read_waiting(Ledger::k_locker);
+    end(Ledger::k_locker);
+    log_.debug("hears the lock daemon");
+    ledger_.add_worker(Ledger::k_locker, "");
+    channels_[Ledger::k_locker] = std::make_unique<Channel>(*this, Ledger::k_locker, std::move(connection));
+}
+
+// The broker asks the lock daemon for another one. When that is gone, too, it is for the broker to try again.
+void Auditor::tell_locker_gone() noexcept {
+    if (is_orphan_ || is_finished_) return;
+    const auto frame =
+        rpc::make_frame(rpc::make_message(audit::k_program, audit::k_version, Procedure::locker_gone), {});
+    if (channel::send_packet(broker_.fd(), frame) != channel::Outcome::done)
+        log_.error("the parent process is not told that the lock daemon is gone");
+}
+
 void Auditor::depart(const audit::DepartureArgs& departure) {
     for (const std::uint64_t session : departure.sessions) {
         read_waiting(ledger_.worker_of(session));
+        read_waiting(Ledger::k_locker);
         ledger_.close_session(session);
     }
 }
@@ -199,7 +220,12 @@ std::size_t Auditor::read_one(Channel& channel) {
     Inlet::Message message;
     switch (channel.inlet.read(message)) {
         case Inlet::State::empty: return 0;
-        case Inlet::State::closed: end(channel.number); return 0;
+        case Inlet::State::closed: {
+            const bool is_locker = channel.number == Ledger::k_locker;
+            end(channel.number);
+            if (is_locker) tell_locker_gone();
+            return 0;
+        }
         case Inlet::State::broken: accuse(channel, "it sent something that is no message"); return 0;
         case Inlet::State::message: break;
     }
@@ -221,6 +247,14 @@ void Auditor::take_worker(Channel& channel, const Inlet::Message& message) {
             taken = ledger_.settle(channel.number, *outcome);
         else
             taken = peer_fault(fmt::format("it sent an outcome with {}", to_text(outcome.error())));
+    } else if (is_ours(message.header) && procedure == Procedure::broken &&
+               channel.number == Ledger::k_locker) {
+        if (const auto broken = proto::decode<audit::BrokenArgs>(message.payload)) {
+            ledger_.note_broken(*broken);
+            taken = Ledger::Taken::yes;
+        } else {
+            taken = peer_fault(fmt::format("it sent a broken lock with {}", to_text(broken.error())));
+        }
     }
     if (!taken) return accuse(channel, taken.error().text);
     if (*taken == Ledger::Taken::yes) return;
@@ -245,10 +279,13 @@ void Auditor::accuse(Channel& channel, std::string_view why) {
     const std::uint64_t number = channel.number;
     const std::string identity = ledger_.identity_of(number);
     ++accused_;
-    log_.error("worker {} of {} is not listened to any more: {}", number, escape(identity), why);
+    const std::string who =
+        number == Ledger::k_locker ? std::string("the lock daemon") : fmt::format("worker {}", number);
+    log_.error("{}{}{} is not listened to any more: {}", who, identity.empty() ? "" : " of ",
+               escape(identity), why);
     end(number);
-    outlets_.write(make_dropped(clock_(), identity, 0,
-                                fmt::format("worker {} is not listened to any more: {}", number, why)));
+    outlets_.write(
+        make_dropped(clock_(), identity, 0, fmt::format("{} is not listened to any more: {}", who, why)));
 }
 
 void Auditor::end(std::uint64_t worker) {

@@ -14,7 +14,10 @@
 //
 // A worker that breaks the rules loses its channel, and with it the right to be believed: what it said before stays.
 //
-// Twins: workerd/broker and workerd/worker send what comes here.
+// The lock daemon's process is one more speaker, over a connection of its own; nothing orders what it says of a session that
+// is about to end, so that the last of it may come behind that end. When its connection ends, the broker hears of it.
+//
+// Twins: workerd/broker, workerd/worker and lockd/locker/witness send what comes here.
 //
 // Trust:  the broker is believed. A worker may be taken over.
 // Limits: k_burst messages of a worker a turn.
@@ -67,6 +70,8 @@ private:
     void drain_broker();
     void take_broker(const Inlet::Message& message, UniqueFd channel);
     void add_worker(proto::audit::WorkerArgs&& worker, UniqueFd channel);
+    void add_locker(UniqueFd connection);
+    void tell_locker_gone() noexcept;
     void depart(const proto::audit::DepartureArgs& departure);
 
     void read_worker(std::uint64_t worker, int messages);

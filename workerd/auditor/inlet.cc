@@ -10,7 +10,7 @@ namespace virtgate::workerd::auditor {
 
 using channel::Outcome;
 
-Inlet::Inlet(UniqueFd socket) : socket_(std::move(socket)) {
+Inlet::Inlet(UniqueFd socket, Kind kind) : socket_(std::move(socket)), kind_(kind) {
     require(set_nonblocking(socket_.get(), true).has_value(), "an inlet without a socket");
 }
 
@@ -22,7 +22,34 @@ Outcome Inlet::receive(MutableBytes buffer, std::size_t& size, UniqueFd* fd) {
     return outcome;
 }
 
+Inlet::State Inlet::read_stream(Message& message) {
+    buffer_.erase(buffer_.begin(), buffer_.begin() + static_cast<std::ptrdiff_t>(taken_));
+    taken_ = 0;
+    for (;;) {
+        if (buffer_.size() >= rpc::k_frame_min) {
+            const std::size_t size = load_be32(buffer_.data());
+            if (size < rpc::k_frame_min || size > channel::k_packet_max) return State::broken;
+            if (size <= buffer_.size()) {
+                taken_ = size;
+                message = {rpc::read_header(buffer_.data()),
+                           ByteView(buffer_).subspan(rpc::k_frame_min, size - rpc::k_frame_min)};
+                return State::message;
+            }
+        }
+        static thread_local std::array<std::byte, channel::k_packet_max> piece;
+        std::size_t size = 0;
+        switch (channel::receive_some(socket_.get(), piece, size)) {
+            case Outcome::blocked: return State::empty;
+            case Outcome::closed:
+            case Outcome::broken: return State::closed;
+            case Outcome::done: break;
+        }
+        buffer_.insert(buffer_.end(), piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(size));
+    }
+}
+
 Inlet::State Inlet::read(Message& message, UniqueFd* fd) {
+    if (kind_ == Kind::stream) return read_stream(message);
     static thread_local std::array<std::byte, channel::k_packet_max> buffer;
     std::size_t size = 0;
     Outcome outcome = receive(buffer, size, fd);
@@ -42,7 +69,8 @@ Inlet::State Inlet::read(Message& message, UniqueFd* fd) {
 
 std::size_t Inlet::waiting() const noexcept {
     int bytes = 0;
-    return ioctl(socket_.get(), FIONREAD, &bytes) < 0 || bytes < 0 ? 0 : static_cast<std::size_t>(bytes);
+    const bool is_known = ioctl(socket_.get(), FIONREAD, &bytes) == 0 && bytes > 0;
+    return (is_known ? static_cast<std::size_t>(bytes) : 0) + buffer_.size() - taken_;
 }
 
 }  // namespace virtgate::workerd::auditor

@@ -18,8 +18,11 @@ namespace virtgate::workerd::auditor {
 
 class Inlet {
 public:
-    // Reads from `socket` (SOCK_SEQPACKET), which is made non-blocking here.
-    explicit Inlet(UniqueFd socket);
+    // A stream has one frame behind the other, and no descriptors.
+    enum class Kind : unsigned char { packets, stream };
+
+    // Reads from `socket` (SOCK_SEQPACKET, or a stream), which is made non-blocking here.
+    explicit Inlet(UniqueFd socket, Kind kind = Kind::packets);
 
     enum class State : unsigned char {
         message,  // there is one
@@ -45,7 +48,12 @@ public:
 private:
     [[nodiscard]] channel::Outcome receive(MutableBytes buffer, std::size_t& size, UniqueFd* fd);
 
+    [[nodiscard]] State read_stream(Message& message);
+
     UniqueFd socket_;
+    const Kind kind_;
+    ByteVector buffer_{};    // of a stream: what was read
+    std::size_t taken_ = 0;  // of that
 };
 
 }  // namespace virtgate::workerd::auditor

@@ -39,6 +39,7 @@ std::string_view message_id(Kind kind) noexcept {
         case Kind::session_end: return "30d291b5c6ed4281a6365c2ee20c6cee";
         case Kind::policy: return "f33cfdf8268742ec81e433613381f74d";
         case Kind::dropped: return "173318845311412f89e5c8ac44d00788";
+        case Kind::lock_broken: return "5b0f3f1c8d2a4e679c31d7e0a8546b2f";
     }
     return {};
 }

@@ -2,6 +2,8 @@
 // ledger - who the sessions are for, and the allowed calls whose end is still to come.
 #include "workerd/auditor/ledger.h"
 
+#include "proto/lock.h"
+
 namespace virtgate::workerd::auditor {
 
 namespace audit = proto::audit;
@@ -36,7 +38,7 @@ std::string_view flaw_of(const audit::DecisionArgs& decision) {
     if (!is_between(decision.reason, AuditReason::reason_allowed, AuditReason::reason_redacted))
         return "a reason that does not exist";
     for (const audit::AuditObject& object : decision.objects) {
-        if (!is_between(object.kind, ObjectKind::object_domain, ObjectKind::object_migrate_uri))
+        if (!is_between(object.kind, ObjectKind::object_domain, ObjectKind::object_lock))
             return "an object of a kind that does not exist";
         if (!object.uuid.empty() && object.uuid.size() != 16) return "a UUID of a wrong size";
     }
@@ -58,7 +60,11 @@ void Ledger::open_session(const audit::ArrivalArgs& arrival) {
     const auto [place, is_new] = sessions_.try_emplace(arrival.session);
     Session& session = place->second;
     if (session.is_full) --clients_;  // the broker told of it twice
-    session = {.worker = arrival.worker, .begun = now, .client = {}, .is_full = clients_ < k_clients_max};
+    session = {.worker = arrival.worker,
+               .begun = now,
+               .client = {},
+               .locks = arrival.locks != 0,
+               .is_full = clients_ < k_clients_max};
     if (session.is_full) {
         session.client = std::move(client);
         ++clients_;
@@ -71,7 +77,9 @@ void Ledger::close_session(std::uint64_t session) {
     const auto place = sessions_.find(session);
     if (place == sessions_.end()) return;
     const std::uint64_t number = place->second.worker;
-    if (const auto worker = workers_.find(number); worker != workers_.end()) {
+    for (const std::uint64_t speaker : {number, k_locker}) {
+        const auto worker = workers_.find(speaker);
+        if (worker == workers_.end()) continue;
         Calls& calls = worker->second.calls;
         for (auto call = calls.lower_bound({session, 0});
              call != calls.end() && call->first.first == session;)
@@ -80,24 +88,27 @@ void Ledger::close_session(std::uint64_t session) {
     const Moment now = clock_();
     writer_.write(make_session_end(now, place->second.client, session, now - place->second.begun));
     if (place->second.is_full) --clients_;
+    departed_[session] = {.worker = number, .locks = place->second.locks};
     sessions_.erase(place);
 
-    departed_[session] = number;
     departed_order_.push_back(session);
     if (departed_order_.size() <= k_departed_max) return;
     departed_.erase(departed_order_.front());
     departed_order_.pop_front();
 }
 
+void Ledger::note_broken(const audit::BrokenArgs& broken) { writer_.write(make_broken(clock_(), broken)); }
+
 void Ledger::note_policy(const audit::PolicyArgs& policy) { writer_.write(make_policy(clock_(), policy)); }
 
 Result<Ledger::Taken> Ledger::find_session(std::uint64_t worker, std::uint64_t session) const {
     const std::uint64_t owner = worker_of(session);
-    if (owner == worker) return Taken::yes;
+    const bool is_locker = worker == k_locker;
+    if (owner == worker || (is_locker && owner != 0 && sessions_.at(session).locks)) return Taken::yes;
     if (owner != 0) return peer_fault(fmt::format("it speaks of session {}, which is not its own", session));
     const auto departed = departed_.find(session);
     if (departed == departed_.end()) return Taken::too_early;
-    if (departed->second == worker) return Taken::yes;
+    if (departed->second.worker == worker || (is_locker && departed->second.locks)) return Taken::yes;
     return peer_fault(fmt::format("it speaks of session {}, which was not its own", session));
 }
 
@@ -111,6 +122,10 @@ Result<Ledger::Taken> Ledger::decide(std::uint64_t worker, audit::DecisionArgs&&
     const auto before = self.calls.find({decision.session, decision.call});
     if (const std::string_view flaw = flaw_of(decision); !flaw.empty())
         return peer_fault(fmt::format("it sent {}", flaw));
+    // So that it cannot say of a client that this destroyed a machine.
+    if (worker == k_locker &&
+        (decision.program != proto::lock::k_program || decision.version != proto::lock::k_version))
+        return peer_fault("it speaks of a call that is not about locks");
     if (decision.dropped < self.dropped) return peer_fault("its count of dropped records fell");
     if (before != self.calls.end() && !refused)
         return peer_fault(
@@ -173,13 +188,17 @@ std::size_t Ledger::held(std::uint64_t worker) const noexcept {
 
 const Client& Ledger::client_of(const Worker& worker, std::uint64_t session) const {
     const auto place = sessions_.find(session);
-    return place == sessions_.end() ? worker.client : place->second.client;
+    if (place != sessions_.end()) return place->second.client;
+    // Of one that is over, whose it was.
+    const auto departed = departed_.find(session);
+    const auto whose = departed == departed_.end() ? workers_.end() : workers_.find(departed->second.worker);
+    return whose == workers_.end() ? worker.client : whose->second.client;
 }
 
 void Ledger::note_dropped(Worker& worker, std::uint64_t dropped) {
     if (dropped == worker.dropped) return;
     writer_.write(make_dropped(clock_(), worker.client.identity, dropped - worker.dropped,
-                               "its worker's channel to the auditor was full"));
+                               "the channel to the auditor was full"));
     worker.dropped = dropped;
 }
 

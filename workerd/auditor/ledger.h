@@ -7,7 +7,8 @@
 // Pure: messages in, records out to the Writer.
 //
 // Trust:  what the broker says is believed. A worker may be taken over: it can lie about the calls of its own sessions,
-//         but not say whose they are, and what it says of others' is refused.
+//         but not say whose they are, and what it says of others' is refused. So may the locker, of whose sessions it is said
+//         by the broker, too: those that have a way to it.
 // Limits: a worker's held calls take at most k_held_bytes_max; when there are more, the oldest is written with the result
 //         "unknown", so that one worker cannot make room in another one's. Of at most k_clients_max sessions the client
 //         is remembered; records of others have its identity and the number of the session, whose "session" record
@@ -39,6 +40,10 @@ public:
 
     Ledger(Writer& writer, WallClock clock) : writer_(writer), clock_(clock) {}
 
+    // The lock daemon's process, in the place of a worker's number: it speaks of calls about locks, of all sessions that have a
+    // way to it.
+    static constexpr std::uint64_t k_locker = UINT64_MAX;
+
     // From the broker. A worker that is there already begins anew: its held calls are lost.
     void add_worker(std::uint64_t worker, std::string identity);
     // ARRIVAL: writes the record, and knows the session from now on if there is one.
@@ -58,6 +63,9 @@ public:
     [[nodiscard]] Result<Taken> decide(std::uint64_t worker, proto::audit::DecisionArgs&& decision);
     [[nodiscard]] Result<Taken> settle(std::uint64_t worker, const proto::audit::OutcomeArgs& outcome);
 
+    // BROKEN, of the locker.
+    void note_broken(const proto::audit::BrokenArgs& broken);
+
     // Nothing more comes from `worker`: its held calls are lost. Its sessions stay until they depart.
     void lose_worker(std::uint64_t worker);
     // Writes all that is held, with the result "unknown".
@@ -75,6 +83,7 @@ private:
         std::uint64_t worker = 0;
         Moment begun{};
         Client client{};
+        bool locks = false;    // the locker may speak of it
         bool is_full = false;  // otherwise the client has an identity and nothing else
     };
     struct Held {
@@ -105,7 +114,11 @@ private:
     std::map<std::uint64_t, Worker> workers_;
     std::unordered_map<std::uint64_t, Session> sessions_;
     std::size_t clients_ = 0;
-    std::unordered_map<std::uint64_t, std::uint64_t> departed_;  // session to worker
+    struct Departed {
+        std::uint64_t worker = 0;
+        bool locks = false;
+    };
+    std::unordered_map<std::uint64_t, Departed> departed_;  // by session
     std::deque<std::uint64_t> departed_order_;
 };
 

@@ -26,6 +26,7 @@ std::string_view to_text(Kind kind) {
         case Kind::session_end: return "session-end";
         case Kind::policy: return "policy";
         case Kind::dropped: return "dropped";
+        case Kind::lock_broken: return "lock-broken";
     }
     return "";
 }
@@ -293,6 +294,30 @@ Record make_policy(Moment time, const audit::PolicyArgs& policy) {
             .priority = policy.accepted ? k_notice : k_warning,
             .json = std::move(json),
             .message = fmt::format(fmt::runtime(sentence), policy.generation, policy.identities)};
+}
+
+Record make_broken(Moment time, const audit::BrokenArgs& broken) {
+    const bool is_done = broken.error == 0;
+    const std::string name = broken.space.empty() ? broken.resource : broken.space + "/" + broken.resource;
+    Json json = start(Kind::lock_broken, time);
+    if (broken.session != 0) json["session"] = broken.session;
+    json["uid"] = broken.uid;
+    json["pid"] = broken.process;
+    json["objects"] = Json::array({{{"kind", "lock"}, {"name", name}, {"known", true}}});
+    add(json, "owner", broken.owner);
+    if (is_done) json["owner_lives"] = broken.lives != 0;
+    add(json, "detail", broken.reason);
+    json["result"] = to_text(is_done ? Fate::done : Fate::error);
+    if (!is_done) json["error"] = broken.error;
+    const std::string who = fmt::format("uid {} (process {})", broken.uid, broken.process);
+    std::string message =
+        is_done ? fmt::format("{} broke the lock on {} of {}{}", who, quote(name), quote(broken.owner),
+                              broken.lives != 0 ? ", who lives and may go on writing" : "")
+                : fmt::format("{} could not break the lock on {}: error {}", who, quote(name), broken.error);
+    return {.kind = Kind::lock_broken,
+            .priority = is_done ? k_warning : k_notice,
+            .json = std::move(json),
+            .message = message + fmt::format(" ({})", quote(broken.reason))};
 }
 
 Record make_dropped(Moment time, std::string_view identity, std::uint64_t count, std::string_view detail) {

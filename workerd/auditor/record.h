@@ -27,7 +27,7 @@ using Moment = std::chrono::sys_time<std::chrono::microseconds>;
 // The machine's clock, or that of a test.
 using WallClock = Moment (*)() noexcept;
 
-enum class Kind : std::uint8_t { call, session, session_end, policy, dropped };
+enum class Kind : std::uint8_t { call, session, session_end, policy, dropped, lock_broken };
 
 struct Record {
     Kind kind = Kind::call;
@@ -77,6 +77,9 @@ struct Ending {
 
 // A policy that came into force ("allowed"), or has errors and did not ("refused").
 [[nodiscard]] Record make_policy(Moment time, const proto::audit::PolicyArgs& policy);
+
+// A lock that an administrator broke, or could not break.
+[[nodiscard]] Record make_broken(Moment time, const proto::audit::BrokenArgs& broken);
 
 // Records that there should be and are not: `count` of them, 0 if nobody knows how many. `identity` is empty if they
 // are of several.

@@ -2,112 +2,80 @@
 // audit_post - the auditor's process, as the broker sees it.
 #include "workerd/broker/audit_post.h"
 
-#include <csignal>
+#include <algorithm>
 
 #include "proto/codec.h"
 
 namespace virtgate::workerd::broker {
 
-namespace {
-
 using proto::audit::Procedure;
 
-rpc::Header header_of(Procedure procedure, std::uint32_t serial) noexcept {
-    return rpc::make_message(proto::audit::k_program, proto::audit::k_version, procedure, serial);
-}
-
-}  // namespace
-
-AuditPost::AuditPost(loop::Loop& loop, Plan plan, loop::Target<> on_new, loop::Target<> on_stopped)
-    : loop_(loop),
-      plan_(std::move(plan)),
+AuditPost::AuditPost(loop::Loop& loop, Plan plan, loop::Target<> on_new, loop::Target<> on_locker_gone,
+                     loop::Target<> on_stopped)
+    : Post(loop,
+           {.name = "auditor",
+            .program = std::move(plan.program),
+            .user = std::move(plan.user),
+            .consequence = "decisions are not recorded until there is a new one",
+            .queue_max = k_queue_max,
+            .ready = rpc::make_message(proto::audit::k_program, proto::audit::k_version, Procedure::ready)},
+           on_stopped),
+      config_(std::move(plan.config)),
       on_new_(on_new),
-      on_stopped_(on_stopped),
-      ward_(loop, *this, "auditor") {}
+      on_locker_gone_(on_locker_gone) {}
 
-bool AuditPost::has_places() const noexcept { return plan_.config.journal || !plan_.config.file.empty(); }
+bool AuditPost::has_places() const noexcept { return config_.journal || !config_.file.empty(); }
 
 void AuditPost::start() noexcept {
     if (has_places())
-        ward_.start();
+        start_process();
     else
-        log_.warning("nothing is recorded: [audit] has neither a journal nor a file");
+        log().warning("nothing is recorded: [audit] has neither a journal nor a file");
 }
 
-void AuditPost::stop() noexcept {
-    stopping_ = true;
-    const bool was_running = ward_.is_running();
-    // It writes what it has and ends when its channel closes; the signal is for one that does not.
-    control_.reset();
-    ward_.stop(k_stop_patience);
-    if (!was_running && ward_.is_idle()) on_stopped_();
-}
-
-Result<spawn::Launch> AuditPost::plan(spawn::Ward&) {
-    auto config = proto::encode(plan_.config);
+Result<ByteVector> AuditPost::make_config() const {
+    auto config = proto::encode(config_);
     if (!config) return system_fault(0, "the auditor's configuration does not encode");
-    spawn::Launch launch;
-    launch.path = plan_.program;
-    launch.config = std::move(*config);
-    launch.control = true;
-    launch.user = plan_.user;
-    return launch;
+    return std::move(*config);
 }
 
-void AuditPost::on_started(spawn::Ward&, UniqueFd control) noexcept {
-    control_ =
-        std::make_unique<rpc::Control>(loop_, std::move(control), 0, loop::to<&AuditPost::on_message>(*this),
-                                       loop::to<&AuditPost::on_closed>(*this), k_queue_max);
+void AuditPost::on_new() noexcept {
     on_new_();
     for (const auto& [number, arrival] : sessions_) send_bytes(Procedure::arrival, arrival);
 }
 
-void AuditPost::on_ended(spawn::Ward&, const spawn::Exit& exit) noexcept {
-    control_.reset();
-    if (stopping_) return on_stopped_();
-    log_.error("{}; decisions are not recorded until there is a new one", describe(exit));
-}
-
-void AuditPost::on_message(rpc::Control::Message& message) noexcept {
-    const rpc::Header& header = message.header;
-    if (header == header_of(Procedure::ready, header.serial) && message.payload.empty())
-        return log_.debug("serves");
-    log_.error("it sent a message that is not known here; it is stopped");
-    on_closed({});
-}
-
-// One that cannot be spoken to is replaced.
-void AuditPost::on_closed(std::string_view) noexcept {
-    control_.reset();
-    if (stopping_ || !ward_.is_running()) return;
-    log_.error("the channel to it broke");
-    kill(ward_.pid(), SIGKILL);
+bool AuditPost::take(const rpc::Control::Message& message) noexcept {
+    if (message.header != rpc::make_message(proto::audit::k_program, proto::audit::k_version,
+                                            Procedure::locker_gone, message.header.serial) ||
+        !message.payload.empty())
+        return false;
+    on_locker_gone_();
+    return true;
 }
 
 void AuditPost::send_bytes(Procedure procedure, ByteView payload, UniqueFd fd) noexcept {
-    if (!control_) return;
-    const int end = fd.get();
-    const auto sent = control_->send(header_of(procedure, control_->next_serial()), payload,
-                                     fd ? std::span(&end, 1) : std::span<const int>{});
-    if (sent) return;
-    log_.error("it does not read: {}", sent.error().text);
-    on_closed({});
+    static_cast<void>(Post::send(proto::audit::k_program, proto::audit::k_version,
+                                 static_cast<std::uint32_t>(procedure), payload, fd.get()));
 }
 
 template <class Args>
 void AuditPost::send(Procedure procedure, const Args& args, UniqueFd fd) noexcept {
     const auto payload = proto::encode(args, rpc::Control::k_payload_max);
-    if (!payload) return log_.error("a record is too long: it is lost");
+    if (!payload) return log().error("a record is too long: it is lost");
     send_bytes(procedure, *payload, std::move(fd));
+}
+
+void AuditPost::add_locker(UniqueFd connection) noexcept {
+    send_bytes(Procedure::locker, {}, std::move(connection));
 }
 
 void AuditPost::reopen() noexcept { send_bytes(Procedure::reopen, {}); }
 
 UniqueFd AuditPost::add_worker(std::uint64_t number, const std::string& identity) noexcept {
-    if (!control_) return {};
+    if (!is_up()) return {};
     auto pair = make_channel_pair();
     if (!pair) {
-        log_.error("no channel for the worker of {}: {}", identity, pair.error().text);
+        log().error("no channel for the worker of {}: {}", identity, pair.error().text);
         return {};
     }
     send(Procedure::worker, proto::audit::WorkerArgs{.worker = number, .identity = identity},
@@ -118,7 +86,7 @@ UniqueFd AuditPost::add_worker(std::uint64_t number, const std::string& identity
 void AuditPost::tell(proto::audit::ArrivalArgs arrival) noexcept {
     if (!has_places()) return;
     const auto payload = proto::encode(arrival, rpc::Control::k_payload_max);
-    if (!payload) return log_.error("the record of a client is too long: it is lost");
+    if (!payload) return log().error("the record of a client is too long: it is lost");
     send_bytes(Procedure::arrival, *payload);
     if (arrival.session != 0) sessions_.emplace(arrival.session, *payload);
 }

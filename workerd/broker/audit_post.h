@@ -7,27 +7,23 @@
 //
 // Nobody waits for the auditor: one that does not read is killed and replaced.
 //
-// Trust:  nothing is read from it but that it serves.
+// The lock daemon's process tells the auditor, too, over a connection that lock_door.h begins.
+//
+// Trust:  nothing is read from it but that it serves, and that it does not hear the locker any more.
 // Owns:   the process and the control channel to it; per session a copy of what the auditor was told.
 #pragma once
 
 #include <map>
-#include <memory>
-#include <optional>
 #include <span>
-#include <string>
 
-#include "libshared/rpc/control.h"
-#include "libshared/spawn/user.h"
-#include "libshared/spawn/ward.h"
 #include "proto/audit.h"
 #include "proto/config.h"
+#include "workerd/broker/post.h"
 
 namespace virtgate::workerd::broker {
 
-class AuditPost final : public spawn::WardOwner {
+class AuditPost final : public Post {
 public:
-    static constexpr Milliseconds k_stop_patience{3'000};
     // A new auditor is told of all sessions at once; of what goes on meanwhile as much again may wait.
     static constexpr std::size_t k_queue_max = 65'536;
 
@@ -38,15 +34,21 @@ public:
     };
     // `on_new` is called when an auditor has been started: workers then need channels, add_worker(). `on_stopped` is called
     // when the process has ended after stop(); from within stop() if none runs.
-    AuditPost(loop::Loop& loop, Plan plan, loop::Target<> on_new, loop::Target<> on_stopped);
+    // `on_locker_gone`: the connection of add_locker() has ended.
+    AuditPost(loop::Loop& loop, Plan plan, loop::Target<> on_new, loop::Target<> on_locker_gone,
+              loop::Target<> on_stopped);
 
     void start() noexcept;
-    void stop() noexcept;
     // Opens the file of records again, after it was renamed.
     void reopen() noexcept;
 
     // The end of a channel for the worker `number` of that identity; empty if there is no auditor now.
     [[nodiscard]] UniqueFd add_worker(std::uint64_t number, const std::string& identity) noexcept;
+
+    // The connection by which the locker tells, which was begun for that (proto/lock_session.x).
+    void add_locker(UniqueFd connection) noexcept;
+    // False: nothing is recorded, and nobody has to tell.
+    [[nodiscard]] bool has_places() const noexcept;
 
     // A client came; one that was admitted is remembered until it leaves. To be told before the worker gets the session.
     void tell(proto::audit::ArrivalArgs arrival) noexcept;
@@ -56,25 +58,16 @@ public:
     void tell(const proto::audit::PolicyArgs& policy) noexcept;
 
 private:
-    Result<spawn::Launch> plan(spawn::Ward& ward) override;
-    void on_started(spawn::Ward& ward, UniqueFd control) noexcept override;
-    void on_ended(spawn::Ward& ward, const spawn::Exit& exit) noexcept override;
-    void on_message(rpc::Control::Message& message) noexcept;
-    void on_closed(std::string_view reason) noexcept;
-    [[nodiscard]] bool has_places() const noexcept;
+    Result<ByteVector> make_config() const override;
+    void on_new() noexcept override;
+    bool take(const rpc::Control::Message& message) noexcept override;
     template <class Args>
     void send(proto::audit::Procedure procedure, const Args& args, UniqueFd fd = {}) noexcept;
     void send_bytes(proto::audit::Procedure procedure, ByteView payload, UniqueFd fd = {}) noexcept;
 
-    loop::Loop& loop_;
-    const Plan plan_;
-    const loop::Target<> on_new_;
-    const loop::Target<> on_stopped_;
-    const Log log_{"auditor"};
-    bool stopping_ = false;
-    std::unique_ptr<rpc::Control> control_;
+    const proto::config::AuditorConfig config_;
+    const loop::Target<> on_new_, on_locker_gone_;
     std::map<std::uint64_t, ByteVector> sessions_;  // the ARRIVAL of each
-    spawn::Ward ward_;
 };
 
 }  // namespace virtgate::workerd::broker

@@ -4,8 +4,11 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
+
 #include "libshared/rpc/error.h"
 #include "libshared/spawn/notify.h"
+#include "policy/lock_rights.h"
 
 namespace virtgate::workerd::broker {
 
@@ -74,11 +77,13 @@ Broker::Broker(loop::Loop& loop, Settings settings, const std::string& programs,
       check_only_(check_only),
       policy_(loop, programs, {.directories = settings_.policy_directories, .sandbox = settings_.sandbox},
               loop::to<&Broker::on_compiled>(*this)),
+      lock_door_(loop, settings_.lockd_socket),
       audit_(loop, make_audit_plan(settings_, programs), loop::to<&Broker::on_new_auditor>(*this),
-             loop::to<&Broker::on_auditor_stopped>(*this)),
-      store_(loop, make_store_plan(settings_, programs), loop::to<&Broker::on_store_stopped>(*this)),
-      crew_(loop, make_plan(settings_, programs), *this, loop::to<&Broker::on_crew_stopped>(*this)),
-      lock_door_(loop, settings_.lockd_socket) {}
+             loop::to<&Broker::on_locker_gone>(*this), loop::to<&Broker::on_auditor_stopped>(*this)),
+      locker_timer_(loop.timer(loop::to<&Broker::give_locker>(*this))),
+      store_(loop, make_store_plan(settings_, programs), lock_door_,
+             loop::to<&Broker::on_store_stopped>(*this)),
+      crew_(loop, make_plan(settings_, programs), *this, loop::to<&Broker::on_crew_stopped>(*this)) {}
 
 void Broker::start() noexcept { policy_.compile(); }
 
@@ -145,14 +150,40 @@ void Broker::stop() noexcept {
 void Broker::on_crew_stopped() noexcept { store_.stop(); }
 void Broker::on_store_stopped() noexcept { audit_.stop(); }
 void Broker::on_auditor_stopped() noexcept { loop_.stop(); }
-void Broker::on_new_auditor() noexcept { crew_.renew_auditor(); }
+void Broker::on_new_auditor() noexcept {
+    crew_.renew_auditor();
+    has_locker_ = false;
+    give_locker();
+}
+
+// There will be another one in a moment.
+void Broker::on_locker_gone() noexcept {
+    has_locker_ = false;
+    locker_timer_->start(k_locker_pause_min);
+}
+
+void Broker::give_locker() noexcept {
+    if (has_locker_ || state_ == State::stopping || settings_.lockd_socket.empty() || !audit_.has_places())
+        return;
+    LockDoor::Way way = lock_door_.open_for_auditor();
+    if (!way.connection) {
+        k_log.debug("the auditor does not hear the lock daemon: {}", way.why);
+        locker_timer_->start(locker_pause_);
+        locker_pause_ = std::min(2 * locker_pause_, k_locker_pause_max);
+        return;
+    }
+    locker_timer_->stop();
+    locker_pause_ = k_locker_pause_min;
+    has_locker_ = true;
+    audit_.add_locker(std::move(way.connection));
+}
 
 UniqueFd Broker::open_channel(std::uint64_t worker, const std::string& identity) noexcept {
     return audit_.add_worker(worker, identity);
 }
 
 void Broker::on_serving(std::uint64_t worker, const proto::policy::IdentityRights& rights,
-                        const proto::work::ServeArgs& session) noexcept {
+                        const proto::work::ServeArgs& session, bool locks) noexcept {
     audit_.tell(proto::audit::ArrivalArgs{.session = session.session,
                                           .worker = worker,
                                           .client = session.client,
@@ -160,13 +191,14 @@ void Broker::on_serving(std::uint64_t worker, const proto::policy::IdentityRight
                                           .place = place_of(policy_.table().find(rights.identity)),
                                           .generation = rights.generation,
                                           .reason = {},
-                                          .detail = {}});
+                                          .detail = {},
+                                          .locks = locks});
 }
 
 void Broker::on_departed(std::vector<std::uint64_t> sessions) noexcept { audit_.tell_departed(sessions); }
 
-Result<UniqueFd> Broker::connect_store(const std::string& identity, bool read_only) {
-    return store_.connect(identity, read_only);
+Result<UniqueFd> Broker::connect_store(const std::string& identity, std::uint64_t session, bool read_only) {
+    return store_.connect(identity, session, read_only);
 }
 
 void Broker::note_refused(const proto::who::Who& who, const policy::Table::Rule* rule,
@@ -224,6 +256,8 @@ tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(
     }
     const std::uint64_t number = ++last_session_;
     const auto rights = policy_.rights_of(match.rule->name);
+    // What it locks is to be recorded from the first call on.
+    if (!has_locker_ && policy::may_lock(rights)) give_locker();
     LockDoor::Opened locks = lock_door_.open(rights, number, who.listener);
     auto session = crew_.serve(rights, {.session = number, .client = who}, std::move(locks.connection));
     if (!session) {

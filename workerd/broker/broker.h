@@ -27,6 +27,10 @@ namespace virtgate::workerd::broker {
 
 class Broker final : public Admission, private Crew::Book {
 public:
+    // Between two attempts to have the auditor hear the locker; doubling. A session that may lock is one more attempt.
+    static constexpr Milliseconds k_locker_pause_min{1'000};
+    static constexpr Milliseconds k_locker_pause_max{30'000};
+
     // `programs`: the directory of our executables. With `check_only` the loop stops after the first
     // compilation.
     Broker(loop::Loop& loop, Settings settings, const std::string& programs, bool check_only);
@@ -54,15 +58,18 @@ private:
     void on_store_stopped() noexcept;
     void on_auditor_stopped() noexcept;
     void on_new_auditor() noexcept;
+    void on_locker_gone() noexcept;
+    void give_locker() noexcept;
     void serve();
     void note_refused(const proto::who::Who& who, const policy::Table::Rule* rule, std::string_view reason,
                       std::string_view detail);
 
     UniqueFd open_channel(std::uint64_t worker, const std::string& identity) noexcept override;
     void on_serving(std::uint64_t worker, const proto::policy::IdentityRights& rights,
-                    const proto::work::ServeArgs& session) noexcept override;
+                    const proto::work::ServeArgs& session, bool locks) noexcept override;
     void on_departed(std::vector<std::uint64_t> sessions) noexcept override;
-    Result<UniqueFd> connect_store(const std::string& identity, bool read_only) override;
+    Result<UniqueFd> connect_store(const std::string& identity, std::uint64_t session,
+                                   bool read_only) override;
     [[nodiscard]] std::string find_limit(const policy::Table::Rule& rule) const;
 
     loop::Loop& loop_;
@@ -73,10 +80,13 @@ private:
 
     std::uint64_t last_session_ = 0;
     PolicySource policy_;
+    LockDoor lock_door_;
     AuditPost audit_;
+    bool has_locker_ = false;  // the auditor hears the locker, as far as is known
+    Milliseconds locker_pause_{k_locker_pause_min};
+    std::unique_ptr<loop::Timer> locker_timer_;
     StorePost store_;
     Crew crew_;
-    LockDoor lock_door_;
     channel::LocalListener listener_;  // until it serves
     std::unique_ptr<Entrance> entrance_;
 };

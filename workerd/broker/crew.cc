@@ -66,7 +66,7 @@ public:
         if (const int way = locks.get(); locks && channel::send_packet(end, ByteView(&k_here_it_is, 1),
                                                                        {&way, 1}) != channel::Outcome::done)
             return system_fault(0, "a session does not take its way to the lock daemon");
-        crew_.book_.on_serving(number_, rights, session);
+        crew_.book_.on_serving(number_, rights, session, static_cast<bool>(locks));
         if (auto sent =
                 control_->send(header_of(Procedure::serve, control_->next_serial()), *payload, {&end, 1});
             !sent) {
@@ -232,6 +232,8 @@ private:
     void serve_connect(const rpc::Control::Message& message) {
         const auto args = proto::decode<proto::work::ConnectArgs>(message.payload);
         if (!args || message.fds.count() != 0) return fail("it sent a question that does not decode");
+        if (args->session != 0 && !sessions_.contains(args->session))
+            return fail("it asked for a connection for a session that is not its own");
         const auto any_row = [&](auto&& fits) {
             const auto& upstreams = crew_.plan_.config.upstreams;
             return std::any_of(upstreams.begin(), upstreams.end(), fits);
@@ -247,7 +249,7 @@ private:
                          });
         // It may have asked before it learnt that it only reads: no reason to end it.
         // The store knows itself what changes something.
-        auto made = path == k_store_socket ? crew_.book_.connect_store(identity_, only_reads_)
+        auto made = path == k_store_socket ? crew_.book_.connect_store(identity_, args->session, only_reads_)
                     : may                  ? channel::connect_to(path, SOCK_STREAM)
                           : Result<UniqueFd>(system_fault(EACCES, "this identity only reads"));
         if (!may && path != k_store_socket)

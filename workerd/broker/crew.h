@@ -56,11 +56,13 @@ public:
         // A worker has started, or needs it again: the end of a channel to the auditor for it; empty: there
         // is none now.
         virtual UniqueFd open_channel(std::uint64_t worker, const std::string& identity) noexcept = 0;
-        // The worker is about to get the session; on_departed() follows if that fails.
+        // The worker is about to get the session, which has a way to the lock daemon or not; on_departed() follows if that fails.
         virtual void on_serving(std::uint64_t worker, const proto::policy::IdentityRights& rights,
-                                const proto::work::ServeArgs& session) noexcept = 0;
-        // A connection to the store for the worker of that identity. Error: system's fault; its number says why.
-        virtual Result<UniqueFd> connect_store(const std::string& identity, bool read_only) = 0;
+                                const proto::work::ServeArgs& session, bool locks) noexcept = 0;
+        // A connection to the store for the worker of that identity, for one of its sessions, or for none (0). Error: system's
+        // fault; its number says why.
+        virtual Result<UniqueFd> connect_store(const std::string& identity, std::uint64_t session,
+                                               bool read_only) = 0;
         virtual void on_departed(std::vector<std::uint64_t> sessions) noexcept = 0;
     };
     // `on_stopped` is called when the last process has ended after stop().

@@ -43,19 +43,32 @@ Result<ByteVector> encode_rights(const proto::policy::IdentityRights& rights) {
     return std::move(*bytes);
 }
 
-Result<ByteVector> make_begin(const proto::policy::IdentityRights& rights, std::uint64_t number,
-                              const std::string& listener) {
+// Up to 256 bytes come whole and without an interruption (getrandom(2)).
+Done fill_randomly(void* at, std::size_t size) {
+    if (getrandom(at, size, 0) != static_cast<ssize_t>(size))
+        return system_fault(errno, "there is nothing random");
+    return {};
+}
+
+std::uint64_t make_number() {
+    std::uint64_t number = 0;
+    require(fill_randomly(&number, sizeof number).has_value(), "the kernel has no random numbers");
+    return number;
+}
+
+Result<ByteVector> make_begin(const proto::policy::IdentityRights& rights, std::uint64_t broker,
+                              std::uint64_t number, const std::string& listener, bool for_others) {
     auto bytes = encode_rights(rights);
     if (!bytes) return bytes;
     session::BeginArgs arguments{.session = number,
                                  .uuid = {},
                                  .listener = to_bytes(listener),
                                  .identity = to_bytes(rights.identity),
-                                 .rights = std::move(*bytes)};
-    // Up to 256 bytes come whole and without an interruption (getrandom(2)).
-    if (getrandom(arguments.uuid.data(), arguments.uuid.size(), 0) !=
-        static_cast<ssize_t>(arguments.uuid.size()))
-        return system_fault(errno, "there is nothing random");
+                                 .rights = std::move(*bytes),
+                                 .broker = broker,
+                                 .for_others = for_others};
+    if (auto done = fill_randomly(arguments.uuid.data(), arguments.uuid.size()); !done)
+        return tl::unexpected(std::move(done.error()));
     arguments.uuid[6] = (arguments.uuid[6] & std::byte{0x0f}) | std::byte{0x40};
     arguments.uuid[8] = (arguments.uuid[8] & std::byte{0x3f}) | std::byte{0x80};
     return make_call(session::Procedure::begin, arguments);
@@ -70,7 +83,10 @@ bool send_whole(int socket, ByteView frame) noexcept {
 }  // namespace
 
 LockDoor::LockDoor(loop::Loop& loop, std::string path)
-    : loop_(loop), path_(std::move(path)), again_(loop.timer(loop::to<&LockDoor::tell_next>(*this))) {}
+    : loop_(loop),
+      path_(std::move(path)),
+      broker_(make_number()),
+      again_(loop.timer(loop::to<&LockDoor::tell_next>(*this))) {}
 
 LockDoor::Opened LockDoor::open(const proto::policy::IdentityRights& rights, std::uint64_t number,
                                 const std::string& listener) {
@@ -81,14 +97,28 @@ LockDoor::Opened LockDoor::open(const proto::policy::IdentityRights& rights, std
                          rights.identity, absent_.count(), why);
         return Opened{.way = LockWay::locks_absent};
     };
-    if (path_.empty()) return fail("workerd.toml names none");
-    const auto frame = make_begin(rights, number, listener);
-    if (!frame) return fail(frame.error().text);
-    auto connection = channel::connect_to(path_, SOCK_STREAM);
-    if (!connection) return fail(connection.error().text);
-    if (const std::string why = begin(connection->get(), *frame); !why.empty()) return fail(why);
+    Way way = connect(make_begin(rights, broker_, number, listener, false));
+    if (!way.connection) return fail(way.why);
     identities_.insert(rights.identity);
-    return {.way = LockWay::locks_ready, .connection = std::move(*connection)};
+    return {.way = LockWay::locks_ready, .connection = std::move(way.connection)};
+}
+
+LockDoor::Way LockDoor::open_for_others(const proto::policy::IdentityRights& rights) {
+    return connect(make_begin(rights, broker_, 0, {}, true));
+}
+
+LockDoor::Way LockDoor::open_for_auditor() {
+    return connect(make_call(session::Procedure::witness, session::WitnessArgs{.broker = broker_}));
+}
+
+LockDoor::Way LockDoor::connect(const Result<ByteVector>& frame) {
+    if (path_.empty()) return {.connection = {}, .why = "workerd.toml names none"};
+    if (!frame) return {.connection = {}, .why = frame.error().text};
+    auto connection = channel::connect_to(path_, SOCK_STREAM);
+    if (!connection) return {.connection = {}, .why = connection.error().text};
+    if (std::string why = begin(connection->get(), *frame); !why.empty())
+        return {.connection = {}, .why = std::move(why)};
+    return {.connection = std::move(*connection), .why = {}};
 }
 
 std::string LockDoor::begin(int connection, ByteView frame) {
@@ -101,12 +131,20 @@ std::string LockDoor::begin(int connection, ByteView frame) {
         rests_until_ = loop_.clock().now() + k_rest;
         return "it does not answer";
     }
-    // An answer is small, and leaves with one system call.
-    if (channel::receive_some(connection, answer, size) != channel::Outcome::done ||
-        size < rpc::k_frame_min || size != load_be32(answer.data()))
-        return "it closed the connection, or answers nonsense";
-    if (rpc::read_header(answer.data()).status == rpc::Status::ok) return {};
-    return escape(rpc::read_error_text(ByteView(answer).first(size).subspan(rpc::k_frame_min)));
+    // An answer is small, and leaves with one system call. What may follow is not for us.
+    constexpr std::string_view k_nonsense = "it closed the connection, or answers nonsense";
+    const MutableBytes all(answer);
+    if (channel::receive_some(connection, all.first(rpc::k_frame_min), size) != channel::Outcome::done ||
+        size != rpc::k_frame_min)
+        return std::string(k_nonsense);
+    const std::size_t length = load_be32(answer.data());
+    if (length == rpc::k_frame_min && rpc::read_header(answer.data()).status == rpc::Status::ok) return {};
+    if (length <= rpc::k_frame_min || length > answer.size() ||
+        channel::receive_some(connection, all.subspan(rpc::k_frame_min, length - rpc::k_frame_min), size) !=
+            channel::Outcome::done)
+        return std::string(k_nonsense);
+    return escape(
+        rpc::read_error_text(ByteView(answer).first(rpc::k_frame_min + size).subspan(rpc::k_frame_min)));
 }
 
 void LockDoor::renew(const RightsOf& rights_of) {

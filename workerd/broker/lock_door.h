@@ -6,6 +6,9 @@
 // a lock daemon that does not answer then is not asked for a while. A policy that comes into force later is told on a
 // connection of our own, again and again until the lock daemon has taken it.
 //
+// Two more connections are begun here and given away: one to a process of our own that locks for sessions (the store), and one
+// to the auditor, by which the lock daemon's process tells it what it decides about our sessions.
+//
 // Twin: lockd/locker/session_desk (proto/lock_session.x).
 //
 // Trust:  the lock daemon is believed about nothing: it gets rights, and answers whether it took them.
@@ -48,6 +51,17 @@ public:
     [[nodiscard]] Opened open(const proto::policy::IdentityRights& rights, std::uint64_t session,
                               const std::string& listener);
 
+    // The same for a process of our own that locks for sessions. A connection, or why there is none.
+    struct Way {
+        UniqueFd connection{};
+        std::string why{};
+    };
+    [[nodiscard]] Way open_for_others(const proto::policy::IdentityRights& rights);
+
+    // A connection for the auditor, by which the lock daemon's process tells it what it decides about sessions that were
+    // begun here; or why there is none.
+    [[nodiscard]] Way open_for_auditor();
+
     // Tells the rights of each identity that got a session, as `rights_of` gives them now.
     using RightsOf = std::function<proto::policy::IdentityRights(const std::string& identity)>;
     void renew(const RightsOf& rights_of);
@@ -57,6 +71,7 @@ private:
         std::string identity;
         ByteVector frame;
     };
+    [[nodiscard]] Way connect(const Result<ByteVector>& frame);
     // Why the lock daemon did not take `frame`; empty: it did.
     [[nodiscard]] std::string begin(int connection, ByteView frame);
     void tell_next() noexcept;
@@ -65,6 +80,7 @@ private:
 
     loop::Loop& loop_;
     const std::string path_;
+    const std::uint64_t broker_;  // which one we are
     const Log log_{"locks"};
     Instant rests_until_{};
     std::set<std::string> identities_;

@@ -24,7 +24,6 @@ constexpr const char* k_journal = "/run/systemd/journal/socket";
 constexpr const char* k_audit_file = VIRTGATE_LOGDIR "/audit.jsonl";
 constexpr const char* k_local_policy = VIRTGATE_SYSCONFDIR "/policy.d";
 constexpr const char* k_store_state = VIRTGATE_STATEDIR "/store";
-constexpr const char* k_store_user = "_virtgate-store";
 constexpr Milliseconds k_timeout_min{100};
 constexpr Milliseconds k_timeout_max{600'000};
 constexpr std::int64_t k_sessions_max = 1'000'000;
@@ -81,8 +80,7 @@ void read_limits(config::Section section, Settings& settings) {
 }
 
 void read_policy(config::Section section, Settings& settings) {
-    settings.policy_directories = section.texts("directories");
-    if (!section.has("directories")) settings.policy_directories = {k_vendor_policy, k_local_policy};
+    settings.policy_directories = section.texts("directories", {k_vendor_policy, k_local_policy});
     if (settings.policy_directories.size() > proto::config::k_directories_max)
         section.refuse("directories",
                        fmt::format("more than {} directories", proto::config::k_directories_max));
@@ -123,9 +121,17 @@ void read_store(config::Section section, Settings& settings) {
     if (!store.default_pool.empty() &&
         std::none_of(store.directories.begin(), store.directories.end(), lies_in))
         section.refuse("default_pool", "\"default_pool\" lies in none of the directories");
+    // Where there is no lock daemon, nobody else can lock either.
+    store.locks = section.boolean("locks", !settings.lockd_socket.empty());
+    if (store.locks && settings.lockd_socket.empty())
+        section.refuse("locks", "\"locks\" is true, and \"lockd_socket\" names no lock daemon");
+    store.lock_space = section.text("lock_space", "");
+    while (store.lock_space.size() > 1 && store.lock_space.ends_with('/')) store.lock_space.pop_back();
+    if (!store.lock_space.empty() && !is_path(store.lock_space))
+        section.refuse("lock_space", "\"lock_space\" has to be an absolute path");
     if (!is_path(store.state_directory))
         section.refuse("state_directory", "\"state_directory\" has to be an absolute path");
-    const std::string user = section.text("user", k_store_user);
+    const std::string user = section.text("user", VIRTGATE_STORE_USER);
     if (settings.user_switch) settings.store_user = look_up(section, "user", user);
 }
 
@@ -195,6 +201,10 @@ Result<Settings> read(config::Document& document) {
 
 Result<Settings> load_settings(const std::string& path) {
     return config::read_with(config::Document::load(path), read);
+}
+
+Result<std::string> list_settings(const std::string& path) {
+    return config::list_with(config::Document::load(path), read);
 }
 
 Result<Settings> parse_settings(std::string_view text, std::string file) {

@@ -24,6 +24,8 @@
 //     directories = ["/srv/images"]        # beneath which pools may be
 //     default_pool = "/srv/images/default" # a store without a pool makes one there
 //     state_directory = "/var/lib/virtgate/store"
+//     locks = true                         # no volume is written without a lock of the lock daemon
+//     lock_space = ""                      # where: this directory, as file_lockspace_dir of libvirt's; empty: the volume itself
 //     user = "_virtgate-store"             # only where the broker runs as root
 //     [[upstream]]                         # any number; without one libvirt's own sockets (default_uris.h)
 //     uri = "qemu:///system"
@@ -73,6 +75,8 @@ struct Settings {
 
 // The settings in the file `path`. Error: system's fault, all complaints, separated by newlines.
 [[nodiscard]] Result<Settings> load_settings(const std::string& path);
+// What is set in it and what is not, for "virtgate config" (config::list_answers). Error: as above.
+[[nodiscard]] Result<std::string> list_settings(const std::string& path);
 // The same from `text`; `file` is its name in complaints.
 [[nodiscard]] Result<Settings> parse_settings(std::string_view text, std::string file);
 

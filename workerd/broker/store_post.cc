@@ -7,90 +7,125 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 
 #include "proto/codec.h"
-#include "proto/store.h"
+#include "proto/lock.h"
 #include "proto/supervise.h"
 
 namespace virtgate::workerd::broker {
 
-StorePost::StorePost(loop::Loop& loop, Plan plan, loop::Target<> on_stopped)
-    : loop_(loop), plan_(std::move(plan)), on_stopped_(on_stopped), ward_(loop, *this, "store") {}
+namespace supervise = proto::supervise;
+using proto::store::Procedure;
+
+namespace {
+
+constexpr std::size_t k_why_max = 500;  // fits a refusal_text, with the dots of what was cut
+
+proto::who::Ceiling make_ceiling(std::initializer_list<proto::lock::Procedure> procedures) {
+    proto::who::ProgramCeiling program{
+        .program = proto::lock::k_program, .version = proto::lock::k_version, .procedures = {}};
+    for (const auto procedure : procedures) {
+        const auto number = static_cast<std::uint32_t>(procedure);
+        if (program.procedures.size() <= number / 8) program.procedures.resize(number / 8 + 1);
+        program.procedures[number / 8] |= std::byte{1} << (number % 8);
+    }
+    return {.programs = {std::move(program)}};
+}
+
+}  // namespace
+
+StorePost::StorePost(loop::Loop& loop, Plan plan, LockDoor& locks, loop::Target<> on_stopped)
+    : Post(loop,
+           {.name = "store",
+            .program = std::move(plan.program),
+            .user = std::move(plan.user),
+            .consequence = "its connections have ended",
+            .queue_max = k_queue_max,
+            .ready =
+                rpc::make_message(supervise::k_program, supervise::k_version, supervise::Procedure::ready)},
+           on_stopped),
+      loop_(loop),
+      config_(std::move(plan.config)),
+      locks_(locks) {}
 
 void StorePost::start() noexcept {
-    if (is_configured()) ward_.start();
+    if (!is_configured()) return;
+    if (!config_.locks)
+        log().warning(
+            "volumes are written without locks, also while a machine uses them: see [store] in workerd.toml");
+    start_process();
 }
 
-void StorePost::stop() noexcept {
-    stopping_ = true;
-    const bool was_running = ward_.is_running();
-    control_.reset();
-    ward_.stop(k_stop_patience);
-    if (!was_running && ward_.is_idle()) on_stopped_();
-}
-
-Result<spawn::Launch> StorePost::plan(spawn::Ward&) {
-    auto config = proto::encode(plan_.config);
+Result<ByteVector> StorePost::make_config() const {
+    auto config = proto::encode(config_);
     if (!config) return system_fault(0, "the store's configuration does not encode");
-    spawn::Launch launch;
-    launch.path = plan_.program;
-    launch.config = std::move(*config);
-    launch.control = true;
-    launch.user = plan_.user;
-    return launch;
+    return std::move(*config);
 }
 
-void StorePost::on_started(spawn::Ward&, UniqueFd control) noexcept {
-    control_ =
-        std::make_unique<rpc::Control>(loop_, std::move(control), 0, loop::to<&StorePost::on_message>(*this),
-                                       loop::to<&StorePost::on_closed>(*this), k_queue_max);
+bool StorePost::send(Procedure procedure, ByteView payload, int fd) noexcept {
+    return Post::send(proto::store::k_program, proto::store::k_version, static_cast<std::uint32_t>(procedure),
+                      payload, fd);
 }
 
-void StorePost::on_ended(spawn::Ward&, const spawn::Exit& exit) noexcept {
-    control_.reset();
-    if (stopping_) return on_stopped_();
-    log_.error("{}; its connections have ended", describe(exit));
+bool StorePost::take(const rpc::Control::Message& message) noexcept {
+    if (message.header != rpc::make_message(proto::store::k_program, proto::store::k_version,
+                                            Procedure::ask_locks, message.header.serial) ||
+        !message.payload.empty())
+        return false;
+    LockDoor::Way way;
+    const Instant now = loop_.clock().now();
+    if (now < may_ask_)
+        way.why = "it was asked for too often";
+    else
+        way = locks_.open_for_others(make_store_rights(config_));
+    may_ask_ = now + k_ask_pause;
+    const auto payload = proto::encode(proto::store::LocksArgs{.why = escape(way.why, k_why_max)});
+    require(payload.has_value(), "an escaped text that does not encode");
+    static_cast<void>(send(Procedure::locks, *payload, way.connection.get()));
+    return true;
 }
 
-void StorePost::on_message(rpc::Control::Message& message) noexcept {
-    if (message.header == rpc::make_message(proto::supervise::k_program, proto::supervise::k_version,
-                                            proto::supervise::Procedure::ready, message.header.serial) &&
-        message.payload.empty())
-        return log_.debug("serves");
-    log_.error("it sent a message that is not known here; it is stopped");
-    on_closed({});
-}
-
-// One that cannot be spoken to is replaced.
-void StorePost::on_closed(std::string_view) noexcept {
-    control_.reset();
-    if (stopping_ || !ward_.is_running()) return;
-    log_.error("the channel to it broke");
-    kill(ward_.pid(), SIGKILL);
-}
-
-Result<UniqueFd> StorePost::connect(const std::string& identity, bool read_only) {
-    if (!control_) return system_fault(ECONNREFUSED, "the store does not run");
+Result<UniqueFd> StorePost::connect(const std::string& identity, std::uint64_t session, bool read_only) {
+    if (!is_up()) return system_fault(ECONNREFUSED, "the store does not run");
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
         return system_fault(errno, "no sockets for a connection to the store");
     UniqueFd ours{ends[0]}, theirs{ends[1]};
-    const auto payload =
-        proto::encode(proto::store::AttachArgs{.identity = identity, .read_only = read_only});
+    const auto payload = proto::encode(
+        proto::store::AttachArgs{.identity = identity, .read_only = read_only, .session = session});
     if (!payload) return system_fault(0, "the name of an identity does not encode");
-    const int end = theirs.get();
-    const auto sent =
-        control_->send(rpc::make_message(proto::store::k_program, proto::store::k_version,
-                                         proto::store::Procedure::attach, control_->next_serial()),
-                       *payload, {&end, 1});
-    if (!sent) {
-        log_.error("it does not read: {}", sent.error().text);
-        on_closed({});
+    if (!send(Procedure::attach, *payload, theirs.get()))
         return system_fault(ECONNREFUSED, "the store does not read");
-    }
     return ours;
+}
+
+proto::policy::IdentityRights make_store_rights(const proto::config::StoreConfig& config) {
+    namespace lock = proto::lock;
+    namespace policy = proto::policy;
+    policy::Grant grant;
+    grant.role = "store";
+    grant.file = "workerd.toml";
+    grant.may = make_ceiling({lock::Procedure::register_, lock::Procedure::acquire_resource,
+                              lock::Procedure::release_resource, lock::Procedure::create_lockspace});
+    const auto allow = [&](policy::PatternKind how, std::string text) {
+        grant.objects.push_back(
+            {.kind = policy::ObjectKind::object_lock, .how = how, .text = std::move(text)});
+    };
+    if (!config.lock_space.empty()) {
+        allow(policy::PatternKind::pattern_exact, config.lock_space);
+        allow(policy::PatternKind::pattern_glob, config.lock_space + "/*");
+    } else {
+        for (const std::string& directory : config.directories)
+            allow(policy::PatternKind::pattern_glob, directory + "/*");
+    }
+    grant.audit = policy::AuditLevel::audit_none;
+    policy::IdentityRights rights{.generation = 0,
+                                  .identity = std::string(k_store_owner),
+                                  .grants = {std::move(grant)},
+                                  .limits = {},
+                                  .shadowed = policy::Probation::probation_nobody};
+    return rights;
 }
 
 void make_store_directories(const proto::config::StoreConfig& config,

@@ -5,28 +5,28 @@
 // makes a socket pair: one end is the worker's answer, the other goes to the store. So there is nothing on the machine that
 // anybody else could connect to. While no store runs, there is no connection, as with a libvirt daemon that does not run.
 //
-// Trust:  nothing is read from it but that it serves.
-// Owns:   the process and the control channel to it.
+// It has its way to the lock daemon from here, too, when it asks for one: a connection that was begun for it.
+//
+// Trust:  nothing is read from it but that it serves, and that it wants a way to the lock daemon.
+// Limits: that it may ask every k_ask_pause.
 #pragma once
 
-#include <memory>
-#include <optional>
-#include <string>
-
-#include "libshared/rpc/control.h"
-#include "libshared/spawn/user.h"
-#include "libshared/spawn/ward.h"
 #include "proto/config.h"
+#include "proto/store.h"
+#include "workerd/broker/lock_door.h"
+#include "workerd/broker/post.h"
 
 namespace virtgate::workerd::broker {
 
 // In the place of a socket's path.
 inline constexpr std::string_view k_store_socket = "store";
 inline constexpr std::string_view k_store_uri = "virtgate:///";
+// As the lock daemon knows it: no identity of a policy can have this name.
+inline constexpr std::string_view k_store_owner = "the store";
 
-class StorePost final : public spawn::WardOwner {
+class StorePost final : public Post {
 public:
-    static constexpr Milliseconds k_stop_patience{3'000};
+    static constexpr Milliseconds k_ask_pause{20};
     static constexpr std::size_t k_queue_max = 4'096;
 
     struct Plan {
@@ -34,31 +34,30 @@ public:
         std::optional<spawn::User> user{};    // none: our own
         proto::config::StoreConfig config{};  // without directories no store is started
     };
-    // `on_stopped` is called when the process has ended after stop(); from within stop() if none runs.
-    StorePost(loop::Loop& loop, Plan plan, loop::Target<> on_stopped);
+    // `on_stopped` is called when the process has ended after stop(); from within stop() if none runs. `locks` is borrowed.
+    StorePost(loop::Loop& loop, Plan plan, LockDoor& locks, loop::Target<> on_stopped);
 
-    [[nodiscard]] bool is_configured() const noexcept { return !plan_.config.directories.empty(); }
+    [[nodiscard]] bool is_configured() const noexcept { return !config_.directories.empty(); }
     void start() noexcept;
-    void stop() noexcept;
 
-    // A new connection for a worker of that identity. Error: system's fault; there is no store now.
-    [[nodiscard]] Result<UniqueFd> connect(const std::string& identity, bool read_only);
+    // A new connection for a worker of that identity, and for that session (0: none). Error: system's fault; there is no
+    // store now.
+    [[nodiscard]] Result<UniqueFd> connect(const std::string& identity, std::uint64_t session,
+                                           bool read_only);
 
 private:
-    Result<spawn::Launch> plan(spawn::Ward& ward) override;
-    void on_started(spawn::Ward& ward, UniqueFd control) noexcept override;
-    void on_ended(spawn::Ward& ward, const spawn::Exit& exit) noexcept override;
-    void on_message(rpc::Control::Message& message) noexcept;
-    void on_closed(std::string_view reason) noexcept;
+    Result<ByteVector> make_config() const override;
+    bool take(const rpc::Control::Message& message) noexcept override;
+    bool send(proto::store::Procedure procedure, ByteView payload, int fd) noexcept;
 
-    loop::Loop& loop_;
-    const Plan plan_;
-    const loop::Target<> on_stopped_;
-    const Log log_{"store"};
-    bool stopping_ = false;
-    std::unique_ptr<rpc::Control> control_;
-    spawn::Ward ward_;
+    const loop::Loop& loop_;
+    const proto::config::StoreConfig config_;
+    LockDoor& locks_;
+    Instant may_ask_{};
 };
+
+// What the store may do with the lock daemon, in the words of a policy: lock its volumes, and nothing else.
+[[nodiscard]] proto::policy::IdentityRights make_store_rights(const proto::config::StoreConfig& config);
 
 // Makes the directories that are missing, for that user: before the process gives up what that takes. What cannot be made is
 // said by the store.

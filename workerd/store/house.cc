@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <sys/random.h>
 
+#include <cerrno>
+
 #include "libshared/base/log.h"
 
 namespace virtgate::workerd::store {
@@ -131,6 +133,10 @@ Answer<Writing> House::begin_writing(const PoolPtr& pool, const std::string& vol
     if (const auto other = pool->writers.find(key); other != pool->writers.end())
         return refuse(is_busy(fmt::format("volume '{}' is being {}", key, other->second)));
     return Writing(pool, std::move(key), std::move(what));
+}
+
+bool House::is_no_file(const rpc::Failure& failure) noexcept {
+    return failure.code == rpc::k_code_system && (failure.int1 == ENOENT || failure.int1 == ELOOP);
 }
 
 void House::note(const PoolPtr& pool, const std::string& name, std::optional<Volume> volume) noexcept {

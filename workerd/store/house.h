@@ -2,7 +2,8 @@
 // house - what all desks of the store share: the pools, the threads, the way to the disk, the events.
 //
 // A call that changes a pool or touches a disk is a job (workshop.h); while one is under way for a pool, no other may change
-// that pool's state, and the volume that is written is written by nobody else.
+// that pool's state, and the volume that is written is written by nobody else: in this process (Writing), and by a lock that
+// machines take, too (locks.h).
 //
 // Limits: k_pools_max pools.
 // Owns:   the pools.
@@ -12,6 +13,7 @@
 
 #include "libshared/server/call.h"
 #include "workerd/store/announcer.h"
+#include "workerd/store/locks.h"
 #include "workerd/store/making.h"
 #include "workerd/store/state_directory.h"
 #include "workerd/store/workshop.h"
@@ -24,15 +26,16 @@ namespace virtgate::workerd::store {
 class House {
 public:
     // All are borrowed. `swift`: for what takes one step on the disk; `slow`: for what may take minutes.
-    House(Places& places, StateDirectory& state, Workshop& swift, Workshop& slow,
-          Announcer& announcer) noexcept
-        : places(places), state(state), swift(swift), slow(slow), announcer(announcer) {}
+    House(Places& places, StateDirectory& state, Workshop& swift, Workshop& slow, Announcer& announcer,
+          Locks& locks) noexcept
+        : places(places), state(state), swift(swift), slow(slow), announcer(announcer), locks(locks) {}
 
     Places& places;
     StateDirectory& state;
     Workshop& swift;
     Workshop& slow;
     Announcer& announcer;
+    Locks& locks;
 
     using Pools = std::map<std::string, PoolPtr, std::less<>>;
     [[nodiscard]] const Pools& pools() const noexcept { return pools_; }
@@ -65,6 +68,26 @@ public:
     [[nodiscard]] static Answer<Writing> begin_writing(const PoolPtr& pool, const std::string& volume,
                                                        std::string what);
 
+    enum class Use : unsigned char { written, made, read, removed };
+    // Has the file of a volume locked for `client`, and then then(Lease, Call) called; without the lock the call is answered
+    // with what is in the way.
+    template <class Then>
+    void have_locked(const server::Client& client, const Pool& pool, const std::string& volume, Use use,
+                     server::Call call, Then then) {
+        locks.take(
+            client.id(),
+            {.path = pool.path_of(volume),
+             .volume = volume,
+             .shared = use == Use::read,
+             .is_new = use == Use::made},
+            [use, call = std::move(call), then = std::move(then)](Answer<Lease> lease) mutable noexcept {
+                // What is no file, but a link that somebody put there, is nobody's disk.
+                if (!lease && use == Use::removed && is_no_file(lease.error())) lease = Lease{};
+                if (!lease) return call.fail(lease.error());
+                then(std::move(*lease), std::move(call));
+            });
+    }
+
     // A volume was made or changed, or is gone; tells those who want to know.
     void note(const PoolPtr& pool, const std::string& name, std::optional<Volume> volume) noexcept;
 
@@ -92,6 +115,7 @@ public:
     }
 
 private:
+    [[nodiscard]] static bool is_no_file(const rpc::Failure& failure) noexcept;
     [[nodiscard]] Answer<void> make_default(const std::string& path);
     Pools pools_;
 };

@@ -52,7 +52,8 @@ int run(const proto::config::StoreConfig& config) {
     if (!confinement) return fail(confinement.error());
     // The threads come after what belongs to each of them, and before the filter, which lets nobody start one.
     Workshop swift(*loop, k_swift_threads), slow(*loop, k_slow_threads);
-    Store store(*loop, {places, *state, swift, slow, host}, UniqueFd{fdmap::k_control});
+    Store store(*loop, {places, *state, swift, slow, host},
+                {.is_on = config.locks, .lock_space = config.lock_space}, UniqueFd{fdmap::k_control});
     if (const auto served = confinement->serve(); !served) return fail(served.error());
     if (const auto started = store.start(config.default_pool); !started) return fail(started.error());
     loop->run();

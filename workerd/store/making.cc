@@ -194,7 +194,8 @@ Answer<Volume> copy_volume(int directory, const VolumeDescription& wanted, int s
     return file.finish(wanted.name, wanted.mode);
 }
 
-Answer<Volume> resize_volume(int directory, const std::string& name, std::uint64_t capacity, bool allocate) {
+Answer<Volume> resize_volume(int directory, const std::string& name, std::uint64_t capacity, bool allocate,
+                             const Closing& closing) {
     const auto before = look_again(directory, name);
     if (!before) return before;
     if (before->format != Format::raw)
@@ -205,8 +206,7 @@ Answer<Volume> resize_volume(int directory, const std::string& name, std::uint64
     if (grows)
         if (auto room = check_room(directory, capacity - before->capacity, name); !room)
             return refuse(room.error());
-    const Closing never = false;
-    if (grows && !allocate_room(file.get(), before->capacity, capacity - before->capacity, never))
+    if (grows && !allocate_room(file.get(), before->capacity, capacity - before->capacity, closing))
         return fail("cannot allocate volume", name);
     if (ftruncate(file.get(), static_cast<off_t>(capacity)) < 0 || fsync(file.get()) < 0)
         return fail("cannot resize", name);

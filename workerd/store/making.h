@@ -9,14 +9,26 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 
 #include "workerd/store/volume.h"
 #include "workerd/store/xml.h"
 
 namespace virtgate::workerd::store {
 
-// True: the process ends, and whatever takes long gives up.
-using Closing = std::atomic<bool>;
+// True: whatever takes long gives up, because the process ends, or because the volume's lock may be over.
+class Closing {
+public:
+    // `ends` is borrowed.
+    explicit Closing(const std::atomic<bool>& ends,
+                     std::shared_ptr<const std::atomic<bool>> loss = nullptr) noexcept
+        : ends_(ends), loss_(std::move(loss)) {}
+    [[nodiscard]] operator bool() const noexcept { return ends_ || (loss_ != nullptr && *loss_); }
+
+private:
+    const std::atomic<bool>& ends_;
+    std::shared_ptr<const std::atomic<bool>> loss_;
+};
 
 // `directory` is borrowed. The new volume as it is on the disk.
 [[nodiscard]] Answer<Volume> make_volume(int directory, const VolumeDescription& wanted,
@@ -29,7 +41,7 @@ using Closing = std::atomic<bool>;
 // Of format raw only: a disk inside of another format would have to be resized by those who know its insides. `allocate`:
 // what is added gets its place on the disk.
 [[nodiscard]] Answer<Volume> resize_volume(int directory, const std::string& name, std::uint64_t capacity,
-                                           bool allocate);
+                                           bool allocate, const Closing& closing);
 
 // All of it is zeros afterwards: a file with holes becomes one hole, any other is written over.
 [[nodiscard]] Answer<Volume> wipe_volume(int directory, const std::string& name, const Closing& closing);

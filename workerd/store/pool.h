@@ -61,6 +61,7 @@ public:
 
     // Null: it says nothing.
     [[nodiscard]] const PoolPtr& pool() const noexcept { return pool_; }
+    [[nodiscard]] const std::string& volume() const noexcept { return volume_; }
     void end() noexcept {
         if (!pool_) return;
         pool_->writers.erase(volume_);

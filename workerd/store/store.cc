@@ -34,12 +34,13 @@ rpc::Header message_of(std::uint32_t program, std::uint32_t version, Procedure p
 
 }  // namespace
 
-Store::Store(loop::Loop& loop, const Parts& parts, UniqueFd channel)
+Store::Store(loop::Loop& loop, const Parts& parts, Locks::Plan locks, UniqueFd channel)
     : loop_(loop),
       program_(remote::k_program, remote::k_version),
       server_(loop, make_limits(), *this),
       announcer_(server_),
-      house_(parts.places, parts.state, parts.swift, parts.slow, announcer_),
+      locks_(loop, std::move(locks), loop::to<&Store::ask_locks>(*this)),
+      house_(parts.places, parts.state, parts.swift, parts.slow, announcer_, locks_),
       connect_desk_(program_, parts.host, house_),
       pool_desk_(program_, house_),
       volume_desk_(program_, house_),
@@ -63,6 +64,9 @@ void Store::on_message(rpc::Control::Message& message) noexcept {
     if (message.header == message_of(proto::store::k_program, proto::store::k_version,
                                      proto::store::Procedure::attach, message.header.serial))
         return attach(message);
+    if (message.header == message_of(proto::store::k_program, proto::store::k_version,
+                                     proto::store::Procedure::locks, message.header.serial))
+        return take_way(message);
     // Broker and store are of one build.
     Log{}.error("the broker sent a message that is not known here");
     loop_.stop();
@@ -77,13 +81,34 @@ void Store::attach(rpc::Control::Message& message) noexcept {
     const auto client = server_.adopt({.socket = message.fds.take(0), .input = {}, .output = {}}, 0);
     if (!client) return Log{}.error("a connection of {} is refused: {}", args->identity, client.error().text);
     connect_desk_.add((*client)->id(), args->read_only);
+    locks_.add((*client)->id(), {.identity = args->identity, .session = args->session});
     Log{}.debug("a connection of {}{}", args->identity, args->read_only ? ", which only reads" : "");
+}
+
+void Store::take_way(rpc::Control::Message& message) noexcept {
+    const auto args = proto::decode<proto::store::LocksArgs>(message.payload);
+    if (!args || message.fds.count() != (args->why.empty() ? 1U : 0U)) {
+        Log{}.error("the broker sent a way to the lock daemon that does not decode");
+        return loop_.stop();
+    }
+    if (args->why.empty()) return locks_.set_way(message.fds.take(0));
+    Log{}.warning("volumes cannot be locked: {}", escape(args->why));
+    locks_.set_no_way(args->why);
+}
+
+void Store::ask_locks() noexcept {
+    const auto asked = channel_.send(message_of(proto::store::k_program, proto::store::k_version,
+                                                proto::store::Procedure::ask_locks, channel_.next_serial()),
+                                     {});
+    if (!asked)
+        Log{}.error("the broker cannot be asked for a way to the lock daemon: {}", asked.error().text);
 }
 
 void Store::on_closed(std::string_view) noexcept { loop_.stop(); }
 
 void Store::on_closed(server::Client& client, std::string_view reason) noexcept {
     connect_desk_.forget(client.id());
+    locks_.forget(client.id());
     Log{}.debug("a connection has ended: {}", reason);
 }
 

@@ -2,7 +2,7 @@
 // store - the process that serves virtgate:///, as a whole: its parts, its parent, its life.
 //
 // It speaks libvirt's main program on the connections that the broker hands to it (proto/store.x), one for each session, and
-// ends with the broker. It listens nowhere.
+// ends with the broker. It listens nowhere. From the broker it has its way to the lock daemon, too, when it asks for one.
 //
 // Twin: workerd/broker/store_post (proto/store.x, proto/supervise.x).
 //
@@ -32,7 +32,7 @@ public:
         const Host& host;
     };
     // The parts are borrowed.
-    Store(loop::Loop& loop, const Parts& parts, UniqueFd channel);
+    Store(loop::Loop& loop, const Parts& parts, Locks::Plan locks, UniqueFd channel);
     ~Store() override;
     Store(const Store&) = delete;
     Store& operator=(const Store&) = delete;
@@ -44,6 +44,8 @@ private:
     void on_message(rpc::Control::Message& message) noexcept;
     void on_closed(std::string_view reason) noexcept;
     void attach(rpc::Control::Message& message) noexcept;
+    void take_way(rpc::Control::Message& message) noexcept;
+    void ask_locks() noexcept;
     bool admits(const server::Peer&, unsigned) noexcept override { return false; }  // there is no listener
     void on_closed(server::Client& client, std::string_view reason) noexcept override;
     void on_settled() noexcept override {}
@@ -52,6 +54,7 @@ private:
     server::Program program_;
     server::Server server_;
     Announcer announcer_;
+    Locks locks_;
     House house_;
     ConnectDesk connect_desk_;
     PoolDesk pool_desk_;

@@ -33,7 +33,7 @@ TransferDesk::TransferDesk(server::Program& program, House& house) : house_(hous
     program.serve<&TransferDesk::download>(remote::Procedure::storage_vol_download, *this);
 }
 
-void TransferDesk::upload(server::Client&, const remote::StorageVolUploadArgs& args,
+void TransferDesk::upload(server::Client& client, const remote::StorageVolUploadArgs& args,
                           server::Call call) noexcept {
     if (const std::uint32_t unknown = args.flags & ~k_sparse; unknown != 0)
         return call.fail(has_unknown_flags(unknown, "virStorageVolUpload"));
@@ -69,7 +69,15 @@ void TransferDesk::upload(server::Client&, const remote::StorageVolUploadArgs& a
     auto writing = House::begin_writing(place->pool, name, "uploaded");
     if (!writing) return call.fail(writing.error());
     plan.writing = std::move(*writing);
-    Upload::begin(std::make_shared<Upload>(house_, std::move(plan)), std::move(call));
+    plan.volume = plan.target.empty() ? plan.file : plan.target;
+    const Pool& pool = *place->pool;
+    const std::string volume = plan.volume;
+    house_.have_locked(client, pool, volume, House::Use::written, std::move(call),
+                       [this, plan = std::move(plan)](Lease lease, server::Call locked) mutable noexcept {
+                           plan.lease = std::move(lease);
+                           Upload::begin(std::make_shared<Upload>(house_, std::move(plan)),
+                                         std::move(locked));
+                       });
 }
 
 void TransferDesk::download(server::Client&, const remote::StorageVolDownloadArgs& args,

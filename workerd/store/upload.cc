@@ -64,6 +64,8 @@ void Upload::begin(std::shared_ptr<Upload> upload, server::Call call) noexcept {
                 std::make_unique<server::Stream>(*client, call.header(), upload->plan_.is_sparse, *upload);
             upload->self_ = upload;
             call.reply();
+            upload->plan_.lease.watch(loop::to<&Upload::on_lost>(*upload));
+            if (upload->plan_.lease.is_lost()) upload->on_lost();
         });
 }
 
@@ -113,6 +115,14 @@ void Upload::on_gone() noexcept {
     give_up();
 }
 
+void Upload::on_lost() noexcept {
+    // The last step looks itself.
+    if (!stream_ || (finishes_ && writes_)) return;
+    const auto self = shared_from_this();
+    const rpc::Failure failure = has_lost_lock(plan_.volume);
+    leave(&failure);
+}
+
 void Upload::write_next() noexcept {
     if (writes_) {
         if (waiting_ >= k_waiting_max && stream_) stream_->hold();
@@ -127,7 +137,7 @@ void Upload::write_next() noexcept {
     if (stream_) stream_->release();
     house_.swift.run(
         [file = file_.get(), runs = std::move(runs_),
-         &closing = house_.swift.is_closing()]() -> Answer<void> {
+         closing = Closing(house_.swift.is_closing(), plan_.lease.loss())]() -> Answer<void> {
             for (const Run& run : runs)
                 if (run.hole != 0 ? !write_hole(file, run.at, run.hole, closing)
                                   : !write_all(file, run.bytes, run.at))
@@ -146,7 +156,7 @@ void Upload::on_written(Answer<void> written) noexcept {
 }
 
 // What the client sent is written: the rest, in a thread.
-Answer<Volume> Upload::finish_file() const {
+Answer<Volume> Upload::finish_file() {
     const int directory = plan_.writing.pool()->directory->get();
     const auto fail = [&] {
         return refuse(system_failure(errno, fmt::format("cannot finish volume '{}'", plan_.file)));
@@ -170,7 +180,9 @@ Answer<Volume> Upload::finish_file() const {
         }
     }
     if (fsync(file_.get()) < 0) return fail();
+    if (plan_.lease.is_lost()) return refuse(has_lost_lock(plan_.volume));
     const std::string& name = plan_.target.empty() ? plan_.file : plan_.target;
+    if (!plan_.target.empty()) replaced_ = open_file(directory, name, O_RDONLY);
     if (!plan_.target.empty() &&
         (renameat(directory, plan_.file.c_str(), directory, name.c_str()) < 0 || !sync_directory(directory)))
         return fail();
@@ -188,6 +200,8 @@ void Upload::complete() noexcept {
                         const PoolPtr pool = self->plan_.writing.pool();
                         const std::string name = volume->name;
                         self->plan_.writing.end();
+                        self->plan_.lease.end();
+                        self->house_.locks.linger(std::move(self->replaced_), self->house_.slow);
                         // Nothing is called the other name any more.
                         if (!self->plan_.target.empty()) pool->volumes.erase(self->plan_.file);
                         self->house_.note(pool, name, std::move(*volume));
@@ -225,6 +239,7 @@ void Upload::leave(const rpc::Failure* failure) noexcept {
             [self = shared_from_this()](Answer<std::optional<Volume>> volume) noexcept {
                 const PoolPtr pool = self->plan_.writing.pool();
                 self->plan_.writing.end();
+                self->plan_.lease.end();
                 self->house_.note(pool, self->plan_.file, std::move(*volume));
             });
     }

@@ -13,6 +13,9 @@
 //
 // An upload to NAME.virtgate-partial goes on with it: at an offset that is not behind its end, until the client finishes.
 //
+// All the time NAME is locked, for either kind: so it is not in use when it gets its new content, and who would use it hears
+// of the upload at once. When that lock is lost the upload ends, as if the client had gone.
+//
 // What arrives is collected while a thread writes what arrived before; k_waiting_max bytes wait, and then the client is
 // not read. All that goes wrong, up to the last rename, is the answer to the client's finish.
 //
@@ -34,6 +37,8 @@ public:
 
     struct Plan {
         Writing writing{};                  // for the volume that is changed
+        Lease lease{};                      // on it: the partial file is nobody's disk
+        std::string volume{};               // its name
         std::string file{};                 // what is written to
         std::string target{};               // what it is called afterwards; empty: it stays
         std::uint64_t offset = 0, end = 0;  // where it begins, and what it must not go beyond
@@ -65,12 +70,13 @@ private:
     void on_gone() noexcept override;
 
     [[nodiscard]] bool take_room(std::uint64_t length) noexcept;
+    void on_lost() noexcept;
     void write_next() noexcept;
     void on_written(Answer<void> written) noexcept;
     void complete() noexcept;
     void give_up() noexcept;
     void leave(const rpc::Failure* failure) noexcept;
-    [[nodiscard]] Answer<Volume> finish_file() const;
+    [[nodiscard]] Answer<Volume> finish_file();
 
     House& house_;
     Plan plan_;
@@ -78,6 +84,7 @@ private:
     std::uint64_t waiting_ = 0;  // bytes in `runs_`, and something for each hole
     Runs runs_;
     UniqueFd file_;
+    UniqueFd replaced_;  // what had the volume's name before
     std::unique_ptr<server::Stream> stream_;
     std::shared_ptr<Upload> self_;  // while the stream is open or a job is under way
     bool writes_ = false;           // a job is under way

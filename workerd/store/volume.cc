@@ -19,7 +19,7 @@ namespace virtgate::workerd::store {
 
 namespace {
 
-constexpr std::uint64_t k_block = 512;  // of st_blocks, whatever the file system's are
+constexpr std::uint64_t k_stat_block = 512;  // of st_blocks, whatever the file system's are
 constexpr unsigned k_mode_bits = 07777;
 
 void add_format(int file, Volume& volume) {
@@ -49,7 +49,7 @@ std::optional<Volume> look_at(int directory, const std::string& name) {
     if (!S_ISREG(status.st_mode)) return std::nullopt;
     Volume volume{.name = name,
                   .capacity = static_cast<std::uint64_t>(status.st_size),
-                  .allocation = static_cast<std::uint64_t>(status.st_blocks) * k_block,
+                  .allocation = static_cast<std::uint64_t>(status.st_blocks) * k_stat_block,
                   .physical = static_cast<std::uint64_t>(status.st_size),
                   .mode = status.st_mode & k_mode_bits,
                   .uid = status.st_uid,

@@ -152,19 +152,22 @@ void VolumeDesk::get_path(Client&, const remote::StorageVolGetPathArgs& args, Ca
 
 // Has `work` done, which returns what became of the volume (an Answer<Volume>), and reply(pool, name, call) answer.
 template <class Work, class Reply>
-void VolumeDesk::change(Writing writing, Call call, Work work, Reply reply) noexcept {
-    house_.slow.run(std::move(work), [this, writing = std::move(writing), call = std::move(call),
-                                      reply](Answer<Volume> volume) mutable noexcept {
+void VolumeDesk::change(Writing writing, Lease lease, Call call, Work work, Reply reply) noexcept {
+    house_.slow.run(std::move(work), [this, writing = std::move(writing), lease = std::move(lease),
+                                      call = std::move(call), reply](Answer<Volume> volume) mutable noexcept {
         const PoolPtr pool = writing.pool();
+        const std::string worked_on = writing.volume();
         writing.end();
-        if (!volume) return call.fail(volume.error());
+        const bool is_lost = lease.is_lost();
+        lease.end();
+        if (!volume) return call.fail(is_lost ? has_lost_lock(worked_on) : volume.error());
         const std::string name = volume->name;
         house_.note(pool, name, std::move(*volume));
         reply(*pool, name, call);
     });
 }
 
-void VolumeDesk::create(Client&, const remote::StorageVolCreateXmlArgs& args, Call call) noexcept {
+void VolumeDesk::create(Client& client, const remote::StorageVolCreateXmlArgs& args, Call call) noexcept {
     if (args.flags != 0) return call.fail(has_unknown_flags(args.flags, "virStorageVolCreateXML"));
     const auto pool = find_active(args.pool);
     if (!pool) return call.fail(pool.error());
@@ -174,17 +177,23 @@ void VolumeDesk::create(Client&, const remote::StorageVolCreateXmlArgs& args, Ca
         return call.fail(exists_already(fmt::format("'{}'", wanted->name)));
     auto writing = House::begin_writing(*pool, wanted->name, "made");
     if (!writing) return call.fail(writing.error());
-    change(
-        std::move(*writing), std::move(call),
-        [directory = (*pool)->directory, wanted = std::move(*wanted), &closing = house_.slow.is_closing()] {
-            return make_volume(directory->get(), wanted, closing);
-        },
-        [](const Pool& in, const std::string& name, Call& done) {
-            done.reply(remote::StorageVolCreateXmlRet{.volume = name_of(in, name)});
+    const std::string name = wanted->name;
+    house_.have_locked(
+        client, **pool, name, House::Use::made, std::move(call),
+        [this, writing = std::move(*writing), directory = (*pool)->directory, wanted = std::move(*wanted)](
+            Lease lease, Call locked) mutable noexcept {
+            const Closing closing(house_.slow.is_closing(), lease.loss());
+            change(
+                std::move(writing), std::move(lease), std::move(locked),
+                [directory, wanted, closing] { return make_volume(directory->get(), wanted, closing); },
+                [](const Pool& in, const std::string& made, Call& done) {
+                    done.reply(remote::StorageVolCreateXmlRet{.volume = name_of(in, made)});
+                });
         });
 }
 
-void VolumeDesk::create_from(Client&, const remote::StorageVolCreateXmlFromArgs& args, Call call) noexcept {
+void VolumeDesk::create_from(Client& client, const remote::StorageVolCreateXmlFromArgs& args,
+                             Call call) noexcept {
     if (args.flags != 0) return call.fail(has_unknown_flags(args.flags, "virStorageVolCreateXMLFrom"));
     const auto pool = find_active(args.pool);
     if (!pool) return call.fail(pool.error());
@@ -198,69 +207,105 @@ void VolumeDesk::create_from(Client&, const remote::StorageVolCreateXmlFromArgs&
     if (!reading) return call.fail(reading.error());
     auto writing = House::begin_writing(*pool, wanted->name, "made");
     if (!writing) return call.fail(writing.error());
-    change(
-        std::move(*writing), std::move(call),
-        [directory = (*pool)->directory, from = source->pool->directory, name = args.source.name,
-         wanted = std::move(*wanted), &closing = house_.slow.is_closing()] {
-            return copy_volume(directory->get(), wanted, from->get(), name, closing);
-        },
-        // Until then nobody writes to the original.
-        [reading = std::make_shared<Writing>(std::move(*reading))](const Pool& in, const std::string& name,
-                                                                   Call& done) {
-            done.reply(remote::StorageVolCreateXmlFromRet{.volume = name_of(in, name)});
+    // The original is not written meanwhile, by nobody: neither here nor by a machine.
+    struct Copying {
+        Writing reading, writing;
+        PoolPtr pool;
+        Directory from;
+        std::string source;
+        VolumeDescription wanted;
+    };
+    auto copying =
+        std::make_shared<Copying>(Copying{std::move(*reading), std::move(*writing), *pool,
+                                          source->pool->directory, args.source.name, std::move(*wanted)});
+    house_.have_locked(
+        client, *source->pool, args.source.name, House::Use::read, std::move(call),
+        [this, copying](Lease read, Call locked) mutable noexcept {
+            const Client* const who = locked.client();
+            if (who == nullptr) return;
+            house_.have_locked(
+                *who, *copying->pool, copying->wanted.name, House::Use::made, std::move(locked),
+                [this, copying, read = std::make_shared<Lease>(std::move(read))](Lease lease,
+                                                                                 Call both) mutable noexcept {
+                    // What is lost first is the line that both have.
+                    const Closing closing(house_.slow.is_closing(), read->loss());
+                    change(
+                        std::move(copying->writing), std::move(lease), std::move(both),
+                        [copying, closing] {
+                            return copy_volume(copying->pool->directory->get(), copying->wanted,
+                                               copying->from->get(), copying->source, closing);
+                        },
+                        [copying, read](const Pool& in, const std::string& name, Call& done) {
+                            copying->reading.end();
+                            read->end();
+                            done.reply(remote::StorageVolCreateXmlFromRet{.volume = name_of(in, name)});
+                        });
+                });
         });
 }
 
-void VolumeDesk::remove(Client&, const remote::StorageVolDeleteArgs& args, Call call) noexcept {
+void VolumeDesk::remove(Client& client, const remote::StorageVolDeleteArgs& args, Call call) noexcept {
     if (args.flags != 0) return call.fail(has_unknown_flags(args.flags, "virStorageVolDelete"));
     const auto place = house_.find_volume(args.volume.pool, args.volume.name);
     if (!place) return call.fail(place.error());
     auto writing = House::begin_writing(place->pool, args.volume.name, "removed");
     if (!writing) return call.fail(writing.error());
-    house_.slow.run(
-        [directory = place->pool->directory, name = args.volume.name]() -> Answer<void> {
-            if (unlinkat(directory->get(), name.c_str(), 0) < 0 && errno != ENOENT)
-                return refuse(system_failure(errno, fmt::format("cannot remove volume '{}'", name)));
-            if (!sync_directory(directory->get()))
-                return refuse(system_failure(errno, fmt::format("cannot remove volume '{}'", name)));
-            return {};
-        },
-        [this, writing = std::move(*writing), name = args.volume.name,
-         call = std::move(call)](Answer<void> removed) mutable noexcept {
-            const PoolPtr pool = writing.pool();
-            writing.end();
-            if (!removed) return call.fail(removed.error());
-            house_.note(pool, name, std::nullopt);
-            call.reply();
+    house_.have_locked(
+        client, *place->pool, args.volume.name, House::Use::removed, std::move(call),
+        [this, writing = std::move(*writing), directory = place->pool->directory, name = args.volume.name](
+            Lease lease, Call locked) mutable noexcept {
+            auto work = [directory, name]() -> Answer<UniqueFd> {
+                UniqueFd file = open_file(directory->get(), name, O_RDONLY);
+                const bool is_gone = unlinkat(directory->get(), name.c_str(), 0) == 0 || errno == ENOENT;
+                if (!is_gone || !sync_directory(directory->get()))
+                    return refuse(system_failure(errno, fmt::format("cannot remove volume '{}'", name)));
+                return file;
+            };
+            house_.slow.run(std::move(work),
+                            [this, writing = std::move(writing), lease = std::move(lease), name,
+                             done = std::move(locked)](Answer<UniqueFd> removed) mutable noexcept {
+                                const PoolPtr pool = writing.pool();
+                                writing.end();
+                                lease.end();
+                                if (!removed) return done.fail(removed.error());
+                                house_.locks.linger(std::move(*removed), house_.slow);
+                                house_.note(pool, name, std::nullopt);
+                                done.reply();
+                            });
         });
 }
 
-void VolumeDesk::wipe(Client&, const remote::StorageVolWipeArgs& args, Call call) noexcept {
+void VolumeDesk::wipe(Client& client, const remote::StorageVolWipeArgs& args, Call call) noexcept {
     if (args.flags != 0) return call.fail(has_unknown_flags(args.flags, "virStorageVolWipe"));
-    wipe_all(args.volume, std::move(call));
+    wipe_all(client, args.volume, std::move(call));
 }
 
-void VolumeDesk::wipe_pattern(Client&, const remote::StorageVolWipePatternArgs& args, Call call) noexcept {
+void VolumeDesk::wipe_pattern(Client& client, const remote::StorageVolWipePatternArgs& args,
+                              Call call) noexcept {
     if (args.flags != 0) return call.fail(has_unknown_flags(args.flags, "virStorageVolWipePattern"));
     if (args.algorithm != k_zeros)
         return call.fail(is_not_offered("volumes are wiped with zeros, and in no other way"));
-    wipe_all(args.volume, std::move(call));
+    wipe_all(client, args.volume, std::move(call));
 }
 
-void VolumeDesk::wipe_all(const remote::StorageVol& volume, Call call) noexcept {
+void VolumeDesk::wipe_all(const Client& client, const remote::StorageVol& volume, Call call) noexcept {
     const auto place = house_.find_volume(volume.pool, volume.name);
     if (!place) return call.fail(place.error());
     auto writing = House::begin_writing(place->pool, volume.name, "wiped");
     if (!writing) return call.fail(writing.error());
-    change(
-        std::move(*writing), std::move(call),
-        [directory = place->pool->directory, name = volume.name, &closing = house_.slow.is_closing()] {
-            return wipe_volume(directory->get(), name, closing);
-        },
-        [](const Pool&, const std::string&, Call& done) { done.reply(); });
+    house_.have_locked(
+        client, *place->pool, volume.name, House::Use::written, std::move(call),
+        [this, writing = std::move(*writing), directory = place->pool->directory, name = volume.name](
+            Lease lease, Call locked) mutable noexcept {
+            const Closing closing(house_.slow.is_closing(), lease.loss());
+            change(
+                std::move(writing), std::move(lease), std::move(locked),
+                [directory, name, closing] { return wipe_volume(directory->get(), name, closing); },
+                [](const Pool&, const std::string&, Call& done) { done.reply(); });
+        });
 }
 
-void VolumeDesk::resize(Client&, const remote::StorageVolResizeArgs& args, Call call) noexcept {
+void VolumeDesk::resize(Client& client, const remote::StorageVolResizeArgs& args, Call call) noexcept {
     if (const std::uint32_t unknown = args.flags & ~(k_allocate | k_delta | k_shrink); unknown != 0)
         return call.fail(has_unknown_flags(unknown, "virStorageVolResize"));
     const auto place = house_.find_volume(args.volume.pool, args.volume.name);
@@ -280,13 +325,18 @@ void VolumeDesk::resize(Client&, const remote::StorageVolResizeArgs& args, Call 
         return call.fail(is_bad("the capacity becomes smaller only with the flag that says so"));
     auto writing = House::begin_writing(place->pool, args.volume.name, "resized");
     if (!writing) return call.fail(writing.error());
-    change(
-        std::move(*writing), std::move(call),
-        [directory = place->pool->directory, name = args.volume.name, capacity,
-         allocate = (args.flags & k_allocate) != 0] {
-            return resize_volume(directory->get(), name, capacity, allocate);
-        },
-        [](const Pool&, const std::string&, Call& done) { done.reply(); });
+    house_.have_locked(
+        client, *place->pool, args.volume.name, House::Use::written, std::move(call),
+        [this, writing = std::move(*writing), directory = place->pool->directory, name = args.volume.name,
+         capacity, allocate = (args.flags & k_allocate) != 0](Lease lease, Call locked) mutable noexcept {
+            const Closing closing(house_.slow.is_closing(), lease.loss());
+            change(
+                std::move(writing), std::move(lease), std::move(locked),
+                [directory, name, capacity, allocate, closing] {
+                    return resize_volume(directory->get(), name, capacity, allocate, closing);
+                },
+                [](const Pool&, const std::string&, Call& done) { done.reply(); });
+        });
 }
 
 }  // namespace virtgate::workerd::store

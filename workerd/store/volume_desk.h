@@ -43,8 +43,8 @@ private:
     template <class Reply>
     void look(const remote::StorageVol& volume, Call call, Reply reply) noexcept;
     template <class Work, class Reply>
-    void change(Writing writing, Call call, Work work, Reply reply) noexcept;
-    void wipe_all(const remote::StorageVol& volume, Call call) noexcept;
+    void change(Writing writing, Lease lease, Call call, Work work, Reply reply) noexcept;
+    void wipe_all(const Client& client, const remote::StorageVol& volume, Call call) noexcept;
 
     House& house_;
 };

@@ -16,8 +16,9 @@ rpc::Header call_of(std::uint32_t serial) noexcept {
 
 }  // namespace
 
-Connector::Ticket BrokerConnector::ask_connect(const std::string& socket, OnConnected on_connected) {
-    const auto payload = proto::encode(proto::work::ConnectArgs{.socket = socket});
+Connector::Ticket BrokerConnector::ask_connect(const std::string& socket, std::uint64_t session,
+                                               OnConnected on_connected) {
+    const auto payload = proto::encode(proto::work::ConnectArgs{.socket = socket, .session = session});
     require(payload.has_value(), "the path of a socket that is longer than any");
     const Ticket ticket = control_.next_serial();
     questions_.emplace(ticket, on_connected);

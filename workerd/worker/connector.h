@@ -34,7 +34,9 @@ public:
     virtual ~Connector() = default;
     // Asks for a connection to the socket at the configured path `socket`. `on_connected` is called later from the loop,
     // once, unless the ticket is forgotten before.
-    [[nodiscard]] virtual Ticket ask_connect(const std::string& socket, OnConnected on_connected) = 0;
+    // `session`: for which one; 0: for the worker's own questions.
+    [[nodiscard]] virtual Ticket ask_connect(const std::string& socket, std::uint64_t session,
+                                             OnConnected on_connected) = 0;
     // Nobody waits any more. A connection that still comes is closed.
     virtual void forget(Ticket ticket) noexcept = 0;
 };
@@ -45,7 +47,8 @@ public:
     // `control` is borrowed. Whoever reads from it calls take_reply().
     explicit BrokerConnector(rpc::Control& control) noexcept : control_(control) {}
 
-    [[nodiscard]] Ticket ask_connect(const std::string& socket, OnConnected on_connected) override;
+    [[nodiscard]] Ticket ask_connect(const std::string& socket, std::uint64_t session,
+                                     OnConnected on_connected) override;
     void forget(Ticket ticket) noexcept override;
 
     // Takes the answer to a question of this object. Returns what is wrong with it; empty if nothing is.

@@ -5,6 +5,7 @@ filter_SOURCES := workerd/worker/filter.cc workerd/worker/filter_errors.cc worke
                   workerd/worker/filter_redact.cc workerd/worker/filter_rules.cc
 filter_PACKAGES := XML
 # scrutiny: the judgement of calls, replies and events. Pure, too.
+scrutiny_UNITY := yes
 scrutiny_SOURCES := workerd/worker/claims.cc workerd/worker/denial.cc workerd/worker/scrutiny.cc \
                     workerd/worker/scrutiny_replies.cc workerd/worker/sight.cc
 # What is in the XML of calls, for rules about it.

@@ -51,7 +51,8 @@ void Opening::on_timer() noexcept {
 
 void Opening::connect_next() {
     if (next_socket_ == request_.sockets.size()) return fail(misses_, "cannot connect to the libvirt daemon");
-    ticket_ = connector_.ask_connect(request_.sockets[next_socket_], loop::to<&Opening::on_connected>(*this));
+    ticket_ = connector_.ask_connect(request_.sockets[next_socket_], request_.session,
+                                     loop::to<&Opening::on_connected>(*this));
     timer_->start(std::chrono::ceil<Milliseconds>(deadline_ - loop_.clock().now()));
 }
 

@@ -31,6 +31,7 @@ public:
         std::string uri{};                 // the table's constant
         std::vector<std::string> sockets;  // absolute paths, best first
         bool read_only = false;
+        std::uint64_t session = 0;      // and for which session; 0: for none
         Prologue::Identity identity{};  // whom it is for
         Milliseconds timeout{};
     };

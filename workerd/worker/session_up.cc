@@ -182,6 +182,7 @@ void Session::on_open_call(const rpc::Header& header, ByteView payload) {
                              .uri = std::string(*uri),
                              .sockets = home_.uris.sockets_for(*uri, reads),
                              .read_only = reads,
+                             .session = number_,
                              .identity = identity_,
                              .timeout = home_.upstream_timeout};
     log_.info("opens {}{}", *uri, reads ? " read-only" : "");

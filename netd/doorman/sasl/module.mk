@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += doorman-sasl
+doorman-sasl_UNITY := yes
 doorman-sasl_SOURCES  := netd/doorman/sasl/accounts.cc netd/doorman/sasl/ciphers.cc netd/doorman/sasl/conversation.cc \
                          netd/doorman/sasl/exchange.cc netd/doorman/sasl/kerberos.cc netd/doorman/sasl/layer.cc \
                          netd/doorman/sasl/library.cc netd/doorman/sasl/mechanisms.cc netd/doorman/sasl/service.cc

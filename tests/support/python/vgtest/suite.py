@@ -21,6 +21,7 @@ NAMES = (
     "virtgate-gate",
     "virtgate-keeper",
     "virtgate-doorman",
+    "virtgate-announcer",
     "virtgate-workerd",
     "virtgate-auditor",
     "virtgate-lockd",

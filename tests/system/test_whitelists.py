@@ -148,7 +148,8 @@ def test_reload_takes_rights_from_sessions_that_are_open(listed, client):
     assert operator.ask(NUM_OF_DOMAINS).payload == wire.u32(2)
     try:
         listed.reload(POLICY.replace('domain = ["glob:web-*"]', 'domain = ["web-2"]'))
-        assert operator.ask(NUM_OF_DOMAINS).payload == wire.u32(1)
+        # The worker hears of it after the broker has said that it is in force.
+        upstream.poll(lambda: operator.ask(NUM_OF_DOMAINS).payload == wire.u32(1), what="the new rights of an open session")
         assert operator.ask(GET_STATE, named("web-1", "web-1") + wire.u32(0)).error()[0] == 42
         mark = len(listed.log())
         listed.change_policy("[role.broken")

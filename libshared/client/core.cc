@@ -62,8 +62,14 @@ Result<std::shared_ptr<Core::Pending>> Core::enqueue(Request&& request) {
                        .procedure = request.procedure,
                        .type = request.fds.empty() ? rpc::Type::call : rpc::Type::call_with_fds,
                        .serial = next_serial_++};
-    pending->opens_stream = request.opens_stream;
-    pending->sparse = request.sparse;
+    if (request.opens_stream) {
+        pending->stream = std::make_shared<StreamState>();
+        pending->stream->header = pending->header;
+        pending->stream->header.type = rpc::Type::stream;
+        pending->stream->sparse = request.sparse;
+        pending->stream->taken = system_clock().now();
+        streams_.emplace(pending->header.serial, pending->stream);
+    }
     pending->on_reply = std::move(request.on_reply);
     if (!request.fds.empty()) {
         ByteVector with_count(4);
@@ -180,6 +186,9 @@ void Core::abandon(Pending& pending) {
     if (pending.done || pending.abandoned) return;
     pending.abandoned = true;
     --live_calls_;
+    if (!pending.stream || pending.stream->state != StreamState::State::open) return;
+    pending.stream->in.clear();
+    abort_stream(pending.stream);
 }
 
 void Core::complete(const std::shared_ptr<Pending>& pending, Result<Reply> result) {

@@ -71,6 +71,7 @@ struct StreamState : std::enable_shared_from_this<StreamState> {
     enum class State : unsigned char { open, finishing, aborting, finished, failed };
     rpc::Header header{};
     bool sparse = false;
+    bool opening = true;  // the reply to its call has not come; data may have, as libvirtd has two threads
     State state = State::open;
     bool at_end = false;  // the server has nothing more to send
     std::optional<Failure> failure{};
@@ -197,7 +198,7 @@ private:
         Waiting* waiting = nullptr;
         Completion completion{};
         Instant until = Instant::max();
-        bool opens_stream = false, sparse = false;
+        std::shared_ptr<StreamState> stream{};  // if it opens one
         std::function<void(Core&, const Reply&, bool)> on_reply{};
     };
     struct Outgoing {
@@ -268,6 +269,7 @@ private:
     [[nodiscard]] bool is_paused() const;
     [[nodiscard]] bool calls_wait() const;
     void fail_stream(StreamState& stream, Failure failure);
+    void abort_stream(const std::shared_ptr<StreamState>& stream);
     void end_of_stream(std::uint32_t serial);
     void notify_stream(StreamState& stream);
     [[nodiscard]] Want readiness(const StreamState& stream) const;

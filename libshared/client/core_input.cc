@@ -71,24 +71,20 @@ void Core::take_reply(Incoming& frame) {
         return broken("an answer to another procedure than was called");
     if (frame.header.status == rpc::Status::error) {
         pending_.erase(found);
+        if (pending->stream) end_of_stream(frame.header.serial);
         return complete(pending, fail(read_remote_error(frame.payload)));
     }
     if (frame.header.status != rpc::Status::ok) return broken("an answer that is neither good nor an error");
     pending_.erase(found);
 
     Reply reply{.payload = std::move(frame.payload), .fds = std::move(frame.fds), .stream = {}};
-    if (pending->opens_stream) {
-        reply.stream = std::make_shared<StreamState>();
-        reply.stream->header = pending->header;
-        reply.stream->header.type = rpc::Type::stream;
-        reply.stream->sparse = pending->sparse;
+    if (pending->stream) {
+        reply.stream = pending->stream;
+        reply.stream->opening = false;
         reply.stream->taken = system_clock().now();
-        streams_.emplace(pending->header.serial, reply.stream);
-        if (pending->abandoned) {
-            // Nobody wants it any more: the server has to be told.
-            reply.stream->state = StreamState::State::aborting;
-            queue_stream(reply.stream, rpc::Type::stream, rpc::Status::error, {});
-        }
+        // Nobody wants it any more, or it cannot be kept: the server could not be told before.
+        if (reply.stream->state == StreamState::State::aborting && streams_.contains(frame.header.serial))
+            abort_stream(reply.stream);
     }
     if (pending->on_reply) pending->on_reply(*this, reply, pending->abandoned);
     complete(pending, std::move(reply));

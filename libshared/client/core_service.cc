@@ -180,8 +180,7 @@ void Core::run_timers(Instant now) {
             if (now < stream->taken + limits_.stream_patience) continue;
             fail_stream(*stream, {.cause = Cause::busy,
                                   .text = "nobody read from the stream, and calls waited behind it"});
-            stream->state = StreamState::State::aborting;
-            queue_stream(stream, rpc::Type::stream, rpc::Status::error, {});
+            abort_stream(stream);
         }
     } else if (pings_.started()) {
         switch (pings_.on_time(now)) {

@@ -107,8 +107,7 @@ void Core::store(Lock& lock, StreamState& stream, ByteVector bytes) {
         if (file) stream.file = std::move(*file);
         if (!file) {
             fail_stream(stream, file.error());
-            stream.state = State::aborting;
-            return queue_stream(stream.shared_from_this(), rpc::Type::stream, rpc::Status::error, {});
+            return abort_stream(stream.shared_from_this());
         }
     }
     if (stream.in_file == 0) stream.file_end = 0;
@@ -122,8 +121,7 @@ void Core::store(Lock& lock, StreamState& stream, ByteVector bytes) {
     if (stream.state != State::open) return;
     if (!done) {
         fail_stream(stream, done.error());
-        stream.state = State::aborting;
-        return queue_stream(stream.shared_from_this(), rpc::Type::stream, rpc::Status::error, {});
+        return abort_stream(stream.shared_from_this());
     }
     append(stream, {.kind = SpoolEntry::Kind::file, .size = size, .bytes = {}, .offset = offset});
 }
@@ -176,6 +174,13 @@ void Core::fail_stream(StreamState& stream, Failure failure) {
     wake(stream.writer);
     wake(stream.ender);
     notify_stream(stream);
+}
+
+// Tells the server that no more is wanted. It would not hear that before it has opened the stream: then it is
+// told when its reply is there.
+void Core::abort_stream(const std::shared_ptr<StreamState>& stream) {
+    stream->state = State::aborting;
+    if (!stream->opening) queue_stream(stream, rpc::Type::stream, rpc::Status::error, {});
 }
 
 void Core::drop_queued(const StreamState& stream) {
@@ -398,8 +403,7 @@ void Core::forget_stream(const std::shared_ptr<StreamState>& stream) noexcept {
     stream->in.clear();
     if (stream->state == State::open) {
         drop_queued(*stream);
-        stream->state = State::aborting;
-        queue_stream(stream, rpc::Type::stream, rpc::Status::error, {});
+        abort_stream(stream);
         flush(lock);
         wake_reader();
         rearm();

@@ -19,16 +19,30 @@ rpc::Header header_of(const CallKey& key) noexcept {
             .status = rpc::Status::ok};
 }
 
+void Ledger::add(const OpenCall& call) {
+    calls_.push_back(call);
+    if (call.procedure->stream != proto::Stream::none)
+        streams_.push_back(
+            {.key = call.key, .procedure = call.procedure, .sparse = call.sparse, .opening = true});
+}
+
 const OpenCall* Ledger::find_call(const CallKey& key) const noexcept {
     for (const OpenCall& call : calls_)
         if (call.key == key) return &call;
     return nullptr;
 }
 
-void Ledger::remove_call(const CallKey& key) noexcept {
+void Ledger::answer(const CallKey& key, bool good) noexcept {
     const auto at =
         std::find_if(calls_.begin(), calls_.end(), [&](const OpenCall& c) { return c.key == key; });
-    if (at != calls_.end()) calls_.erase(at);
+    if (at == calls_.end()) return;
+    calls_.erase(at);
+    OpenStream* const stream = find_stream(key);
+    if (stream == nullptr || !stream->opening) return;
+    if (good)
+        stream->opening = false;
+    else
+        close_stream(key);
 }
 
 OpenStream* Ledger::find_stream(const CallKey& key) noexcept {

@@ -36,18 +36,19 @@ struct OpenStream {
     CallKey key;
     const proto::ProcedureInfo* procedure = nullptr;
     bool sparse = false;
+    bool opening = false;    // the reply to its call has not come: data may come, the client may not send yet
     bool finishing = false;  // the client has finished or aborted it, and waits for the confirmation
 };
 
 class Ledger {
 public:
-    void add(const OpenCall& call) { calls_.push_back(call); }
+    // With a call that opens a stream the stream is there, too: libvirtd's data may overtake its reply.
+    void add(const OpenCall& call);
     // The open call that a reply with `key` answers, or null. The same key may be open twice; one is as good as
     // the other, since both are the same call.
     [[nodiscard]] const OpenCall* find_call(const CallKey& key) const noexcept;
-    void remove_call(const CallKey& key) noexcept;
-
-    void open_stream(const OpenStream& stream) { streams_.push_back(stream); }
+    // The call has been answered. A good answer opens its stream, unless that has ended already.
+    void answer(const CallKey& key, bool good) noexcept;
     [[nodiscard]] OpenStream* find_stream(const CallKey& key) noexcept;
     [[nodiscard]] const OpenStream* find_stream(const CallKey& key) const noexcept;
     void close_stream(const CallKey& key) noexcept;

@@ -160,7 +160,9 @@ void Session::worker_gone(std::string_view why) {
         for (const OpenCall& call : ledger_.open_calls())
             send_to_client(rpc::make_error_reply(header_of(call.key), rpc::k_code_operation_failed, why));
         for (const OpenStream& stream : ledger_.open_streams())
-            send_to_client(rpc::make_stream_error(header_of(stream.key), rpc::k_code_operation_failed, why));
+            if (!stream.opening)
+                send_to_client(
+                    rpc::make_stream_error(header_of(stream.key), rpc::k_code_operation_failed, why));
     }
     if (state_ != State::serving) return;
     if (ledger_.calls() != 0 || !ledger_.open_streams().empty())

@@ -138,7 +138,7 @@ void Session::locks_gone(std::string_view why) {
     no_locks_ = k_ended;
     for (const OpenCall& call : std::vector(ledger_.open_calls())) {
         if (call.key.program != proto::lock_program().number) continue;
-        ledger_.remove_call(call.key);
+        ledger_.answer(call.key, false);
         insert(rpc::make_error_reply(header_of(call.key), rpc::k_code_operation_failed, no_locks_));
     }
 }

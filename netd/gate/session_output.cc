@@ -99,14 +99,10 @@ void Session::take_answer_cut(const Cut& cut) {
 void Session::settle(const Header& header) {
     const CallKey key = key_of(header);
     if (header.type == Type::reply || header.type == Type::reply_with_fds) {
-        const OpenCall* call = ledger_.find_call(key);
-        if (call == nullptr) {
+        if (ledger_.find_call(key) == nullptr)
             ledger_.close_stream(key);
-            return;
-        }
-        if (header.status == Status::ok && call->procedure->stream != proto::Stream::none)
-            ledger_.open_stream({.key = key, .procedure = call->procedure, .sparse = call->sparse});
-        ledger_.remove_call(key);
+        else
+            ledger_.answer(key, header.status == Status::ok);
     } else if (header.type == Type::stream) {
         // Data came in pieces; a whole packet is the stream's end.
         ledger_.close_stream(key);

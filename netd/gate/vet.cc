@@ -70,7 +70,7 @@ Ruling vet_call_header(const Header& header, std::size_t frame_size, const Progr
 Ruling vet_stream_header(const Header& header, std::size_t frame_size, const Ledger& ledger) {
     const OpenStream* stream = ledger.find_stream(key_of(header));
     // Late packets of a stream that has just ended are normal.
-    if (stream == nullptr || stream->finishing) return pass(Action::skip);
+    if (stream == nullptr || stream->opening || stream->finishing) return pass(Action::skip);
     if (header.type == Type::stream_hole) {
         if (!stream->sparse) return close("a hole in a stream that has none");
         if (header.status != Status::proceed || frame_size != k_hole_size) return close("a malformed hole");

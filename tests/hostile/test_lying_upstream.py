@@ -204,25 +204,29 @@ def test_lenient_result_is_rewritten(gate, back):
             pass
 
 
-def test_download_stream_passes_unchanged(gate, back):
-    """Data of any frame size the protocol allows, a hole, and the end."""
+@pytest.mark.parametrize("before", [0, 3, 9])
+def test_download_stream_passes_unchanged(gate, back, before):
+    """Data of any frame size the protocol allows, a hole, and the end. `before` of these come before the reply that opens the
+    stream: libvirtd sends it from another thread.
+    """
     sizes = (1, 24, 262_120, 262_120, 24, 70_000, 1 << 20)
 
     def script(connection, frame):
-        connection.send(wire.reply(frame))
-        for n, size in enumerate(sizes):
-            connection.send(wire.stream(frame, bytes([n + 1]) * size))
-        connection.send(wire.hole(frame, 8192))
-        connection.send(wire.stream(frame))
+        pieces = [wire.stream(frame, bytes([n + 1]) * size) for n, size in enumerate(sizes)]
+        pieces += [wire.hole(frame, 8192), wire.stream(frame)]
+        for piece in pieces[:before] + [wire.reply(frame)] + pieces[before:]:
+            connection.send(piece)
 
     back.on(wire.VOL_DOWNLOAD, script)
     with Session(gate, back) as session:
+        session.client.log.clear()
         call = session.client.start(
             wire.VOL_DOWNLOAD, wire.volume("p", "v", "k") + wire.u64(0) + wire.u64(0) + wire.u32(1)
         )
-        assert session.client.answer(call).status == wire.OK
-        session.client.log.clear()
-        session.client.until(lambda f: f.type == wire.STREAM and not f.payload)
+        session.client.until(lambda f: len(session.client.log) == len(sizes) + 3)
+        replies = [f for f in session.client.log if f.type == wire.REPLY]
+        assert [(f.serial, f.status) for f in replies] == [(call.serial, wire.OK)]
+        assert session.client.log.index(replies[0]) == before
         data = b"".join(f.payload for f in session.client.log if f.type == wire.STREAM)
         assert data == b"".join(bytes([n + 1]) * size for n, size in enumerate(sizes))
         assert [f.payload for f in session.client.log if f.type == wire.HOLE] == [

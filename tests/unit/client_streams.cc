@@ -98,6 +98,74 @@ Test(client_streams, data_holes_and_the_end_come_in_order) {
     cr_assert(stream.finish().has_value(), "it stays finished");
 }
 
+// libvirtd sends the reply from one thread and the data from another.
+Test(client_streams, data_before_the_reply_is_the_beginning) {
+    ScriptedServer server([](ScriptedServer& self, const Frame& frame) {
+        if (frame.header.procedure == k_open && frame.header.type == Type::call) {
+            self.stream(frame.header, Status::proceed, bytes("early, "));
+            self.hole(frame.header, 5);
+            self.reply(frame.header, frame.payload);
+            self.stream(frame.header, Status::proceed, bytes("late"));
+            self.stream(frame.header, Status::proceed);
+        } else {
+            serve(self, frame);
+        }
+    });
+    Connection connection = attach(server);
+    Stream stream = open(connection, Streams::sparse);
+    const std::string all = read_all(stream);
+    cr_assert_str_eq(all.c_str(), "early, _5_late");
+    cr_assert(stream.finish(Deadline::in(k_patience)).has_value());
+}
+
+Test(client_streams, all_of_it_may_come_before_the_reply) {
+    ScriptedServer server([](ScriptedServer& self, const Frame& frame) {
+        if (frame.header.procedure == k_open && frame.header.type == Type::call) {
+            self.stream(frame.header, Status::proceed, bytes("all"));
+            self.stream(frame.header, Status::proceed);
+            self.reply(frame.header, frame.payload);
+        } else {
+            serve(self, frame);
+        }
+    });
+    Connection connection = attach(server);
+    Stream stream = open(connection);
+    const std::string all = read_all(stream);
+    cr_assert_str_eq(all.c_str(), "all");
+    cr_assert(stream.finish(Deadline::in(k_patience)).has_value());
+}
+
+Test(client_streams, an_error_before_the_reply_is_the_end) {
+    ScriptedServer server([](ScriptedServer& self, const Frame& frame) {
+        if (frame.header.procedure == k_open && frame.header.type == Type::call) {
+            self.send(rpc::make_stream_error(frame.header, 39, "the disk is gone"));
+            self.reply(frame.header, frame.payload);
+        } else {
+            serve(self, frame);
+        }
+    });
+    Connection connection = attach(server);
+    Stream stream = open(connection);
+    cr_assert(read_all(stream).find("the disk is gone") != std::string::npos);
+    cr_assert_eq(echo_of(connection, "still there"), "still there");
+}
+
+Test(client_streams, data_before_a_refusal_comes_to_nothing) {
+    ScriptedServer server([](ScriptedServer& self, const Frame& frame) {
+        if (frame.header.procedure == k_open && frame.header.type == Type::call) {
+            self.stream(frame.header, Status::proceed, bytes("early"));
+            self.refuse(frame.header, 38, "no such thing");
+            self.stream(frame.header, Status::proceed, bytes("late"));
+        } else {
+            serve(self, frame);
+        }
+    });
+    Connection connection = attach(server);
+    const auto opened = connection.open_stream(procedure(k_open), {}, Streams::plain, soon());
+    cr_assert(!opened && opened.error().is(38));
+    cr_assert_eq(echo_of(connection, "still there"), "still there");
+}
+
 Test(client_streams, a_hole_that_was_read_is_not_counted_for_ever) {
     ScriptedServer server([](ScriptedServer& self, const Frame& frame) {
         serve(self, frame);

@@ -60,10 +60,10 @@ const proto::ProcedureInfo& info(Procedure procedure) {
 
 Ledger with_stream(Procedure procedure, bool sparse = false, bool finishing = false) {
     Ledger ledger;
-    ledger.open_stream({.key = key_of(call(procedure)),
-                        .procedure = &info(procedure),
-                        .sparse = sparse,
-                        .finishing = finishing});
+    const CallKey key = key_of(call(procedure));
+    ledger.add({.key = key, .procedure = &info(procedure), .sparse = sparse});
+    ledger.answer(key, true);
+    ledger.find_stream(key)->finishing = finishing;
     return ledger;
 }
 
@@ -264,13 +264,42 @@ Test(asks_for_holes, looks_at_the_flags) {
 Test(ledger, forgets_one_call_at_a_time) {
     Ledger ledger;
     const CallKey key = key_of(call(Procedure::connect_close, 5));
-    ledger.add({.key = key});
-    ledger.add({.key = key});
-    ledger.remove_call(key);
+    ledger.add({.key = key, .procedure = &info(Procedure::connect_close)});
+    ledger.add({.key = key, .procedure = &info(Procedure::connect_close)});
+    ledger.answer(key, true);
     cr_assert_eq(ledger.calls(), 1);
     cr_assert_neq(ledger.find_call(key), nullptr);
-    ledger.remove_call(key);
+    ledger.answer(key, true);
     cr_assert_eq(ledger.find_call(key), nullptr);
+}
+
+// libvirtd sends the reply from one thread and the data from another.
+Test(ledger, has_a_stream_from_its_call_on) {
+    const Procedure download = Procedure::storage_vol_download;
+    const CallKey key = key_of(call(download));
+    const Header data = with(call(download), Type::stream, Status::proceed);
+    Ledger ledger;
+    ledger.add({.key = key, .procedure = &info(download)});
+    cr_assert(vet_answer_header(data, 1000, ledger, false).action == Action::pieces);
+    cr_assert(
+        vet_header(with(call(download), Type::stream, Status::ok), 28, ledger, false).action == Action::skip,
+        "the client may not end what is not open");
+    ledger.answer(key, true);
+    cr_assert(vet_answer_header(data, 1000, ledger, false).action == Action::pieces);
+    cr_assert(vet_header(with(call(download), Type::stream, Status::ok), 28, ledger, false).action ==
+              Action::whole);
+
+    Ledger refused;
+    refused.add({.key = key, .procedure = &info(download)});
+    refused.answer(key, false);
+    cr_assert(vet_answer_header(data, 1000, refused, false).action == Action::skip);
+    cr_assert(refused.open_streams().empty());
+
+    Ledger ended;
+    ended.add({.key = key, .procedure = &info(download)});
+    ended.close_stream(key);
+    ended.answer(key, true);
+    cr_assert(ended.open_streams().empty(), "its end came before the reply");
 }
 
 Test(keepalive, pings_count_times_and_gives_up_after_interval_times_count_plus_one) {

@@ -58,6 +58,16 @@ Test(open_calls, knows_streams_from_call_to_end) {
     cr_assert(open.empty());
 }
 
+Test(open_calls, opens_no_stream_that_has_ended_before_its_reply) {
+    OpenCalls open;
+    open.add(console(1), true);
+    open.end_stream(console(1));
+    cr_assert(!open.has_stream(console(1)));
+    cr_assert(open.end_call(with(console(1), Type::reply)));
+    cr_assert(!open.has_stream(console(1)));
+    cr_assert(open.empty());
+}
+
 Test(open_calls, counts_streams_that_are_being_opened) {
     OpenCalls open;
     for (std::uint32_t i = 0; i < OpenCalls::k_streams_max; ++i) open.add(console(i), true);

@@ -75,8 +75,17 @@ bool OpenCalls::has_stream(const rpc::Header& packet) const noexcept {
 void OpenCalls::end_stream(const rpc::Header& packet) noexcept {
     const auto stream =
         std::find_if(streams_.begin(), streams_.end(), [&](const Entry& entry) { return entry.is(packet); });
-    if (stream == streams_.end()) return;
-    streams_.erase(stream);
+    if (stream != streams_.end()) {
+        streams_.erase(stream);
+    } else {
+        // Its error may overtake the reply that opens it.
+        const auto call = std::find_if(calls_.begin(), calls_.end(), [&](const Entry& entry) {
+            return entry.opens_stream && entry.is(packet);
+        });
+        if (call == calls_.end()) return;
+        call->opens_stream = false;
+        --opening_;
+    }
     count();
 }
 

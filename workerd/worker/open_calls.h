@@ -68,10 +68,11 @@ public:
     [[nodiscard]] std::optional<Record> end_call(const rpc::Header& reply);
 
     // True if `packet` (a stream packet or hole, from either side) belongs to a stream that is open, or that
-    // an open call is about to open.
+    // an open call is about to open: libvirtd sends the reply from another thread than the data, so some of a
+    // download may come before it.
     [[nodiscard]] bool has_stream(const rpc::Header& packet) const noexcept;
 
-    // Ends that stream, if it is there.
+    // Ends that stream, if it is there; one that a call is about to open will not be opened then.
     void end_stream(const rpc::Header& packet) noexcept;
 
     // Calls answer(header) for each open call and end(header) for each open stream, and forgets them all.

@@ -6,4 +6,4 @@ virtgate_LIBRARIES := ctl-up ctl-trace ctl-tools ctl-passwd ctl-policy ctl-audit
 virtgate_PACKAGES  := AVAHI EVENT
 
 LIBRARIES += ctl
-ctl_SOURCES := ctl/files.cc ctl/inquiry.cc ctl/programs.cc
+ctl_SOURCES := ctl/files.cc ctl/inquiry.cc ctl/output.cc ctl/programs.cc

@@ -14,6 +14,7 @@
 #include "ctl/audit/listing.h"
 #include "ctl/audit/moment.h"
 #include "ctl/audit/reader.h"
+#include "ctl/output.h"
 #include "libshared/base/bytes.h"
 #include "libshared/spawn/exit.h"
 #include "policy/glob.h"
@@ -32,11 +33,6 @@ constexpr char k_footer[] =
     "Example, what alice was refused since two hours ago:\n"
     "  virtgate audit --identity alice --refused --since 2h\n"
     "See virtgate-audit(1).";
-
-int say(std::string_view text, int status) {
-    fmt::print(stderr, "virtgate: {}\n", text);
-    return status;
-}
 
 // Shows the records that fit among the lines that it gets.
 class Display {

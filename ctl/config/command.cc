@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ctl/config/listing.h"
+#include "ctl/output.h"
 #include "ctl/programs.h"
 #include "libshared/base/bytes.h"
 #include "libshared/base/suggest.h"
@@ -21,18 +22,6 @@ constexpr char k_footer[] =
     "Example, what is set on this machine:\n"
     "  virtgate config diff\n"
     "See virtgate-config(1).";
-
-int say(std::string_view text, int status) {
-    fmt::print(stderr, "virtgate: {}\n", text);
-    return status;
-}
-
-// The result of main(), unless nobody reads.
-int show(std::string_view text, int status) {
-    const bool good =
-        std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-    return good ? status : say("cannot write to standard output", spawn::k_exit_system);
-}
 
 class ConfigCommand final : public Command {
 public:

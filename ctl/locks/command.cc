@@ -14,6 +14,7 @@
 #include "config.h"
 #include "ctl/locks/link.h"
 #include "ctl/locks/listing.h"
+#include "ctl/output.h"
 #include "libshared/spawn/exit.h"
 
 namespace virtgate::ctl::locks {
@@ -27,11 +28,6 @@ constexpr char k_footer[] =
     "Example, free the disk of a machine that went down with another host:\n"
     "  virtgate locks break direct /srv/images/web --reason \"kvm3 burnt\"\n"
     "See virtgate-locks(1).";
-
-int say(std::string_view text, int status) {
-    fmt::print(stderr, "virtgate: {}\n", text);
-    return status;
-}
 
 int fail(const Error& error) {
     return say(error.text, error.fault == Fault::peer ? k_exit_refused : spawn::k_exit_system);

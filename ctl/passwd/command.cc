@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "config.h"
+#include "ctl/output.h"
 #include "ctl/passwd/listing.h"
 #include "ctl/passwd/prompt.h"
 #include "ctl/passwd/store.h"
@@ -32,12 +33,8 @@ constexpr char k_footer[] =
     "  virtgate passwd list\n"
     "\"virtgate help passwd COMMAND\" tells more about each. See virtgate-passwd(1).";
 
-int say(const Error& error, int status) {
-    fmt::print(stderr, "virtgate: {}\n", error.text);
-    return status;
-}
-int fail(const Error& error) { return say(error, spawn::k_exit_system); }
-int complain(const Error& error) { return say(error, spawn::k_exit_usage); }
+int fail(const Error& error) { return say(error.text, spawn::k_exit_system); }
+int complain(const Error& error) { return say(error.text, spawn::k_exit_usage); }
 
 // A password in memory, overwritten at the end.
 struct Secret {

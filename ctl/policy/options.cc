@@ -23,11 +23,6 @@ std::vector<std::string> Options::chosen_directories() const {
     return directories.empty() ? default_directories() : directories;
 }
 
-int say(std::string_view text, int status) {
-    fmt::print(stderr, "virtgate: {}\n", text);
-    return status;
-}
-
 Result<Loaded> open_policy(const std::vector<std::string>& directories) {
     Loaded loaded = load(directories);
     if (loaded.complaints.errors() == 0) return loaded;

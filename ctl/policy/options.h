@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "ctl/output.h"
 #include "ctl/policy/loaded.h"
 #include "ctl/policy/request.h"
 #include "libshared/base/result.h"
@@ -38,9 +39,6 @@ struct Options {
 
 // The directories of the installed daemon, later ones before earlier ones.
 [[nodiscard]] const std::vector<std::string>& default_directories();
-
-// Prints "virtgate: TEXT" to standard error; the result is `status`.
-int say(std::string_view text, int status);
 
 // A policy without errors. Error: peer's fault; what is wrong with the policy has been printed to standard
 // error.

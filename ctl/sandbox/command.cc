@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "ctl/output.h"
 #include "ctl/programs.h"
 #include "ctl/sandbox/listing.h"
 #include "libshared/base/bytes.h"
@@ -23,18 +24,6 @@ constexpr char k_footer[] =
     "Example, which system calls a gate can make, and what for:\n"
     "  virtgate sandbox --calls gate\n"
     "See virtgate-sandbox(1).";
-
-int say(std::string_view text, int status) {
-    fmt::print(stderr, "virtgate: {}\n", text);
-    return status;
-}
-
-// The result of main(), unless nobody reads.
-int show(std::string_view text, int status) {
-    const bool good =
-        std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-    return good ? status : say("cannot write to standard output", spawn::k_exit_system);
-}
 
 class SandboxCommand final : public Command {
 public:

@@ -52,11 +52,6 @@ std::string describe(const client::Failure& failure) {
     return fmt::format("{} (code {}, domain {})", failure.text, failure.remote.code, failure.remote.domain);
 }
 
-int say(std::string_view text, int status) {
-    fmt::print(stderr, "virtgate: {}\n", text);
-    return status;
-}
-
 int fail_with(const client::Failure& failure) { return say(describe(failure), exit_status(failure)); }
 
 client::Result<std::size_t> read_some(int fd, MutableBytes buffer, const std::string& name,

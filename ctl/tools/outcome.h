@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "ctl/output.h"
 #include "libshared/base/fd.h"
 #include "libshared/client/wait.h"
 #include "libshared/spawn/exit.h"
@@ -25,8 +26,6 @@ inline constexpr int k_exit_interrupted = 130;
 // One line without the program's name: "Domain not found (code 42, domain 10)".
 [[nodiscard]] std::string describe(const client::Failure& failure);
 
-// Says "virtgate: TEXT" on standard error and hands back `status`.
-int say(std::string_view text, int status);
 int fail_with(const client::Failure& failure);
 
 // Reads from a file, or from a pipe or terminal for as long as the deadline allows: a signal does not

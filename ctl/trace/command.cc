@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "ctl/output.h"
 #include "ctl/trace/decoder.h"
 #include "ctl/trace/line.h"
 #include "ctl/trace/relay.h"
@@ -45,11 +46,6 @@ struct Order {
     std::vector<std::string> command;
     bool read_only = false, json = false, full = false;
 };
-
-int say(std::string_view text, int status) {
-    fmt::print(stderr, "virtgate: {}\n", text);
-    return status;
-}
 
 // Where the server is, and what a client has to be told to come by.
 struct Route {

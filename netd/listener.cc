@@ -9,6 +9,8 @@
 #include <array>
 #include <cerrno>
 
+#include "netd/port_holder.h"
+
 namespace virtgate::netd {
 
 namespace {
@@ -87,7 +89,12 @@ Result<Listener> open_listener(const std::string& text, std::uint16_t port) {
         require(parse(only_local ? "127.0.0.1" : "0.0.0.0", port, address), "a constant address");
         socket = listen_at(address, only_local);
     }
-    if (!socket) return system_fault(errno, fmt::format("cannot listen on {} port {}", text, port));
+    if (!socket) {
+        const int number = errno;
+        const std::string holder = number == EADDRINUSE ? find_port_holder(port) : std::string();
+        return system_fault(number, fmt::format("cannot listen on {} port {}{}{}", text, port,
+                                                holder.empty() ? "" : ", which is taken by ", holder));
+    }
     auto listener = adopt_listener(std::move(socket));
     if (listener) {
         listener->name = say_address(text, listener->port);

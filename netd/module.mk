@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += netd
 netd_UNITY := yes
-netd_SOURCES := netd/announcement.cc netd/file_watch.cc netd/generation.cc netd/ground.cc netd/listener.cc netd/post.cc netd/settings.cc netd/supervisor.cc
+netd_SOURCES := netd/announcement.cc netd/file_watch.cc netd/generation.cc netd/ground.cc netd/listener.cc netd/port_holder.cc netd/post.cc netd/settings.cc netd/supervisor.cc
 
 PROGRAMS += virtgate-netd
 virtgate-netd_SOURCES := netd/main.cc netd/confinement.cc

@@ -111,7 +111,7 @@ void count(const Rights& rights, const Called& call, const std::string& listener
     }
 }
 
-std::string say(const Matrix& matrix, const Matrix::Row& row, const Matrix::Cell& cell) {
+std::string describe_cell(const Matrix& matrix, const Matrix::Row& row, const Matrix::Cell& cell) {
     const std::uint32_t some = cell.flags + cell.objects;
     if (!matrix.is_of_groups)
         return cell.always != 0 ? "yes" : cell.flags != 0 ? "flags" : some != 0 ? "objects" : "-";
@@ -152,7 +152,7 @@ std::string to_text(const Matrix& matrix) {
     for (const Matrix::Row& row : matrix.rows) {
         text += fmt::format("{:<{}}", row.name, first);
         for (std::size_t i = 0; i < row.cells.size(); ++i)
-            text += fmt::format("  {:>{}}", say(matrix, row, row.cells[i]),
+            text += fmt::format("  {:>{}}", describe_cell(matrix, row, row.cells[i]),
                                 std::max<std::size_t>(matrix.identities[i].size(), 8));
         text += '\n';
     }

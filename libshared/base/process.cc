@@ -10,6 +10,7 @@
 #include <charconv>
 #include <string_view>
 
+#include "libshared/base/bytes.h"
 #include "libshared/base/fd.h"
 
 namespace virtgate {
@@ -35,6 +36,16 @@ std::uint64_t read_start_time(pid_t pid) noexcept {
     std::uint64_t ticks = 0;
     rest.remove_prefix(1);
     return std::from_chars(rest.data(), rest.data() + rest.size(), ticks).ec == std::errc{} ? ticks : 0;
+}
+
+std::string name_process(pid_t pid) {
+    const UniqueFd file{open(fmt::format("/proc/{}/comm", pid).c_str(), O_RDONLY | O_CLOEXEC)};
+    std::array<char, 64> name;
+    const ssize_t size = file ? read(file.get(), name.data(), name.size()) : -1;
+    if (size <= 1) return fmt::format("pid {}", pid);
+    // A process names itself as it likes; the last byte is a line's end.
+    return fmt::format("{} (pid {})", escape({name.data(), static_cast<std::size_t>(size) - 1}, name.size()),
+                       pid);
 }
 
 }  // namespace virtgate

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <string>
 
 namespace virtgate {
 
@@ -12,5 +13,8 @@ namespace virtgate {
 // again: only a start time that is read while the process certainly lives means that process.
 // Source: proc(5), field 22 of /proc/PID/stat.
 [[nodiscard]] std::uint64_t read_start_time(pid_t pid) noexcept;
+
+// For people: "libvirtd (pid 4711)", or "pid 4711" if its name cannot be found out.
+[[nodiscard]] std::string name_process(pid_t pid);
 
 }  // namespace virtgate

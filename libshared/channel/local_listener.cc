@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "libshared/base/process.h"
+
 namespace virtgate::channel {
 
 namespace {
@@ -25,8 +27,14 @@ Done remove_stale(const std::string& path, const sockaddr_un& address, int type)
     if (!S_ISSOCK(status.st_mode)) return system_fault(0, path + " is there and is not a socket");
     const UniqueFd probe = make_socket(type);
     if (!probe) return system_fault(errno, "cannot make a socket");
-    if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
-        errno == EAGAIN || errno == EPROTOTYPE)
+    if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+        ucred peer{};
+        socklen_t size = sizeof peer;
+        if (getsockopt(probe.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid > 0)
+            return system_fault(0, fmt::format("{} is served by {}", path, name_process(peer.pid)));
+        errno = EAGAIN;
+    }
+    if (errno == EAGAIN || errno == EPROTOTYPE)
         return system_fault(0, path + " is served by another process");
     if (errno != ECONNREFUSED) return system_fault(errno, path);
     return unlink(path.c_str()) == 0 ? Done{} : system_fault(errno, "cannot remove the old " + path);

@@ -19,6 +19,7 @@
 #include <fstream>
 #include <set>
 
+#include "libshared/base/process.h"
 #include "netd/supervisor.h"
 #include "proto/supervise.h"
 
@@ -202,6 +203,9 @@ Test(listener, serves_both_families) {
     cr_assert_eq(only_v4->name, fmt::format("127.0.0.1:{}", only_v4->port));
     const auto again = open_listener("127.0.0.1", only_v4->port);
     cr_assert_eq(again.error().number, EADDRINUSE);
+    const std::string who =
+        fmt::format("127.0.0.1 port {}, which is taken by {}", only_v4->port, name_process(getpid()));
+    cr_assert(again.error().text.find(who) != std::string::npos, "%s", again.error().text.c_str());
 }
 
 Test(listener, addresses_are_numeric) {

@@ -27,7 +27,7 @@ GENERATED     :=
 
 # Goals that need no configuration, and goals that install what they miss before anything is configured.
 GOALS      := $(or $(MAKECMDGOALS),all)
-CONFIGURED := $(filter-out help deps clean layering lint dist deb check-boot,$(GOALS))
+CONFIGURED := $(filter-out help deps clean layering lint dist deb rpm check-boot,$(GOALS))
 DEPS_SETS  := $(sort $(if $(filter-out check-boot,$(filter deps check% bench%,$(GOALS))),build test) $(if $(filter demo,$(GOALS)),build demo) \
               $(if $(filter fuzz,$(GOALS)),build fuzz))
 
@@ -41,7 +41,7 @@ include scripts/install.mk
 endif
 
 .PHONY: help deps all demo check check-unit check-system check-hostile check-kills check-etcd check-calls check-boot check-sanitizers fuzz bench bench-limits lint \
-        layering accept-layout install dist deb clean FORCE
+        layering accept-layout install dist deb rpm clean FORCE
 
 help: ## list the targets
 	@echo 'Targets of make:'
@@ -123,6 +123,10 @@ dist: ## write a reproducible source archive to build/packages
 deb: ## build Debian packages of the last commit, in build/packages
 	@scripts/deps build package
 	@scripts/deb build/packages
+
+rpm: ## build RPM packages of the last commit, in build/packages; needs no root
+	@scripts/deps build rpm
+	@scripts/rpm build/packages
 
 clean: ## remove the build directory
 	@if [ -e '$(BUILD)/configure' ]; then rm -rf -- '$(BUILD)'; fi

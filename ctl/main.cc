@@ -11,10 +11,12 @@
 #include <vector>
 
 #include "config.h"
+#include "ctl/admin/command.h"
 #include "ctl/audit/command.h"
 #include "ctl/config/command.h"
 #include "ctl/discover/command.h"
 #include "ctl/locks/command.h"
+#include "ctl/migrate/command.h"
 #include "ctl/passwd/command.h"
 #include "ctl/pki/command.h"
 #include "ctl/policy/command.h"
@@ -118,9 +120,9 @@ int main(int argc, char** argv) {
     app.footer("\"virtgate help COMMAND\" tells more about a command. See virtgate(1).");
     std::vector<std::unique_ptr<ctl::Command>> commands;
     for (const auto add : {ctl::up::add_command, ctl::pki::add_command, ctl::passwd::add_command,
-                           ctl::policy::add_command, ctl::audit::add_command, ctl::locks::add_command,
-                           ctl::config::add_command, ctl::discover::add_command, ctl::sandbox::add_command,
-                           ctl::tools::add_command, ctl::trace::add_command})
+                           ctl::policy::add_command, ctl::audit::add_command, ctl::locks::add_command, ctl::admin::add_command,
+                           ctl::config::add_command, ctl::migrate::add_command, ctl::discover::add_command,
+                           ctl::sandbox::add_command, ctl::tools::add_command, ctl::trace::add_command})
         commands.push_back(add(app));
     std::vector<std::string> topics;  // of "help": a command, and a command of it
     CLI::App* help = app.add_subcommand("help", "show the commands, or the options of one");

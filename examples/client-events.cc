@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // client-events - the client library in a program that has a loop of its own: prints what happens to domains.
 //
-//   client-events [URI]        test:///default if none is given; ends with the server, or at the end of
-//   standard input
+//   client-events [URI]        test:///default if none is given; ends at the end of standard input
 //
+// It goes on over a restart of the server, and gives up when that has not come back after a minute.
 // Nothing here waits for the server but opening and registering: the loop watches one descriptor for all of
 // it.
 #include <fmt/format.h>
@@ -21,6 +21,14 @@ int main(int count, char** words) {
     client::Options options;
     options.service = client::Service::loop;
     options.deadline = client::Deadline::in(Milliseconds{10000});
+    options.reconnect.emplace();
+    options.reconnect->within = Milliseconds{60000};
+    options.reconnect->on_change = [](const client::Change& change) {
+        if (change.kind == client::Change::Kind::lost)
+            fmt::print(stderr, "{}\n", change.failure.text);
+        else if (change.kind == client::Change::Kind::reconnected)
+            fmt::print(stderr, "connected again; some events may be missing\n");
+    };
     auto connection = client::Connection::open(count > 1 ? words[1] : "test:///default", options);
     if (!connection) {
         fmt::print(stderr, "cannot connect: {}\n", connection.error().text);

@@ -22,7 +22,7 @@ Announcement::Announcement(loop::Loop& loop, const Ground& ground, loop::Target<
 void Announcement::set(const Settings& settings) {
     std::optional<proto::config::AnnouncerConfig> wanted;
     if (settings.announce)
-        wanted = proto::config::AnnouncerConfig{.log_level = static_cast<std::uint32_t>(settings.log_level),
+        wanted = proto::config::AnnouncerConfig{.log_level = static_cast<std::uint32_t>(settings.log.of("announcer")),
                                                 .name = settings.announced_name,
                                                 .port = ground_.tls.port,
                                                 .local = ground_.tls.local,
@@ -33,6 +33,12 @@ void Announcement::set(const Settings& settings) {
     waits_ = false;
     if (!post_.is_idle()) post_.stop(k_patience);
     sweep_->start(Milliseconds{0});
+}
+
+void Announcement::set_log(const logging::Settings& log) {
+    if (!wanted_) return;
+    wanted_->log_level = static_cast<std::uint32_t>(log.of("announcer"));
+    post_.tune({.log_level = wanted_->log_level, .connections = 0, .arrivals = 0});
 }
 
 void Announcement::withdraw() noexcept {

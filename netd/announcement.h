@@ -28,6 +28,9 @@ public:
     void withdraw() noexcept;
     // No process is left.
     [[nodiscard]] bool is_idle() const noexcept { return post_.is_idle(); }
+    [[nodiscard]] const Post& post() const noexcept { return post_; }
+    // What it logs from now on.
+    void set_log(const logging::Settings& log);
 
 private:
     Result<spawn::Launch> plan(Post& post) override;

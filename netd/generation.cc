@@ -21,7 +21,8 @@ const char* executable(Role role) noexcept {
         case Role::keeper: return "virtgate-keeper";
         case Role::doorman: return "virtgate-doorman";
         case Role::sasl: return "virtgate-sasl";
-        case Role::announcer: break;  // is in no generation
+        case Role::announcer:
+        case Role::steward: break;  // are in no generation
     }
     panic("an unknown role");
 }
@@ -33,6 +34,20 @@ PeerRole peer_role(Role role) noexcept {
         case Role::doorman: return PeerRole::peer_doorman;
         case Role::sasl: return PeerRole::peer_sasl;
         case Role::announcer: break;  // has no peer
+        case Role::steward: return PeerRole::peer_steward;
+    }
+    panic("an unknown role");
+}
+
+// What the settings of the log call it.
+std::string_view log_name(Role role) noexcept {
+    switch (role) {
+        case Role::gate: return "gate";
+        case Role::keeper: return "keeper";
+        case Role::doorman: return "doorman";
+        case Role::sasl: return "sasl";
+        case Role::announcer: return "announcer";
+        case Role::steward: return "steward";
     }
     panic("an unknown role");
 }
@@ -61,6 +76,8 @@ Generation::Generation(loop::Loop& loop, GenerationOwner& owner, const Ground& g
       settings_(std::move(settings)),
       pki_(std::move(pki)),
       key_(std::move(key)),
+      bounds_{.connections = settings_.limits.connections * settings_.gates,
+              .arrivals = settings_.limits.arrivals * settings_.gates},
       doorman_(loop, *this, Role::doorman, 0),
       sasl_(loop, *this, Role::sasl, 0),
       sweep_(loop.timer(loop::to<&Generation::on_sweep>(*this))) {
@@ -105,7 +122,9 @@ bool Generation::has_gate(std::uint32_t index) const noexcept {
 }
 
 ByteVector Generation::make_config(const Post& post) const {
-    const auto level = static_cast<std::uint32_t>(settings_.log_level);
+    const auto level = [&](std::string_view process) {
+        return static_cast<std::uint32_t>(settings_.log.of(process));
+    };
     switch (post.role()) {
         case Role::gate: {
             // The sources' limits are for all gates together; the kernel spreads connections over them.
@@ -114,8 +133,8 @@ ByteVector Generation::make_config(const Post& post) const {
             };
             return encode_config(
                 proto::config::GateConfig{.index = post.index(),
-                                          .log_level = level,
-                                          .limits = settings_.limits,
+                                          .log_level = level("gate"),
+                                          .limits = limits_of(post),
                                           .keepalive = settings_.keepalive,
                                           .sources = {.connections = share(settings_.sources.connections),
                                                       .arrivals = share(settings_.sources.arrivals)},
@@ -124,17 +143,18 @@ ByteVector Generation::make_config(const Post& post) const {
                                           .priority = settings_.priority,
                                           .certificate = pki_.certificate,
                                           .authorities = pki_.authorities,
-                                          .sandbox = settings_.sandbox});
+                                          .sandbox = settings_.sandbox,
+                                          .schemas = settings_.schemas});
         }
         case Role::keeper:
             return encode_config(proto::config::KeeperConfig{.index = post.index(),
-                                                             .log_level = level,
+                                                             .log_level = level("keeper"),
                                                              .key_file = settings_.key_file,
                                                              .certificate_file = settings_.certificate_file,
                                                              .certificate = pki_.certificate,
                                                              .sandbox = settings_.sandbox});
         case Role::doorman:
-            return encode_config(proto::config::DoormanConfig{.log_level = level,
+            return encode_config(proto::config::DoormanConfig{.log_level = level("doorman"),
                                                               .broker_socket = settings_.broker_socket,
                                                               .tls = settings_.tls.login,
                                                               .tcp = settings_.tcp.login,
@@ -149,9 +169,66 @@ ByteVector Generation::make_config(const Post& post) const {
                                                               .certificate = pki_.certificate,
                                                               .sandbox = settings_.sandbox});
         case Role::sasl: return encode_config(settings_.sasl);
-        case Role::announcer: break;
+        case Role::announcer:
+        case Role::steward: break;
     }
     panic("an unknown role");
+}
+
+// Its share of the bounds: those of all gates add up to them.
+proto::config::ClientLimits Generation::limits_of(const Post& gate) const {
+    const auto position = static_cast<std::uint32_t>(
+        std::find_if(seats_.begin(), seats_.end(), [&](const auto& seat) { return &seat->gate == &gate; }) -
+        seats_.begin());
+    const auto share = [&](std::uint32_t all) {
+        return all / settings_.gates + (position < all % settings_.gates ? 1 : 0);
+    };
+    proto::config::ClientLimits limits = settings_.limits;
+    limits.connections = share(bounds_.connections);
+    limits.arrivals = share(bounds_.arrivals);
+    return limits;
+}
+
+proto::supervise::TuneArgs Generation::tuning_of(const Post& post) const {
+    proto::config::ClientLimits limits;
+    if (post.role() == Role::gate) limits = limits_of(post);
+    return {.log_level = static_cast<std::uint32_t>(settings_.log.of(log_name(post.role()))),
+            .connections = limits.connections,
+            .arrivals = limits.arrivals};
+}
+
+void Generation::tune() noexcept {
+    for (Post* post : {&doorman_, &sasl_}) post->tune(tuning_of(*post));
+    for (const auto& seat : seats_)
+        for (Post* post : {&seat->gate, &seat->keeper}) post->tune(tuning_of(*post));
+}
+
+void Generation::set_log(const logging::Settings& log) {
+    settings_.log = log;
+    settings_.sasl.log_level = static_cast<std::uint32_t>(log.of("sasl"));
+    tune();
+}
+
+void Generation::set_bounds(const proto::control::ClientBounds& bounds) {
+    bounds_ = bounds;
+    tune();
+}
+
+void Generation::list_processes(std::vector<proto::control::Process>& list) const {
+    using proto::control::Life;
+    const auto add = [&](const Post& post) {
+        if (post.is_idle()) return;
+        list.push_back(post.describe());
+        list.back().generation = number_;
+        if (state_ == State::draining) list.back().life = Life::life_draining;
+        if (state_ == State::stopping) list.back().life = Life::life_stopping;
+    };
+    for (const auto& seat : seats_) {
+        add(seat->gate);
+        add(seat->keeper);
+    }
+    add(doorman_);
+    add(sasl_);
 }
 
 // In the order of libshared/fdmap.h.
@@ -206,6 +283,7 @@ void Generation::on_up(Post& post) noexcept {
         const bool is_of_seat = &post == &seat->gate || &post == &seat->keeper;
         if (is_of_seat) link(seat->gate, seat->keeper);
         if (&post == &doorman_ || &post == &seat->gate) link(seat->gate, doorman_);
+        if (&post == &seat->gate) owner_.on_gate_up(*this, post);
     }
 }
 

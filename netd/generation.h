@@ -38,6 +38,8 @@ public:
     // That has never happened, and it will not: a child says that the configuration is wrong (status 78), or
     // children end again and again (71). The owner has to stop() it.
     virtual void on_failed(Generation& generation, int status) noexcept = 0;
+    // A gate has been started: the steward has to know it.
+    virtual void on_gate_up(Generation& generation, Post& gate) noexcept = 0;
     // No process is left after drain() or stop().
     virtual void on_ended(Generation& generation) noexcept = 0;
 };
@@ -59,7 +61,22 @@ public:
     // Ends everything within k_patience.
     void stop() noexcept;
 
+    // Changes what its processes log, and how many clients all gates together take, for those that run and those that
+    // are started later.
+    void set_log(const logging::Settings& log);
+    void set_bounds(const proto::control::ClientBounds& bounds);
+    [[nodiscard]] const proto::control::ClientBounds& bounds() const noexcept { return bounds_; }
+
     [[nodiscard]] const Settings& settings() const noexcept { return settings_; }
+    // Which reading of the configuration it is; for its owner.
+    [[nodiscard]] std::uint32_t number() const noexcept { return number_; }
+    void set_number(std::uint32_t number) noexcept { number_ = number; }
+    template <class Visit>
+    void visit_gates(Visit&& visit) {
+        for (const auto& seat : seats_) visit(seat->gate);
+    }
+    // Adds its processes to `list`.
+    void list_processes(std::vector<proto::control::Process>& list) const;
     [[nodiscard]] bool is_starting() const noexcept { return state_ == State::starting && failure_ == 0; }
     [[nodiscard]] bool is_serving() const noexcept { return state_ == State::serving; }
     // True if a gate that has not ended has this number.
@@ -83,6 +100,9 @@ private:
     static void serve(Post& post) noexcept;
     void on_sweep() noexcept;
     void clear_seats() noexcept;
+    [[nodiscard]] proto::config::ClientLimits limits_of(const Post& gate) const;
+    [[nodiscard]] proto::supervise::TuneArgs tuning_of(const Post& post) const;
+    void tune() noexcept;
     [[nodiscard]] ByteVector make_config(const Post& post) const;
     [[nodiscard]] Result<std::vector<UniqueFd>> make_descriptors(const Post& post) const;
     void link(Post& one, Post& other) noexcept;
@@ -92,11 +112,13 @@ private:
     Settings settings_;
     Pki pki_;
     UniqueFd key_;
+    proto::control::ClientBounds bounds_;  // of all gates together
     Log log_;
     State state_ = State::starting;
     Post doorman_;
     Post sasl_;  // idle for ever where nobody logs in
     std::vector<std::unique_ptr<Seat>> seats_;
+    std::uint32_t number_ = 0;
     std::unique_ptr<loop::Timer> sweep_;
     unsigned early_ends_ = 0;
     int failure_ = 0;  // exit status

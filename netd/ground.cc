@@ -54,6 +54,7 @@ Result<Ground> open_ground(Settings& settings, Passed passed) {
         if (!has("tcp")) settings.tcp.login = proto::config::LoginMode::login_off;
         if (!has("unix")) settings.local.login = proto::config::LoginMode::login_off;
         if (!has("unix-ro")) settings.local.read_only_path.clear();
+        if (!has("admin")) settings.admin.enabled = false;
     }
     Ground ground;
     const auto settle = [](auto found, auto& place) -> Done {
@@ -71,6 +72,9 @@ Result<Ground> open_ground(Settings& settings, Passed passed) {
                 settle(find_local(passed, "unix-ro", local.read_only_path, local.read_only_mode, local.group),
                        ground.local_read_only);
     }
+    constexpr unsigned k_admin_mode = 0600;
+    if (done && settings.admin.is_on())
+        done = settle(find_local(passed, "admin", settings.admin.path, k_admin_mode, {}), ground.admin);
     // A listener that is off in the settings is left, too.
     if (done) done = spawn::expect_nothing_left(passed);
     if (!done) return tl::unexpected(std::move(done.error()));

@@ -5,6 +5,7 @@
 // wherever it is, it is right:
 //
 //     "tls", "tcp"        TCP sockets, IPv4 or IPv6
+//     "admin"             the UNIX stream socket for administrators
 //     "unix", "unix-ro"   UNIX stream sockets; their names in the file system stay the manager's
 //
 // Trust:  the service manager's sockets are looked at all the same: what listens where nobody serves, or without what a
@@ -29,10 +30,11 @@ struct Ground {
     std::string directory;                          // where the children's executables are
     Listener tls, tcp;                              // the second may be empty
     channel::LocalListener local, local_read_only;  // may be empty
+    channel::LocalListener admin;                   // may be empty
     std::map<Role, spawn::User> users;  // as whom they run; without an entry: as the supervisor itself
 };
 
-// All listeners that `settings` name. If some were `passed`, those at plain TCP and UNIX sockets that were not are off, in
+// All listeners that `settings` name. If some were `passed`, those at plain TCP, UNIX sockets and the administrators' that were not are off, in
 // `settings`, too: which of them there are says one place only. Error: system's fault: one cannot be opened, or something
 // was passed that `settings` have off or nobody knows.
 Result<Ground> open_ground(Settings& settings, std::vector<spawn::NamedFd> passed);

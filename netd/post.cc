@@ -3,6 +3,7 @@
 #include "netd/post.h"
 
 #include <csignal>
+#include <ctime>
 
 #include "proto/codec.h"
 
@@ -19,6 +20,7 @@ std::string make_name(Role role, std::uint32_t index) {
         case Role::doorman: return "doorman";
         case Role::sasl: return "sasl";
         case Role::announcer: return "announcer";
+        case Role::steward: return "steward";
     }
     panic("an unknown role");
 }
@@ -50,6 +52,8 @@ Result<spawn::Launch> Post::plan(spawn::Ward&) {
 void Post::on_started(spawn::Ward&, UniqueFd control) noexcept {
     control_ = std::make_unique<rpc::Control>(
         loop_, std::move(control), 0, loop::to<&Post::on_message>(*this), loop::to<&Post::on_closed>(*this));
+    since_ = std::time(nullptr);
+    ++starts_;
     owner_.on_up(*this);
 }
 
@@ -94,13 +98,30 @@ void Post::send(supervise::Procedure procedure, ByteView payload, std::span<cons
         log_.warning("it cannot be told anything: {}", sent.error().text);
 }
 
-void Post::adopt(supervise::PeerRole role, std::uint32_t index, int channel) noexcept {
-    const auto payload = proto::encode(supervise::AdoptArgs{.role = role, .index = index});
+proto::control::Process Post::describe() const {
+    const bool runs = ward_.is_running();
+    return {.name = name(),
+            .pid = runs ? static_cast<std::uint32_t>(ward_.pid()) : 0,
+            .since = runs ? since_ : 0,
+            .starts = starts_,
+            .generation = 0,
+            .life = ready_ ? proto::control::Life::life_serving : proto::control::Life::life_starting};
+}
+
+void Post::adopt(supervise::PeerRole role, std::uint32_t index, int channel, std::uint32_t serial) noexcept {
+    const auto payload =
+        proto::encode(supervise::AdoptArgs{.role = role, .index = index, .serial = serial});
     require(payload.has_value(), "an index that no gate has");
     send(supervise::Procedure::adopt, *payload, std::span(&channel, 1));
 }
 
 void Post::serve() noexcept { send(supervise::Procedure::serve, {}, {}); }
+
+void Post::tune(const supervise::TuneArgs& change) noexcept {
+    const auto payload = proto::encode(change);
+    require(payload.has_value(), "a change that no child may have");
+    send(supervise::Procedure::tune, *payload, {});
+}
 
 void Post::drain() noexcept {
     retire();

@@ -17,6 +17,7 @@
 #include "libshared/base/suggest.h"
 #include "libshared/config/document.h"
 #include "libshared/confine/plan.h"
+#include "libshared/programs/programs.h"
 #include "libshared/spawn/self.h"
 #include "netd/listener.h"
 
@@ -35,6 +36,8 @@ constexpr const char* k_certificate_file = "/etc/pki/libvirt/servercert.pem";
 constexpr const char* k_key_file = "/etc/pki/libvirt/private/serverkey.pem";
 constexpr const char* k_ca_file = "/etc/pki/CA/cacert.pem";
 constexpr const char* k_crl_file = "/etc/pki/CA/cacrl.pem";
+// Where systemd takes credentials from.
+constexpr const char* k_credential_store = "/etc/credstore";
 constexpr const char* k_priority = "NORMAL:-VERS-ALL:+VERS-TLS1.3";
 // libvirt's ports.
 constexpr std::uint16_t k_tls_port = 16514, k_tcp_port = 16509;
@@ -46,6 +49,7 @@ constexpr std::uint32_t k_processes_max = 4096;
 // are not among them, PLAIN is for those who must.
 constexpr std::string_view k_mechanisms[] = {"SCRAM-SHA-256", "SCRAM-SHA-512", "SCRAM-SHA-1",
                                              "GSSAPI",        "DIGEST-MD5",    "PLAIN"};
+
 
 unsigned count_cores() noexcept {
     cpu_set_t set;
@@ -89,10 +93,12 @@ std::string read_needed_path(config::Section& section, const char* key, const st
     return value;
 }
 
-// A secret's file where the service manager passes it as a credential (systemd.exec(5), LoadCredential=), or else `fallback`.
+// A secret's file where the service manager passes it as a credential (systemd.exec(5), LoadCredential=), or would; else `fallback`.
 std::string default_secret(const char* credential, const char* fallback) {
     const char* directory = std::getenv("CREDENTIALS_DIRECTORY");
-    if (directory == nullptr || *directory != '/') return fallback;
+    // Who checks the file by hand is to be told what the unit will find.
+    if (directory == nullptr) directory = k_credential_store;
+    if (*directory != '/') return fallback;
     std::string path = fmt::format("{}/{}", directory, credential);
     return access(path.c_str(), F_OK) == 0 ? path : fallback;
 }
@@ -214,6 +220,7 @@ void read_limits(config::Section section, Settings& settings) {
     limits.partial_frame = time("partial_frame", 30);
     limits.calls_in_flight = number("calls_in_flight", 1024, 65536);
     limits.connections = number("connections", 5000, 1'000'000);
+    limits.arrivals = number("arrivals", static_cast<int>(limits.connections), 1'000'000);
     settings.sources.connections = number("connections_per_source", 2048, 1'000'000);
     settings.sources.arrivals = number("arrivals_per_source", 64, 1'000'000);
     auto& logins = settings.logins;
@@ -224,6 +231,13 @@ void read_limits(config::Section section, Settings& settings) {
     logins.window = time("failure_window", 60);
     logins.tries = number("tries", 3, 100);
     logins.exchanges = number("exchanges", 64, 4096);
+}
+
+void read_admin(config::Section section, Settings& settings) {
+    settings.admin.enabled = section.boolean("enabled", true);
+    settings.admin.path = read_needed_path(section, "path", VIRTGATE_RUNDIR "/admin-sock");
+    if (settings.admin.path.size() > k_socket_path_max)
+        section.refuse("path", fmt::format("\"path\" has to have at most {} bytes", k_socket_path_max));
 }
 
 void read_announce(config::Section section, Settings& settings) {
@@ -237,9 +251,7 @@ void read_announce(config::Section section, Settings& settings) {
 Result<Settings> read(config::Document& document) {
     config::Section root = document.root();
     Settings settings;
-    const std::string level = root.text("log_level", "info");
-    if (!parse_level(level, settings.log_level))
-        root.refuse("log_level", "\"log_level\" has to be \"debug\", \"info\", \"warning\" or \"error\"");
+    settings.log = logging::read_log(root, "virtgate-netd", k_log_names);
     confine::Mode sandbox{};
     if (!confine::parse_mode(root.text("sandbox", "best-effort"), sandbox))
         root.refuse("sandbox", "\"sandbox\" has to be \"best-effort\", \"strict\", \"report\" or \"off\"");
@@ -253,6 +265,7 @@ Result<Settings> read(config::Document& document) {
     read_sasl(root.section("sasl"), settings);
     read_limits(root.section("limits"), settings);
     read_announce(root.section("announce"), settings);
+    read_admin(root.section("admin"), settings);
     config::Section keepalive = root.section("keepalive");
     settings.keepalive.interval = static_cast<std::uint32_t>(
         keepalive.seconds("interval", std::chrono::seconds(5), Milliseconds(0), k_hour).count());
@@ -261,8 +274,14 @@ Result<Settings> read(config::Document& document) {
     settings.broker_socket = broker.text("socket", VIRTGATE_RUNDIR "/broker.sock");
     if (!settings.broker_socket.starts_with('/') || settings.broker_socket.size() >= 108)
         broker.refuse("socket", "\"socket\" has to be an absolute path of at most 107 bytes");
+    config::Section directory = root.section("programs");
+    const std::string programs =
+        read_needed_path(directory, "directory", VIRTGATE_SYSCONFDIR "/programs.d");
     if (auto done = document.finish(); !done) return tl::unexpected(done.error());
-    settings.sasl.log_level = static_cast<std::uint32_t>(settings.log_level);
+    const auto announced = programs::read_programs(programs);
+    if (!announced) return tl::unexpected(announced.error());
+    settings.schemas = programs::schemas_of(*announced);
+    settings.sasl.log_level = static_cast<std::uint32_t>(settings.log.of("sasl"));
     settings.sasl.sandbox = settings.sandbox;
     settings.sasl.exchange_timeout = settings.limits.login;
     // A security layer is a process for as long as its connection: those are bounded as connections.

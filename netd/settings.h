@@ -9,14 +9,18 @@
 #include <string>
 #include <vector>
 
+#include "libshared/base/bytes.h"
 #include "libshared/base/fd.h"
-#include "libshared/base/log.h"
+#include "libshared/logging/settings.h"
 #include "proto/config.h"
 
 namespace virtgate::netd {
 
+// Whose level can be set by itself.
+inline constexpr std::string_view k_log_names[] = {"netd", "gate", "keeper", "doorman", "sasl", "announcer", "steward"};
+
 struct Settings {
-    Level log_level = Level::info;
+    logging::Settings log;
     proto::config::SandboxMode sandbox{};
     unsigned gates = 1;       // already the number of cores where the file says 0
     bool user_switch = true;  // started as root: give the children users of their own
@@ -43,6 +47,13 @@ struct Settings {
                    mode == other.mode && read_only_mode == other.read_only_mode && group == other.group;
         }
     } local;
+    // The socket for administrators; may be off.
+    struct Admin {
+        bool enabled = false;
+        std::string path;
+        [[nodiscard]] bool is_on() const noexcept { return enabled; }
+        bool operator==(const Admin&) const = default;
+    } admin;
     bool announce = false;                                      // the listener for TLS, in multicast DNS
     std::string announced_name;                                 // empty: a default with the machine's name
     std::string certificate_file, key_file, ca_file, crl_file;  // crl_file may be empty
@@ -53,6 +64,7 @@ struct Settings {
     proto::config::LoginLimits logins;
     proto::config::SaslConfig sasl;
     proto::config::KeepaliveConfig keepalive;
+    std::vector<ByteVector> schemas;  // of programs of others (programs.d), verified
 
     // True if some listener lets clients log in with SASL.
     [[nodiscard]] bool needs_sasl() const noexcept;

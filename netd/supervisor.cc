@@ -6,13 +6,20 @@
 
 #include <algorithm>
 #include <csignal>
+#include <ctime>
 
 #include "config.h"
+#include "libshared/rpc/error.h"
+#include "libshared/logging/outputs.h"
 #include "libshared/spawn/notify.h"
 
 namespace virtgate::netd {
 
 namespace {
+
+const StewardshipOwner::Refusal k_failed{rpc::k_code_operation_failed,
+                                         "the new processes do not become ready: everything stays as it was; "
+                                         "the log says why"};
 
 constexpr std::uint32_t k_index_max = 1023;  // see adopt_args in proto/supervise.x
 
@@ -27,6 +34,9 @@ Supervisor::Supervisor(loop::Loop& loop, std::string path, Ground ground)
       path_(std::move(path)),
       ground_(std::move(ground)),
       announcement_(loop, ground_, loop::to<&Supervisor::on_withdrawn>(*this)),
+      stewardship_(loop, ground_, *this),
+      since_(std::time(nullptr)),
+      drain_end_(loop.timer(loop::to<&Supervisor::on_drain_end>(*this))),
       files_(loop, loop::to<&Supervisor::on_files_changed>(*this)) {
     for (const int number : {SIGTERM, SIGINT})
         signals_.push_back(loop.signal(number, loop::to<&Supervisor::on_stop_signal>(*this)));
@@ -36,6 +46,7 @@ Supervisor::Supervisor(loop::Loop& loop, std::string path, Ground ground)
 int Supervisor::run(Settings settings, Pki pki, UniqueFd key) {
     find_users(settings);
     files_.set(settings.watched_files());
+    stewardship_.set(settings);
     add_generation(std::move(settings), std::move(pki), std::move(key));
     loop_.run();
     return status_;
@@ -56,7 +67,7 @@ void Supervisor::find_users(const Settings& settings) {
             log_.warning("there is no user {}: processes that should run as it run as root", name);
     }
     if (const auto gate = ground_.users.find(Role::gate); gate != ground_.users.end())
-        ground_.users.emplace(Role::announcer, gate->second);
+        for (const Role role : {Role::announcer, Role::steward}) ground_.users.emplace(role, gate->second);
 }
 
 void Supervisor::add_generation(Settings settings, Pki pki, UniqueFd key) {
@@ -68,7 +79,13 @@ void Supervisor::add_generation(Settings settings, Pki pki, UniqueFd key) {
     GenerationOwner& self = *this;
     generations_.push_back(std::make_unique<Generation>(loop_, self, ground_, std::move(settings),
                                                         std::move(pki), std::move(key), indices));
+    generations_.back()->set_number(++last_generation_);
     generations_.back()->start();
+}
+
+void Supervisor::on_gate_up(Generation&, Post& gate) noexcept {
+    gate.set_serial(++last_gate_);
+    stewardship_.link(gate);
 }
 
 void Supervisor::tell_where(const Settings& settings) noexcept {
@@ -86,11 +103,19 @@ void Supervisor::tell_where(const Settings& settings) noexcept {
 }
 
 void Supervisor::on_serving(Generation& generation) noexcept {
-    set_log_level(generation.settings().log_level);
+    set_log_level(generation.settings().log.of("netd"));
     for (const auto& older : generations_)
         if (older.get() != &generation && older->is_serving()) older->drain();
     tell_where(generation.settings());
     announcement_.set(generation.settings());
+    settings_ = generation.settings();
+    configured_level_ = settings_->log.level;
+    served_generation_ = generation.number();
+    stewardship_.set(*settings_);
+    is_drained_ = false;
+    drain_end_->stop();
+    drained_until_ = 0;
+    answer_all(under_way_, {});
     reload_later();
 }
 
@@ -100,7 +125,13 @@ void Supervisor::on_failed(Generation& generation, int status) noexcept {
         log_.error("the reload failed: everything stays as it was");
         generation.stop();
         tell_where(older->settings());
+        answer_all(under_way_, k_failed);
         return reload_later();
+    }
+    if (is_drained_) {
+        log_.error("nobody is let in as before");
+        generation.stop();
+        return answer_all(under_way_, k_failed);
     }
     log_.error("giving up");
     stop(status);
@@ -114,7 +145,8 @@ void Supervisor::on_ended(Generation& generation) noexcept {
 void Supervisor::on_withdrawn() noexcept { end_if_all_have_ended(); }
 
 void Supervisor::end_if_all_have_ended() noexcept {
-    if (stopping_ && generations_.empty() && announcement_.is_idle()) loop_.stop();
+    if (stopping_ && generations_.empty() && announcement_.is_idle() && stewardship_.post().is_idle())
+        loop_.stop();
 }
 
 void Supervisor::on_stop_signal(loop::Want) noexcept {
@@ -127,11 +159,16 @@ void Supervisor::stop(int status) noexcept {
     if (stopping_) return;
     stopping_ = true;
     status_ = status;
+    drain_end_->stop();
+    stewardship_.stop();
     announcement_.withdraw();  // nobody is sent here any more
     for (const auto& generation : generations_) generation->stop();
 }
 
-void Supervisor::on_reload_signal(loop::Want) noexcept { reload(); }
+void Supervisor::on_reload_signal(loop::Want) noexcept {
+    logging::reopen_outputs();
+    reload();
+}
 
 void Supervisor::on_files_changed() noexcept { reload(); }
 
@@ -141,6 +178,7 @@ void Supervisor::reload_later() noexcept {
 
 void Supervisor::reload() {
     if (stopping_) return;
+    if (is_drained_) return log_.info("not reloading: drained, until an administrator has it resume");
     // One at a time. A generation that failed and is still ending is none.
     const auto newest = std::find_if(generations_.rbegin(), generations_.rend(),
                                      [](const auto& g) { return g->is_starting() || g->is_serving(); });
@@ -149,15 +187,24 @@ void Supervisor::reload() {
         reload_waits_ = true;
         return;
     }
+    if (const auto done = begin_reload(); !done) {
+        log_.error("not reloading: {}", done.error().text);
+        answer_all(asked_, Refusal{rpc::k_code_operation_failed, done.error().text});
+    }
+}
+
+// Reads everything and starts a generation of it. Error: why that cannot be.
+Done Supervisor::begin_reload() {
     auto settings = read_settings(path_);
-    if (!settings) return log_.error("not reloading: {}", settings.error().text);
+    if (!settings) return tl::unexpected(std::move(settings.error()));
     auto pki = read_pki(*settings);
-    if (!pki) return log_.error("not reloading: {}", pki.error().text);
+    if (!pki) return tl::unexpected(std::move(pki.error()));
     auto key = open_key(*settings);
-    if (!key) return log_.error("not reloading: {}", key.error().text);
+    if (!key) return tl::unexpected(std::move(key.error()));
     files_.set(settings->watched_files());
-    const Settings& old = (*newest)->settings();
-    if (!settings->tls.is_at(old.tls) || !settings->tcp.is_at(old.tcp) || !settings->local.is_at(old.local))
+    const Settings& old = *settings_;
+    if (!settings->tls.is_at(old.tls) || !settings->tcp.is_at(old.tcp) || !settings->local.is_at(old.local) ||
+        settings->admin != old.admin)
         log_.warning("listeners stay where they are until virtgate-netd is started again");
     // What has to be proved there may change, where they are may not.
     const auto keep = [](auto& now, const auto& before) {
@@ -168,9 +215,12 @@ void Supervisor::reload() {
     keep(settings->tls, old.tls);
     keep(settings->tcp, old.tcp);
     keep(settings->local, old.local);
+    settings->admin = old.admin;
     log_.info("reloading: new gates take over when they are ready");
     tell("STATUS=reloading");
+    under_way_ = std::exchange(asked_, {});
     add_generation(std::move(*settings), std::move(*pki), std::move(*key));
+    return {};
 }
 
 }  // namespace virtgate::netd

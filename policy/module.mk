@@ -11,7 +11,7 @@ policy_compiler_SOURCES := policy/accounts.cc policy/attributes.cc policy/bounds
 
 PROGRAMS += virtgate-policy-compile
 virtgate-policy-compile_SOURCES   := policy/compile/main.cc policy/compile/confinement.cc
-virtgate-policy-compile_LIBRARIES := confine policy_compiler policy config spawn proto xdr base
+virtgate-policy-compile_LIBRARIES := schemas confine policy_compiler policy config spawn proto xdr base
 
 UNIT_TESTS += test-policy
 test-policy_SOURCES   := tests/unit/policy.cc tests/unit/policy_groups.cc tests/unit/policy_identity.cc \

@@ -107,7 +107,7 @@ Rights::Index::Index(proto::policy::IdentityRights given, Circumstances circumst
     facts.resize(count);
     for (std::uint32_t i = 0; i < count; ++i) read_grant(i);
     const auto infos = proto::session_programs();
-    require(infos.size() == programs_.size(), "programs that nobody has rights for");
+    programs_.resize(infos.size());
     for (std::size_t i = 0; i < programs_.size(); ++i) {
         programs_[i].info = infos[i];
         for (const ProcedureInfo& procedure : infos[i]->procedures()) {
@@ -156,8 +156,9 @@ void Rights::Index::fill(const ProgramInfo& program, const ProcedureInfo& proced
         if (fact.may_live && is_set(bitmap_of(grant.may, program), procedure.number)) {
             cell.is_allowed_somewhere = true;
             fact.shown |= shows;
-            // Of what libvirt serves: locks are none of its business.
+            // Of what libvirt serves: locks and programs of others are none of its business.
             only_reads = only_reads && (cell.is_hard || &program == &proto::lock_program() ||
+                                        program.is_added() ||
                                         policy::only_reads(grant, program, procedure));
             const bool is_judged = fact.has_xml && takes_xml(program, procedure);
             const bool is_free =

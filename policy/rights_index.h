@@ -122,7 +122,7 @@ private:
     void read_grant(std::uint32_t number);
     void fill(const proto::ProgramInfo& program, const proto::ProcedureInfo& procedure, Cell& cell);
     void find_seen();
-    std::array<Program, 4> programs_{};
+    std::vector<Program> programs_{};
 };
 
 }  // namespace virtgate::policy

@@ -95,6 +95,7 @@ std::optional<ObjectKind> parse_kind(std::string_view word) noexcept {
 
 KindMask touched_kinds(const proto::ProcedureInfo& procedure) noexcept {
     KindMask mask = 0;
+    if (procedure.is_added) return mask;  // its objects are not libvirt's
     // A list of objects in the arguments restricts a list that is filtered anyway, and an optional one is that
     // of a registration for events, which are filtered one by one; a name in either is judged all the same.
     for (const proto::ObjectPlace& place : procedure.objects)
@@ -111,6 +112,7 @@ KindMask touched_kinds(const proto::ProcedureInfo& procedure) noexcept {
 
 KindMask shown_kinds(const proto::ProcedureInfo& procedure) noexcept {
     KindMask mask = touched_kinds(procedure);
+    if (procedure.is_added) return mask;
     for (const auto& places : {procedure.objects, procedure.returns})
         for (const proto::ObjectPlace& place : places) mask |= mask_of(place.object);
     for (const auto& rules : {procedure.rules, procedure.filters})

@@ -33,13 +33,15 @@ bool fits(std::string_view pattern, std::string_view name) noexcept {
     return is_pattern(pattern) ? name.starts_with(pattern.substr(0, pattern.size() - 1)) : name == pattern;
 }
 
-// "remote.DOMAIN_CREATE" as program and lower-case name; the program remote where none is named.
-std::pair<const ProgramInfo*, std::string> split(std::string_view name) {
+// "remote.DOMAIN_CREATE": its program in all versions, none if there is no such program; and the lower-case name. The program
+// remote where none is named.
+std::pair<std::vector<const ProgramInfo*>, std::string> split(std::string_view name) {
     const auto dot = name.find('.');
-    if (dot == name.npos) return {&proto::remote_program(), to_lower(name)};
+    if (dot == name.npos) return {{&proto::remote_program()}, to_lower(name)};
+    std::vector<const ProgramInfo*> versions;
     for (const ProgramInfo* program : programs())
-        if (program->name == to_lower(name.substr(0, dot))) return {program, to_lower(name.substr(dot + 1))};
-    return {nullptr, to_lower(name.substr(dot + 1))};
+        if (program->name == to_lower(name.substr(0, dot))) versions.push_back(program);
+    return {std::move(versions), to_lower(name.substr(dot + 1))};
 }
 
 // libvirt lets readers change the scheduler's parameters if they are no readers by their connection.
@@ -64,12 +66,12 @@ std::optional<FlagBits> flags_within(const ProcedureInfo& procedure,
     return bits;
 }
 
-// The flags of all procedures that fit; of every program if `program` is null.
-std::set<std::string_view> known_flags(const ProgramInfo* program, std::string_view name) {
+// The flags of all procedures of these programs that fit.
+std::set<std::string_view> known_flags(const std::vector<const ProgramInfo*>& of, std::string_view name) {
     std::set<std::string_view> known;
-    for (const ProgramInfo* each : programs())
+    for (const ProgramInfo* each : of)
         for (const ProcedureInfo& procedure : each->procedures())
-            if ((program == nullptr || each == program) && fits(name, procedure.name))
+            if (fits(name, procedure.name))
                 for (const std::string_view one : flags_of(procedure.name)) known.insert(one);
     return known;
 }
@@ -79,6 +81,16 @@ void add(std::vector<FlagBits>& all, FlagBits bits) {
 }
 
 }  // namespace
+
+std::string list_programs() {
+    std::vector<std::string_view> names;
+    for (const ProgramInfo* program : programs())
+        if (names.empty() || names.back() != program->name) names.push_back(program->name);
+    std::string list;
+    for (std::size_t i = 0; i < names.size(); ++i)
+        list += fmt::format("{}{}", i == 0 ? "" : i + 1 == names.size() ? " or " : ", ", names[i]);
+    return list;
+}
 
 Words::Words(const std::vector<GroupSource>& groups, bool passthrough, Complaints& complaints)
     : passthrough_(passthrough), complaints_(complaints) {
@@ -175,13 +187,15 @@ void Words::find(const Text& word, Meaning& meaning, std::vector<std::string_vie
     if (word.text.starts_with(k_proc)) return find_procedure(word, meaning, false);
     if (word.text.starts_with(k_event)) return find_procedure(word, meaning, true);
     if (word.text.starts_with(k_perm)) return find_permission(word, meaning);
-    const auto [program, name] = split(word.text);
-    const bool is_name = program != nullptr && program->find(name) != nullptr;
-    error(word.at,
-          fmt::format("\"{}\" is no permission{}", escape(word.text, 64),
-                      is_name ? fmt::format(" (did you mean \"proc:{}.{}\"?)", program->name, to_upper(name))
-                              : ": write @GROUP, proc:PROGRAM.NAME, perm:OBJECT:PERMISSION, "
-                                "event:NAME or flag:PROCEDURE:FLAG"));
+    const auto [versions, name] = split(word.text);
+    const bool is_name = std::any_of(
+        versions.begin(), versions.end(),
+        [&, called = std::string_view(name)](const ProgramInfo* each) { return each->find(called); });
+    error(word.at, fmt::format("\"{}\" is no permission{}", escape(word.text, 64),
+                               is_name ? fmt::format(" (did you mean \"proc:{}.{}\"?)",
+                                                     versions.front()->name, to_upper(name))
+                                       : ": write @GROUP, proc:PROGRAM.NAME, perm:OBJECT:PERMISSION, "
+                                         "event:NAME or flag:PROCEDURE:FLAG"));
 }
 
 void Words::find_group(const Text& word, Meaning& meaning, std::vector<std::string_view>& within) {
@@ -212,34 +226,35 @@ void Words::find_group(const Text& word, Meaning& meaning, std::vector<std::stri
 void Words::find_procedure(const Text& word, Meaning& meaning, bool events) {
     const std::string_view prefix = events ? k_event : k_proc;
     const std::string_view spelt = std::string_view(word.text).substr(prefix.size());
-    const auto [program, name] = split(spelt);
+    const auto [versions, name] = split(spelt);
     const auto kind = events ? ProcedureInfo::Kind::event : ProcedureInfo::Kind::call;
-    if (program == nullptr)
-        return error(word.at, fmt::format("\"{}\" begins with no program: remote, qemu, lxc or lock",
-                                          escape(spelt, 64)));
+    if (versions.empty())
+        return error(word.at,
+                     fmt::format("\"{}\" begins with no program: {}", escape(spelt, 64), list_programs()));
     bool found = false;
-    for (const ProcedureInfo& procedure : program->procedures()) {
-        if (procedure.kind != kind || !fits(name, procedure.name)) continue;
-        found = true;
-        const bool is_exact = !is_pattern(name);
-        if (is_denied_for_good(*program, procedure)) {
-            if (is_exact)
-                error(word.at, fmt::format("{} can be allowed to nobody", to_upper(procedure.name)));
-        } else if (is_passthrough(*program, procedure) && !passthrough_) {
-            if (is_exact)
-                error(word.at, fmt::format("{} passes on anything: it needs \"allow_monitor_commands = "
-                                           "true\" under [global]",
-                                           to_upper(procedure.name)));
-        } else {
-            add(meaning.procedures[{program, procedure.number}], {});
+    std::set<std::string> known;
+    for (const ProgramInfo* program : versions)
+        for (const ProcedureInfo& procedure : program->procedures()) {
+            if (procedure.kind != kind) continue;
+            known.insert(to_upper(procedure.name));
+            if (!fits(name, procedure.name)) continue;
+            found = true;
+            const bool is_exact = !is_pattern(name);
+            if (is_denied_for_good(*program, procedure)) {
+                if (is_exact)
+                    error(word.at, fmt::format("{} can be allowed to nobody", to_upper(procedure.name)));
+            } else if (is_passthrough(*program, procedure) && !passthrough_) {
+                if (is_exact)
+                    error(word.at, fmt::format("{} passes on anything: it needs \"allow_monitor_commands = "
+                                               "true\" under [global]",
+                                               to_upper(procedure.name)));
+            } else {
+                add(meaning.procedures[{program, procedure.number}], {});
+            }
         }
-    }
-    if (found) return;
-    std::vector<std::string> known;
-    for (const ProcedureInfo& procedure : program->procedures())
-        if (procedure.kind == kind) known.push_back(to_upper(procedure.name));
-    error(word.at, fmt::format("{} has no {} \"{}\"{}", program->name, events ? "event" : "call",
-                               escape(to_upper(name), 64), did_you_mean(to_upper(name), known)));
+    if (!found)
+        error(word.at, fmt::format("{} has no {} \"{}\"{}", versions.front()->name, events ? "event" : "call",
+                                   escape(to_upper(name), 64), did_you_mean(to_upper(name), known)));
 }
 
 void Words::find_permission(const Text& word, Meaning& meaning) {
@@ -265,13 +280,12 @@ void Words::find_flags(const Text& word, std::map<ProcedureKey, std::uint64_t>& 
     const auto colon = spelt.find(':');
     if (colon == spelt.npos)
         return error(word.at, fmt::format("\"{}\" has to be flag:PROCEDURE:FLAG", escape(word.text, 64)));
-    const auto [program, name] = split(spelt.substr(0, colon));
+    const auto [versions, name] = split(spelt.substr(0, colon));
     const std::string flag = to_upper(spelt.substr(colon + 1));
     const std::string shown = flag.starts_with("0X") ? to_lower(flag) : flag;
     bool is_procedure = false, has_flags = false, found = false;
     if (complaints_.is_full()) return;
-    for (const ProgramInfo* each : programs()) {
-        if (program != nullptr && each != program) continue;
+    for (const ProgramInfo* each : versions) {
         for (const ProcedureInfo& procedure : each->procedures()) {
             if (procedure.kind != ProcedureInfo::Kind::call || !fits(name, procedure.name)) continue;
             is_procedure = true;
@@ -283,13 +297,13 @@ void Words::find_flags(const Text& word, std::map<ProcedureKey, std::uint64_t>& 
             }
         }
     }
-    if (program == nullptr || !is_procedure)
+    if (!is_procedure)
         error(word.at, fmt::format("there is no call \"{}\"", escape(to_upper(name), 64)));
     else if (!has_flags)
         warning(word.at, fmt::format("{} has no flags: this changes nothing", to_upper(name)));
     else if (!found)
         error(word.at, fmt::format("unknown flag \"{}\"{}", escape(shown, 64),
-                                   did_you_mean(shown, known_flags(program, name))));
+                                   did_you_mean(shown, known_flags(versions, name))));
 }
 
 }  // namespace virtgate::policy

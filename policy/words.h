@@ -2,7 +2,7 @@
 // words - from the words of a role ("proc:remote.DOMAIN_CREATE") to procedures and flags.
 //
 //     @GROUP                  a built-in group (group_table.h) or a [group.NAME]
-//     proc:PROGRAM.NAME       a call of the program remote, qemu, lxc or lock; may end in *
+//     proc:PROGRAM.NAME       a call of the program remote, qemu, lxc or lock, or of one of programs.d; may end in *
 //     perm:OBJECT:PERMISSION  calls for which libvirt asks for this permission, and others that the role has
 //     event:NAME              an event; may end in *
 //     flag:PROC:FLAG          bits of "flags", in "deny" and "require"; PROC may be * or end in one
@@ -16,6 +16,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <tuple>
 #include <vector>
 
 #include "policy/complaints.h"
@@ -31,13 +32,13 @@ struct FlagBits {
     bool operator==(const FlagBits&) const = default;
 };
 
-// A procedure: program and number.
+// A procedure: program, in one version, and number.
 struct ProcedureKey {
     const proto::ProgramInfo* program = nullptr;
     std::uint32_t number = 0;
     bool operator<(const ProcedureKey& other) const noexcept {
-        return program->number != other.program->number ? program->number < other.program->number
-                                                        : number < other.number;
+        return std::tie(program->number, program->version, number) <
+               std::tie(other.program->number, other.program->version, other.number);
     }
 };
 
@@ -50,6 +51,9 @@ struct RoleRules {
     std::set<std::pair<std::string, std::string>> permissions{};  // object and permission, of "allow"
     bool is_frank = false;  // it has @admin, so that nobody has to be told that it is powerful
 };
+
+// The names of all programs that a role can be about: "remote, qemu, lxc or lock".
+[[nodiscard]] std::string list_programs();
 
 class Words {
 public:

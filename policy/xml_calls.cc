@@ -104,6 +104,7 @@ constexpr XmlArgument k_rows[] = {
 
 std::span<const XmlArgument> xml_arguments(const proto::ProgramInfo& program,
                                            const proto::ProcedureInfo& procedure) noexcept {
+    if (program.is_added()) return {};
     const bool is_remote = program.number == proto::remote_program().number;
     const auto is_of = [&](const XmlArgument& row) {
         if (is_remote) return row.procedure == procedure.name;

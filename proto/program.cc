@@ -19,7 +19,7 @@ std::span<const std::uint32_t> steps_of(const Schema& schema, std::uint32_t firs
 }  // namespace
 
 // The lists are filled completely before anything points into them.
-ProgramInfo::ProgramInfo(const Schema& of) : schema(of) {
+ProgramInfo::ProgramInfo(const Schema& of, std::uint32_t version_row) : schema(of) {
     for (std::uint32_t i = 0; i < schema.count(Section::tests); ++i) {
         const std::uint32_t* row = schema.row(Section::tests, i);
         tests_.push_back({schema.text(row[0]), static_cast<layout::TestKind>(row[1]),
@@ -35,13 +35,18 @@ ProgramInfo::ProgramInfo(const Schema& of) : schema(of) {
                             schema.text(row[3]), (row[4] & layout::k_object_list) != 0,
                             (row[4] & layout::k_object_nullable) != 0, steps_of(schema, row[5], row[6])});
     }
-    if (schema.count(Section::programs) == 0) return;
-    const std::uint32_t* row = schema.row(Section::programs, 0);
+    if (version_row >= schema.count(Section::programs)) return;
+    const std::uint32_t* row = schema.row(Section::programs, version_row);
     number = row[0];
     version = row[1];
     name = schema.text(row[2]);
     procedures_.reserve(row[4]);
     for (std::uint32_t i = 0; i < row[4]; ++i) add(schema.row(Section::procedures, row[3] + i));
+}
+
+void ProgramInfo::set_added() noexcept {
+    is_added_ = true;
+    for (ProcedureInfo& procedure : procedures_) procedure.is_added = true;
 }
 
 std::span<const Test> ProgramInfo::tests(std::uint32_t first, std::uint32_t count) const noexcept {

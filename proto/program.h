@@ -89,6 +89,7 @@ struct ProcedureInfo {
     bool before_auth = false;    // may be called before authentication
     bool high_priority = false;  // may run in the priority workers
     bool internal = false;       // of one of our own control programs
+    bool is_added = false;       // of a program of others (proto/programs.h): its name says nothing to libvirt's rules
     ReadOnly readonly = ReadOnly::refused;
     std::span<const Test> readonly_tests;
     std::span<const Rule> rules;           // what the caller needs
@@ -106,8 +107,8 @@ struct ProcedureInfo {
 
 class ProgramInfo {
 public:
-    // The program of `schema`; one without procedures if the schema describes no program.
-    explicit ProgramInfo(const Schema& schema);
+    // The program of `schema`, in the version of that row (0: the newest); one without procedures if there is none.
+    explicit ProgramInfo(const Schema& schema, std::uint32_t row = 0);
 
     ProgramInfo(ProgramInfo&&) noexcept = default;
     ProgramInfo& operator=(ProgramInfo&&) = delete;
@@ -130,6 +131,10 @@ public:
     // All of them, by number.
     [[nodiscard]] std::span<const ProcedureInfo> procedures() const noexcept { return procedures_; }
 
+    // It is a program of others.
+    [[nodiscard]] bool is_added() const noexcept { return is_added_; }
+    void set_added() noexcept;
+
 private:
     static constexpr std::uint16_t k_empty = 0xffff;
 
@@ -140,6 +145,7 @@ private:
     std::vector<Rule> rules_;
     std::vector<ObjectPlace> objects_;
     std::vector<ProcedureInfo> procedures_;
+    bool is_added_ = false;
     std::vector<std::uint16_t> slots_;  // by procedure number: its place in procedures_
 };
 

@@ -41,10 +41,9 @@ public:
         for (std::uint32_t i = 0; i < schema_.count(Section::procedures); ++i)
             if (!check_procedure(schema_.row(Section::procedures, i)))
                 return fmt::format("procedure row {} is wrong", i);
-        if (schema_.count(Section::programs) > 1) return "more than one program";
+        if (schema_.count(Section::programs) > layout::k_versions_max) return "too many versions of the program";
         for (std::uint32_t i = 0; i < schema_.count(Section::programs); ++i)
-            if (!check_program(schema_.row(Section::programs, i)))
-                return fmt::format("program {} is wrong", i);
+            if (!check_program(i)) return fmt::format("program {} is wrong", i);
         return {};
     }
 
@@ -219,7 +218,13 @@ private:
     [[nodiscard]] std::uint64_t size_of(TypeIndex type) const { return type == k_void ? 0 : most(type); }
 
     // Procedures are in the order of their numbers, each number once.
-    [[nodiscard]] bool check_program(const std::uint32_t* row) const {
+    // Several are versions of one program, the newest first.
+    [[nodiscard]] bool check_program(std::uint32_t number) const {
+        const std::uint32_t* row = schema_.row(Section::programs, number);
+        if (number != 0) {
+            const std::uint32_t* newer = schema_.row(Section::programs, number - 1);
+            if (row[0] != newer[0] || row[1] >= newer[1] || row[2] != newer[2]) return false;
+        }
         if (!is_text(row[2]) || !within(Section::procedures, row[3], row[4])) return false;
         for (std::uint32_t i = 1; i < row[4]; ++i)
             if (schema_.row(Section::procedures, row[3] + i)[0] <=

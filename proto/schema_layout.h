@@ -36,6 +36,9 @@ inline constexpr std::uint32_t k_sections = 11;
 // How deep structures and arrays may lie in each other: the frames of the interpreter's stack.
 inline constexpr std::uint32_t k_depth_max = 24;
 
+// Rows of the section programs: versions of one program, the newest first.
+inline constexpr std::uint32_t k_versions_max = 8;
+
 // Words of the header: magic, format, words in all, bytes of text; then two words per section.
 inline constexpr std::uint32_t k_header_words = 4 + 2 * k_sections;
 

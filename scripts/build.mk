@@ -72,6 +72,8 @@ $(BUILD)/replay-$(1): $(BUILD)/obj/tests/fuzz/replay.o
 $(call program,replay-$(1),$(1))
 endef
 
+$(UNIT_TESTS:%=$(BUILD)/%) $(FUZZERS:%=$(BUILD)/replay-%): private ALL_LDFLAGS += $(TEST_LDFLAGS)
+
 $(foreach l,$(LIBRARIES),$(eval $(call library,$(l))))
 $(foreach p,$(PROGRAMS) xdrgen,$(if $($(p)_SOURCES),$(eval $(call program,$(p),$(p)))))
 $(foreach t,$(UNIT_TESTS),$(eval $(call program,$(t),$(t),CRITERION)))

@@ -6,5 +6,5 @@ ctl-audit_SOURCES := ctl/audit/command.cc ctl/audit/entry.cc ctl/audit/follow.cc
 
 UNIT_TESTS += test-audit
 test-audit_SOURCES   := tests/unit/auditor_reading.cc tests/unit/auditor_support.cc
-test-audit_LIBRARIES := ctl-audit auditor policy spawn rpc channel loop proto xdr base
+test-audit_LIBRARIES := ctl-audit ctl auditor policy spawn rpc channel loop proto xdr base
 test-audit_PACKAGES  := EVENT

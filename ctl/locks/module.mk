@@ -5,5 +5,5 @@ ctl-locks_SOURCES := ctl/locks/command.cc ctl/locks/link.cc ctl/locks/listing.cc
 
 UNIT_TESTS += test-ctl-locks
 test-ctl-locks_SOURCES   := tests/unit/ctl_locks.cc
-test-ctl-locks_LIBRARIES := ctl-locks rpc spawn loop proto xdr base
+test-ctl-locks_LIBRARIES := ctl-locks ctl rpc spawn loop proto xdr base
 test-ctl-locks_PACKAGES  := EVENT

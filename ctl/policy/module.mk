@@ -14,6 +14,6 @@ ctl-policy_SOURCES := ctl/policy/audit_command.cc ctl/policy/check_command.cc ct
 UNIT_TESTS += test-ctl-policy
 test-ctl-policy_SOURCES   := tests/unit/ctl_policy.cc tests/unit/ctl_policy_history.cc tests/unit/ctl_policy_client.cc \
                              tests/unit/support/certificates.cc
-test-ctl-policy_LIBRARIES := ctl-policy ctl-audit ctl-pki x509 policy_compiler policy config ctl spawn rpc \
+test-ctl-policy_LIBRARIES := ctl-policy ctl-audit ctl-pki x509 policy_compiler policy programs config ctl spawn rpc \
                              channel loop proto xdr base
 test-ctl-policy_PACKAGES  := GNUTLS EVENT

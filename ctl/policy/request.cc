@@ -11,6 +11,7 @@
 #include "libshared/base/suggest.h"
 #include "policy/attributes.h"
 #include "policy/flag_names.h"
+#include "policy/words.h"
 #include "proto/programs.h"
 
 namespace virtgate::ctl::policy {
@@ -161,11 +162,12 @@ Result<ProcedureWord> find_procedure(std::string_view word) {
     const auto dot = word.find('.');
     const std::string name = to_lower(dot == word.npos ? word : word.substr(dot + 1));
     const proto::ProgramInfo* program = dot == word.npos ? &proto::remote_program() : nullptr;
+    // The newest version of a program comes first.
     for (const auto* each : proto::session_programs())
-        if (dot != word.npos && to_lower(word.substr(0, dot)) == each->name) program = each;
+        if (program == nullptr && to_lower(word.substr(0, dot)) == each->name) program = each;
     if (program == nullptr)
-        return peer_fault(
-            fmt::format("\"{}\" begins with no program: remote, qemu, lxc or lock", escape(word, 64)));
+        return peer_fault(fmt::format("\"{}\" begins with no program: {}", escape(word, 64),
+                                      virtgate::policy::list_programs()));
     if (const auto* found = program->find(name)) return ProcedureWord{program, found};
     std::vector<std::string> known;
     for (const auto& procedure : program->procedures()) known.push_back(to_upper(procedure.name));

@@ -21,11 +21,17 @@ constexpr struct {
     Layer layer;
     const char* heading;
 } k_columns[] = {
-    {Layer::capabilities, "caps"},    {Layer::bounding_set, "bounds"},
-    {Layer::dumpable, "closed"},      {Layer::no_new_privileges, "privs"},
-    {Layer::files, "files"},          {Layer::tcp, "TCP"},
-    {Layer::scope, "scope"},          {Layer::writable_code, "code"},
-    {Layer::sealed_memory, "sealed"}, {Layer::limits, "limits"},
+    {Layer::namespaces, "spaces"},
+    {Layer::capabilities, "caps"},
+    {Layer::bounding_set, "bound"},
+    {Layer::dumpable, "mem"},
+    {Layer::no_new_privileges, "privs"},
+    {Layer::files, "files"},
+    {Layer::tcp, "TCP"},
+    {Layer::scope, "scope"},
+    {Layer::writable_code, "code"},
+    {Layer::sealed_memory, "seal"},
+    {Layer::limits, "limit"},
     {Layer::filter, "calls"},
 };
 
@@ -64,6 +70,7 @@ std::string cell(const Statement& statement, Layer layer) {
     switch (state_of(statement, layer)) {
         case State::none: return "no";
         case State::partly: return "partly";
+        case State::unmeant: return "-";
         case State::whole: break;
     }
     return layer == Layer::filter ? fmt::format("{}", count_calls(statement)) : "yes";
@@ -79,6 +86,12 @@ std::string list_statements(const std::vector<Statement>& statements) {
     return align(lines, 1, " ");  // to fit a terminal of 80 columns
 }
 
+// Nothing of `layer` is missing that this program is to have.
+bool has_what_is_meant(const Statement& statement, Layer layer) {
+    const State state = state_of(statement, layer);
+    return state == State::whole || state == State::unmeant;
+}
+
 // Why something of `layer` is missing, if it is.
 std::string reason_of(const Statement& statement, Layer layer) {
     for (const auto& finding : statement.findings)
@@ -87,12 +100,21 @@ std::string reason_of(const Statement& statement, Layer layer) {
                                       : "the program does not say why";
 }
 
+// What is in force of `layer`: "ABI 7". May be empty.
+std::string details_of(const Statement& statement, Layer layer) {
+    std::string text;
+    for (const auto& finding : statement.findings)
+        if (finding.layer == layer && finding.in_force && !finding.detail.empty())
+            text += (text.empty() ? "" : ", ") + finding.detail;
+    return text;
+}
+
 // Each reason once, with the layer and those whom it concerns. Empty if nothing is missing.
 std::string list_missing(const Findings& findings) {
     std::map<std::pair<std::string, std::string>, std::string> concerned;
     for (const auto& column : k_columns)
         for (const Statement& statement : findings.statements) {
-            if (state_of(statement, column.layer) == State::whole) continue;
+            if (has_what_is_meant(statement, column.layer)) continue;
             const char* heading = statement.findings.empty() ? "all" : column.heading;
             std::string& names = concerned[{heading, reason_of(statement, column.layer)}];
             if (names.ends_with(statement.process)) continue;
@@ -133,8 +155,14 @@ Json describe(const Statement& statement, const Machine& machine) {
         const State state = state_of(statement, column.layer);
         Json row{{"name", confine::to_text(column.layer)},
                  {"in_force", state == State::whole},
-                 {"offered", offers(machine, column.layer)}};
-        if (state != State::whole) row["missing"] = reason_of(statement, column.layer);
+                 {"offered", offers(machine, column.layer)},
+                 {"meant", state != State::unmeant}};
+        if (state == State::unmeant)
+            row["unmeant"] = reason_of(statement, column.layer);
+        else if (state != State::whole)
+            row["missing"] = reason_of(statement, column.layer);
+        else if (const std::string how = details_of(statement, column.layer); !how.empty())
+            row["how"] = how;
         layers.push_back(std::move(row));
     }
     return {{"name", statement.process},
@@ -162,7 +190,7 @@ Json describe(const Running& one) {
 bool Findings::is_complete() const noexcept {
     const bool whole = std::all_of(statements.begin(), statements.end(), [&](const Statement& statement) {
         return std::all_of(std::begin(k_columns), std::end(k_columns), [&](const auto& column) {
-            return !offers(machine, column.layer) || state_of(statement, column.layer) == State::whole;
+            return !offers(machine, column.layer) || has_what_is_meant(statement, column.layer);
         });
     });
     return whole &&

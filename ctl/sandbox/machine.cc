@@ -11,6 +11,7 @@
 
 #include "libshared/confine/filter.h"
 #include "libshared/confine/landlock.h"
+#include "libshared/confine/namespaces.h"
 
 namespace virtgate::ctl::sandbox {
 
@@ -32,13 +33,16 @@ Result<Machine> find_machine() {
     if (uname(&name) < 0) return system_fault(errno, "cannot find out which kernel this is");
     const auto abi = confine::find_landlock_abi();
     if (!abi) return tl::unexpected(abi.error());
+    auto not_alone = confine::find_why_not_alone();
+    if (!not_alone) return tl::unexpected(std::move(not_alone.error()));
     // Sealing nothing changes nothing.
     const bool seals = syscall(k_mseal, 0UL, 0UL, 0UL) == 0;
     return Machine{.kernel = fmt::format("{} {}", name.sysname, name.release),
                    .library = confine::library_version(),
                    .landlock = *abi,
                    .writable_code = prctl(k_get_mdwe, 0, 0, 0, 0) >= 0,
-                   .sealed_memory = seals};
+                   .sealed_memory = seals,
+                   .not_alone = std::move(*not_alone)};
 }
 
 bool offers(const Machine& machine, confine::Layer layer) noexcept {
@@ -48,6 +52,7 @@ bool offers(const Machine& machine, confine::Layer layer) noexcept {
         case confine::Layer::scope: return machine.landlock >= k_abi_scope;
         case confine::Layer::writable_code: return machine.writable_code;
         case confine::Layer::sealed_memory: return machine.sealed_memory;
+        case confine::Layer::namespaces: return machine.not_alone.empty();
         default: return true;
     }
 }
@@ -62,6 +67,8 @@ std::vector<std::string> find_lacks(const Machine& machine) {
         {machine.landlock >= k_abi_tcp, "Landlock for TCP (Linux 6.7)"},
         {machine.landlock >= k_abi_scope, "Landlock for signals and abstract sockets (Linux 6.12)"},
         {machine.writable_code, "PR_SET_MDWE (Linux 6.3)"},
+        {machine.not_alone.empty(),
+         "namespaces for everybody (they are forbidden, or Linux is built without)"},
         {machine.sealed_memory, "mseal (Linux 6.10, 64 bit)"},
     };
     std::vector<std::string> lacks;

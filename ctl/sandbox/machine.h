@@ -19,6 +19,7 @@ struct Machine {
     int landlock = 0;            // its ABI; 0: none
     bool writable_code = false;  // PR_SET_MDWE
     bool sealed_memory = false;  // mseal(2)
+    std::string not_alone{};     // why nobody can leave his namespaces; empty if they can
 };
 
 // Error: system's fault.

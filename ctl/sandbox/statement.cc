@@ -21,6 +21,7 @@ constexpr Program k_programs[] = {
     {"sasl", "virtgate-sasl", "--sandbox", false},
     {"sasl-exchange", "virtgate-sasl", "--sandbox=exchange", false},
     {"announcer", "virtgate-announcer", "--sandbox", false},
+    {"steward", "virtgate-steward", "--sandbox", false},
     {"workerd", "virtgate-workerd", "--sandbox", true},
     {"policy-compile", "virtgate-policy-compile", "--sandbox", false},
     {"worker", "virtgate-worker", "--sandbox", false},
@@ -55,8 +56,9 @@ bool take_line(std::string_view line, Statement& statement) {
     if (kind == "layer") {
         const auto layer = layer_called(name);
         const bool in_force = third == "in force";
-        if (!layer || (!in_force && third != "missing")) return false;
-        statement.findings.push_back({*layer, in_force, escape(fourth)});
+        const bool meant = third != "not meant";
+        if (!layer || (!in_force && meant && third != "missing")) return false;
+        statement.findings.push_back({*layer, in_force, escape(fourth), meant});
         return true;
     }
     if ((kind != "call" && kind != "refused") || name.empty()) return false;
@@ -73,10 +75,12 @@ std::span<const Program> programs() noexcept { return k_programs; }
 State state_of(const Statement& statement, confine::Layer layer) noexcept {
     bool has = false;
     bool lacks = false;
+    bool unmeant = false;
     for (const auto& finding : statement.findings) {
         if (finding.layer != layer) continue;
-        (finding.in_force ? has : lacks) = true;
+        (!finding.meant ? unmeant : finding.in_force ? has : lacks) = true;
     }
+    if (unmeant && !has && !lacks) return State::unmeant;
     return !has ? State::none : lacks ? State::partly : State::whole;
 }
 

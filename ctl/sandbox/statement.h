@@ -40,7 +40,12 @@ struct Statement {
     std::vector<Call> calls;                 // one for each call and reason
 };
 
-enum class State : unsigned char { none, partly, whole };
+enum class State : unsigned char {
+    none,
+    partly,
+    whole,
+    unmeant,  // this program is to do without
+};
 
 // What the findings come to for `layer`. None, too, if nothing is said of it.
 [[nodiscard]] State state_of(const Statement& statement, confine::Layer layer) noexcept;

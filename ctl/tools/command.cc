@@ -139,6 +139,8 @@ void ToolsCommand::add_events(CLI::App& app) {
     events_->add_option("--domain", events_order_.domain, "only events of this domain: its name or UUID")
         ->type_name("DOMAIN");
     events_->add_option("--count", events_order_.count, "end after so many events")->type_name("N");
+    events_->add_flag("--reconnect", events_order_.reconnect,
+                      "go on when the connection was lost: connect again, for as long as it takes");
     events_->add_flag("--list-types", list_types_, "show the types of events");
     events_->add_flag("--json", events_order_.json, "as lines of JSON");
 }

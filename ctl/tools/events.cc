@@ -106,7 +106,13 @@ struct Tap {
 struct Inbox {
     std::mutex mutex;
     std::condition_variable_any changed;
-    std::deque<std::pair<const EventType*, ByteVector>> messages;
+    // An event of a type, or what became of the connection, in their order.
+    struct Entry {
+        const EventType* type = nullptr;
+        ByteVector bytes{};
+        client::Change change{};
+    };
+    std::deque<Entry> messages;
     std::chrono::system_clock::time_point last;
     std::optional<std::pair<client::Connection::Reason, std::string>> closed;
 };
@@ -180,6 +186,27 @@ void print_event(const EventType& type, const ByteVector& bytes, bool json) {
     std::fflush(stdout);
 }
 
+// To those who read events too, as some may be missing.
+void print_change(const client::Change& change, bool json) {
+    const bool lost = change.kind == client::Change::Kind::lost;
+    if (change.kind == client::Change::Kind::given_up) return;  // on_close() says it
+    if (json) {
+        Json line = {{"time", utc_now()}, {"type", lost ? "lost" : "reconnected"}};
+        if (lost)
+            line["text"] = change.failure.text;
+        else
+            line["refused"] = change.refused;
+        fmt::print("{}\n", reflect::print(line, reflect::Layout::line));
+        std::fflush(stdout);
+    }
+    if (lost) return static_cast<void>(say(fmt::format("{}; connecting again", change.failure.text), 0));
+    say(fmt::format("connected again, events may have been missed{}",
+                    change.refused == 0
+                        ? ""
+                        : fmt::format("; the server does not give {} types any more", change.refused)),
+        0);
+}
+
 client::Result<Json> find_domain(Asker& asker, const std::string& name, const client::Deadline& deadline) {
     auto found = asker.ask("domain_lookup_by_name", {{"name", name}}, deadline);
     if (!found && found.error().cause == client::Cause::remote) {
@@ -210,7 +237,7 @@ client::Result<client::Subscription> subscribe(Asker& asker, const EventType& ty
         number(*deregister->program, *deregister->procedure), Payload{std::move(*bytes)},
         [inbox, of = &type](const Message& message) {
             const std::lock_guard lock(inbox->mutex);
-            inbox->messages.emplace_back(of, message.bytes);
+            inbox->messages.push_back({.type = of, .bytes = message.bytes});
             inbox->changed.notify_all();
         },
         {.deadline = deadline, .fds = {}, .received = nullptr});
@@ -233,11 +260,14 @@ int print_all(const EventsOrder& order, Inbox& inbox, const Signals& signals) {
     for (;;) {
         inbox.changed.wait(lock, signals.token(), [&] { return !inbox.messages.empty() || inbox.closed; });
         while (!inbox.messages.empty()) {
-            const auto [type, bytes] = std::move(inbox.messages.front());
+            const Inbox::Entry entry = std::move(inbox.messages.front());
             inbox.messages.pop_front();
             lock.unlock();
-            print_event(*type, bytes, order.json);
-            if (++printed == order.count) return 0;
+            if (entry.type == nullptr)
+                print_change(entry.change, order.json);
+            else
+                print_event(*entry.type, entry.bytes, order.json);
+            if (entry.type != nullptr && ++printed == order.count) return 0;
             lock.lock();
         }
         if (signals.came()) return 0;
@@ -301,10 +331,16 @@ int run_events(const EventsOrder& order) {
     const auto types = choose(order, catalogue);
     if (!types) return say(types.error(), spawn::k_exit_usage);
     Signals signals;
-    auto connection = open(order.target, signals.token());
+    const auto inbox = std::make_shared<Inbox>();
+    const auto on_change = [inbox](const client::Change& change) {
+        const std::lock_guard lock(inbox->mutex);
+        inbox->messages.push_back({.change = change});
+        inbox->changed.notify_all();
+    };
+    auto connection = order.reconnect ? open_for_long(order.target, signals.token(), on_change)
+                                      : open(order.target, signals.token());
     if (!connection) return fail_with(connection.error());
     Asker asker(*connection, catalogue);
-    const auto inbox = std::make_shared<Inbox>();
     connection->on_close([inbox](client::Connection::Reason reason, const client::Failure& failure) {
         const std::lock_guard lock(inbox->mutex);
         inbox->closed.emplace(reason, failure.text);

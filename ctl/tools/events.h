@@ -16,6 +16,7 @@ struct EventsOrder {
     std::string domain;  // name or UUID; empty: of any
     unsigned count = 0;  // ends after so many; 0: never
     bool json = false;
+    bool reconnect = false;  // goes on when the connection was lost
 };
 
 // The types there are, one a line; or as JSON.

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <map>
 
 #include "ctl/passwd/prompt.h"
 #include "ctl/tools/outcome.h"
@@ -177,6 +178,25 @@ client::Result<client::Connection> open(const Target& target, const std::stop_to
     auto channel = client::connect(*uri, options.read_only, environment, options.deadline);
     if (!channel) return tl::unexpected(channel.error());
     return client::Connection::attach(std::move(*channel), options);
+}
+
+client::Result<client::Connection> open_for_long(const Target& target, const std::stop_token& stop,
+                                                 std::function<void(const client::Change&)> on_change) {
+    const auto uri = find_uri(target, client::Environment::of_process());
+    if (!uri) return tl::unexpected(uri.error());
+    client::Options options = options_for(target, stop);
+    // Nobody may be there any more when it is asked again, in the library's thread: what was said holds.
+    using Answers = std::map<std::pair<client::Ask, std::string>, std::optional<std::string>>;
+    options.answerer = [said = std::make_shared<Answers>()](const client::Question& question) {
+        const auto [entry, is_new] = said->try_emplace({question.what, question.host + question.prompt});
+        if (is_new) entry->second = answer(question);
+        return entry->second;
+    };
+    options.reconnect.emplace();
+    options.reconnect->per_try = Milliseconds{1000} * target.seconds;
+    options.reconnect->stop = stop;
+    options.reconnect->on_change = std::move(on_change);
+    return client::Connection::open(*uri, options);
 }
 
 client::Result<client::Connection> open_socket(const std::string& path, const Target& target,

@@ -8,6 +8,7 @@
 // Trust: the environment and libvirt.conf are the caller's own.
 #pragma once
 
+#include <functional>
 #include <stop_token>
 #include <string>
 #include <utility>
@@ -46,6 +47,9 @@ struct ClientConf {
 // thread of the connection's own. `raw`: without login and open.
 [[nodiscard]] client::Result<client::Connection> open(const Target& target, const std::stop_token& stop,
                                                       bool raw = false);
+// The same, and again when it was lost, until `stop`. Who has answered for the login is not asked twice.
+[[nodiscard]] client::Result<client::Connection> open_for_long(
+    const Target& target, const std::stop_token& stop, std::function<void(const client::Change&)> on_change);
 // Without login and open, at this UNIX socket.
 [[nodiscard]] client::Result<client::Connection> open_socket(const std::string& path, const Target& target,
                                                              const std::stop_token& stop);

@@ -5,5 +5,5 @@ ctl-trace_SOURCES := ctl/trace/command.cc ctl/trace/decoder.cc ctl/trace/line.cc
 
 UNIT_TESTS += test-ctl-trace
 test-ctl-trace_SOURCES   := tests/unit/ctl_trace.cc
-test-ctl-trace_LIBRARIES := ctl-trace spawn client reflect rpc channel loop proto xdr base
+test-ctl-trace_LIBRARIES := ctl-trace ctl spawn client reflect rpc channel loop proto xdr base
 test-ctl-trace_PACKAGES  := EVENT

@@ -124,8 +124,10 @@ std::string netd_text(const Options& options, const Places& places) {
     document.set("unix", "path", quote_toml(places.local_socket));
     document.set("unix", "mode", quote_toml("0600"));
     document.set("unix", "read_only_mode", quote_toml("0600"));
+    document.set("admin", "path", quote_toml(places.admin_socket));
     document.set("sasl", "users", quote_toml(places.users));
     document.set("broker", "socket", quote_toml(places.broker_socket));
+    document.set("programs", "directory", quote_toml(places.programs_directory));
     document.apply(options.settings, "netd");
     return document.text();
 }
@@ -141,6 +143,7 @@ std::string workerd_text(const Options& options, const Places& places) {
         document.set("", "default_uri", quote_toml(options.upstreams.front().uri));
     document.set("broker", "socket", quote_toml(places.broker_socket));
     document.set("policy", "directories", fmt::format("[{}]", quote_toml(places.policy_directory)));
+    document.set("programs", "directory", quote_toml(places.programs_directory));
     // The system's journal is not for what a user tries out.
     document.set("audit", "journal", "false");
     document.set("audit", "file", quote_toml(places.audit_file));

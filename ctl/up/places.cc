@@ -32,10 +32,12 @@ Places::Places(const std::string& root)
       lockd_toml(root + "/etc/lockd.toml"),
       policy_directory(root + "/etc/policy.d"),
       policy_file(root + "/etc/policy.d/10-local.toml"),
+      programs_directory(root + "/etc/programs.d"),
       run(root + "/run"),
       broker_socket(root + "/run/broker.sock"),
       notify_socket(root + "/run/notify.sock"),
       local_socket(root + "/run/virtgate-sock"),
+      admin_socket(root + "/run/admin-sock"),
       users(root + "/etc/users"),
       restart_toml(root + "/run/netd.toml"),
       lock_socket(root + "/run/lockd.sock"),
@@ -55,8 +57,9 @@ Result<UniqueFd> occupy(const Places& places) {
         return system_fault(0, fmt::format("the path {} is {} bytes too long for the sockets in it; choose a "
                                            "directory with a shorter path",
                                            places.directory, longest - k_most));
-    for (const std::string* path : {&places.directory, &places.etc, &places.policy_directory, &places.run,
-                                    &places.lock_spaces, &places.pools})
+    for (const std::string* path :
+         {&places.directory, &places.etc, &places.policy_directory, &places.programs_directory, &places.run,
+          &places.lock_spaces, &places.pools})
         if (Done done = make_directory(*path, k_open_mode); !done) return tl::make_unexpected(done.error());
 
     // The directory itself is locked: there is no lock file to be left behind, and the kernel unlocks at our

@@ -25,8 +25,8 @@ struct Places {
 
     std::string directory;
     std::string pki, pki_client;
-    std::string etc, netd_toml, workerd_toml, lockd_toml, policy_directory, policy_file;
-    std::string run, broker_socket, notify_socket, local_socket, users, restart_toml;
+    std::string etc, netd_toml, workerd_toml, lockd_toml, policy_directory, policy_file, programs_directory;
+    std::string run, broker_socket, notify_socket, local_socket, admin_socket, users, restart_toml;
     std::string lock_socket, lock_state, lock_spaces;
     std::string pools, default_pool, store_state;
     std::string audit_file, ready;

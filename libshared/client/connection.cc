@@ -31,6 +31,7 @@ Result<Request> make_request(const Procedure& procedure, ByteVector arguments, c
                     .fds = {},
                     .opens_stream = false,
                     .sparse = false,
+                    .link = {},
                     .on_reply = {}};
     for (const int fd : options.fds) {
         // The caller may close its own as soon as the call has returned, also before all was sent.
@@ -86,6 +87,28 @@ Done open_driver(Core& core, const Uri& uri, const Options& options) {
     return {};
 }
 
+// A core on which calls can be made. Without a URI there is neither login nor OPEN.
+Result<std::shared_ptr<Core>> establish(std::unique_ptr<Channel> channel, const std::optional<Uri>& uri,
+                                        const Options& options) {
+    auto core = Core::make(std::move(channel), options);
+    if (!core || !uri) return core;
+    if (auto done = log_in(**core, *uri, options); !done) return tl::unexpected(done.error());
+    if (auto done = agree_on_keepalive(**core, options); !done) return tl::unexpected(done.error());
+    if (auto done = open_driver(**core, *uri, options); !done) return tl::unexpected(done.error());
+    return core;
+}
+
+Core::Establish make_establish(Dial dial, std::optional<Uri> uri, Options options) {
+    return [dial = std::move(dial), uri = std::move(uri),
+            options = std::move(options)](const Deadline& deadline) -> Result<std::shared_ptr<Core>> {
+        auto channel = dial(deadline);
+        if (!channel) return tl::unexpected(channel.error());
+        Options again = options;
+        again.deadline = deadline;
+        return establish(std::move(*channel), uri, again);
+    };
+}
+
 }  // namespace
 
 Result<Connection> Connection::open(std::string_view uri, const Options& options) {
@@ -95,30 +118,40 @@ Result<Connection> Connection::open(std::string_view uri, const Options& options
 }
 
 Result<Connection> Connection::open(const Uri& uri, const Options& options) {
-    const Environment environment = options.environment ? *options.environment : Environment::of_process();
-    auto channel = connect(uri, options.read_only, environment, options.deadline);
+    // Once and for all: later it would be read in another thread, while the program may change it.
+    Options full = options;
+    if (!full.environment) full.environment = Environment::of_process();
+    const Dial dial = [uri, read_only = full.read_only,
+                       environment = *full.environment](const Deadline& deadline) {
+        return connect(uri, read_only, environment, deadline);
+    };
+    if (full.reconnect && !full.reconnect->dial) full.reconnect->dial = dial;
+    auto channel = dial(full.deadline);
     if (!channel) return tl::unexpected(channel.error());
-    return open_over(std::move(*channel), uri, options);
+    return start(std::move(*channel), uri, full);
 }
 
 Result<Connection> Connection::open_over(std::unique_ptr<Channel> channel, const Uri& uri,
                                          const Options& options) {
-    auto core = Core::make(std::move(channel), options);
-    if (!core) return tl::unexpected(core.error());
-    Connection connection(*core);
-    if (auto done = log_in(**core, uri, options); !done) return tl::unexpected(done.error());
-    if (auto done = agree_on_keepalive(**core, options); !done) return tl::unexpected(done.error());
-    if (auto done = open_driver(**core, uri, options); !done) return tl::unexpected(done.error());
-    if (auto done = (*core)->start_service(); !done) return tl::unexpected(done.error());
-    connection.opened_ = true;
-    return connection;
+    return start(std::move(channel), uri, options);
 }
 
 Result<Connection> Connection::attach(std::unique_ptr<Channel> channel, const Options& options) {
-    auto core = Core::make(std::move(channel), options);
+    return start(std::move(channel), std::nullopt, options);
+}
+
+Result<Connection> Connection::start(std::unique_ptr<Channel> channel, const std::optional<Uri>& uri,
+                                     const Options& options) {
+    if (options.reconnect && !options.reconnect->dial)
+        return fail(Cause::invalid,
+                    "a connection over a channel cannot be made again without a way to get another one");
+    auto core = establish(std::move(channel), uri, options);
     if (!core) return tl::unexpected(core.error());
     Connection connection(*core);
+    if (options.reconnect)
+        (*core)->set_reconnect(*options.reconnect, make_establish(options.reconnect->dial, uri, options));
     if (auto done = (*core)->start_service(); !done) return tl::unexpected(done.error());
+    connection.opened_ = uri.has_value();
     return connection;
 }
 
@@ -138,10 +171,13 @@ Connection::~Connection() {
 }
 
 void Connection::close(const Deadline& deadline) {
-    if (opened_ && !core_->closed())
+    if (auto goodbye =
+            core_->bind({.program = remote::k_program,
+                         .version = remote::k_version,
+                         .procedure = static_cast<std::uint32_t>(remote::Procedure::connect_close)});
+        opened_ && goodbye)
         // Whether it has come or not, the connection ends.
-        static_cast<void>(call_core(*core_, of_remote(remote::Procedure::connect_close), {}, Streams::none,
-                                    {.deadline = deadline, .fds = {}, .received = nullptr}));
+        static_cast<void>(core_->call(std::move(*goodbye), deadline));
     core_->close(CloseReason::client, {.cause = Cause::closed, .text = "the connection was closed here"});
 }
 
@@ -186,6 +222,7 @@ void Connection::on_close(std::function<void(Reason, const Failure&)> handler) {
 }
 
 std::optional<Failure> Connection::closed() const { return core_->closed(); }
+bool Connection::is_connected() const { return core_->is_connected(); }
 std::uint64_t Connection::lost_events() const { return core_->lost_events(); }
 
 Result<Stream> Connection::make_stream(const std::shared_ptr<Core>& core,
@@ -204,19 +241,15 @@ Result<Subscription> Connection::subscribe(const std::shared_ptr<Core>& core, co
     auto request = make_request(enrol, std::move(arguments), {});
     if (!request) return tl::unexpected(request.error());
     // In the order of arrival: an event right behind the reply finds its handler.
-    request->on_reply = [entry, deregister](Core& at, const Reply& reply, bool late) {
-        if (reply.payload.size() >= 4)
-            entry->callback_id = static_cast<std::int32_t>(load_be32(reply.payload.data()));
+    entry->enrol = repeat(*request);
+    entry->deregister.program = deregister.program;
+    entry->deregister.version = deregister.version;
+    entry->deregister.procedure = deregister.number;
+    request->on_reply = [entry](Core& at, const Reply& reply, bool late) {
+        entry->name(reply.payload);
         if (!late) return at.add_handler_locked(entry);
         // Nobody waits for it any more, but the server would go on sending.
-        at.send_and_forget_locked({.program = deregister.program,
-                                   .version = deregister.version,
-                                   .procedure = deregister.number,
-                                   .payload = reply.payload,
-                                   .fds = {},
-                                   .opens_stream = false,
-                                   .sparse = false,
-                                   .on_reply = {}});
+        at.send_and_forget_locked(entry->deregister);
     };
     core->begin_registration();
     const auto reply = core->call(std::move(*request), deadline);
@@ -225,9 +258,6 @@ Result<Subscription> Connection::subscribe(const std::shared_ptr<Core>& core, co
     Subscription subscription;
     subscription.core_ = core;
     subscription.handler_ = std::move(entry);
-    subscription.deregister_ = deregister;
-    // What the server called it is all that the deregistration takes.
-    subscription.arguments_ = reply->payload;
     return subscription;
 }
 
@@ -236,8 +266,6 @@ Subscription& Subscription::operator=(Subscription&& other) noexcept {
         drop();
         core_ = std::move(other.core_);
         handler_ = std::move(other.handler_);
-        deregister_ = other.deregister_;
-        arguments_ = std::move(other.arguments_);
     }
     return *this;
 }
@@ -245,7 +273,7 @@ Subscription& Subscription::operator=(Subscription&& other) noexcept {
 void Subscription::drop() noexcept {
     if (!core_ || !handler_) return;
     core_->remove_handler(handler_);
-    auto request = make_request(deregister_, std::move(arguments_), {});
+    auto request = core_->deregistration(*handler_);
     if (request) core_->send_and_forget(std::move(*request));
     handler_.reset();
     core_.reset();
@@ -254,11 +282,11 @@ void Subscription::drop() noexcept {
 Done Subscription::cancel(const Deadline& deadline) {
     if (!core_ || !handler_) return {};
     core_->remove_handler(handler_);
-    handler_.reset();
+    const auto handler = std::move(handler_);
     const auto core = std::move(core_);
-    return call_core(*core, deregister_, std::move(arguments_), Streams::none,
-                     {.deadline = deadline, .fds = {}, .received = nullptr})
-        .map([](const Reply&) {});
+    auto request = core->deregistration(*handler);
+    if (!request) return {};
+    return core->call(std::move(*request), deadline).map([](const Reply&) {});
 }
 
 Result<ByteVector> Caller::call_bytes(const Procedure& procedure, ByteVector arguments,

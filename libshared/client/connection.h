@@ -88,8 +88,9 @@ struct Procedure {
 // Whether a call opens a stream, and whether that may have holes.
 enum class Streams : unsigned char { none, plain, sparse };
 
-// Keeps an event handler registered. Its destructor, and cancel(), return when the handler is not running and
-// will not run again; from within the handler itself they return at once.
+// Keeps an event handler registered, with Options::reconnect also at a server that has come back. Its
+// destructor, and cancel(), return when the handler is not running and will not run again; from within the
+// handler itself they return at once.
 class Subscription {
 public:
     Subscription() = default;
@@ -105,8 +106,6 @@ private:
     void drop() noexcept;
     std::shared_ptr<Core> core_;
     std::shared_ptr<EventHandler> handler_;
-    Procedure deregister_{};
-    ByteVector arguments_;
 };
 
 class Caller;
@@ -180,18 +179,20 @@ public:
     // dispatch() never waits.
     [[nodiscard]] int fd() const noexcept;
     void dispatch();
-    // Service::none: reads and runs callbacks until at least one has run. Error: Cause::timeout, cancelled,
-    // closed.
+    // Service::none: reads and runs callbacks until at least one has run, also over a reconnect. Error:
+    // Cause::timeout, cancelled, closed.
     [[nodiscard]] Done serve(const Deadline& deadline);
 
-    // Calls `handler` once, as a callback, when the connection ends, whoever ended it.
+    // Calls `handler` once, as a callback, when the connection ends, whoever ended it, or if it has ended. One
+    // that makes itself again (Options::reconnect) has not ended: see Reconnect::on_change.
     enum class Reason : unsigned char { error, end, keepalive, client };
     void on_close(std::function<void(Reason, const Failure&)> handler);
-    // Why it has ended; nothing while it is open.
+    // Why it has ended; nothing while it is open, or is being made again.
     [[nodiscard]] std::optional<Failure> closed() const;
+    [[nodiscard]] bool is_connected() const;
 
     // Ends the connection: tells the server, waits for its answer until the deadline, closes. Calls that wait
-    // fail with Cause::closed.
+    // fail with Cause::closed. It is not made again.
     void close(const Deadline& deadline = Deadline::in(k_goodbye));
 
     // How many events were dropped because their callbacks were too slow (Limits::events).
@@ -200,6 +201,8 @@ public:
 private:
     friend class Caller;
     explicit Connection(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+    static Result<Connection> start(std::unique_ptr<Channel> channel, const std::optional<Uri>& uri,
+                                    const Options& options);
     static Result<Stream> make_stream(const std::shared_ptr<Core>& core, std::shared_ptr<StreamState> state);
     static Result<Subscription> subscribe(const std::shared_ptr<Core>& core, const Procedure& event,
                                           const Procedure& enrol, const Procedure& deregister,

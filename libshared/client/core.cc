@@ -42,7 +42,9 @@ Result<std::shared_ptr<Core>> Core::make(std::unique_ptr<Channel> channel, const
 }
 
 Done Core::check_room(const Request& request) const {
+    if (mending_) return fail(Cause::closed, "there is no connection at the moment: " + closed_->text);
     if (closed_) return fail(*closed_);
+    if (request.link && *request.link != link_) return fail(Cause::closed, "it was of a connection before");
     if (mute_) return fail(Cause::closed, "the server does not read any more");
     if (request.payload.size() > k_payload_max) return fail(Cause::invalid, "the arguments are too long");
     if (pending_.size() >= limits_.calls) return fail(Cause::busy, "too many calls wait for an answer");
@@ -90,13 +92,7 @@ Result<std::shared_ptr<Core::Pending>> Core::enqueue(Request&& request) {
 Result<Reply> Core::call(Request request, const Deadline& deadline) {
     Waiting me(*this, deadline);
     Lock lock(mutex_);
-    // Somebody else's bytes go first when there are too many of them.
-    if (control_bytes_ > limits_.send_queue) {
-        flush(lock);
-        if (auto done = await(lock, me, deadline, [this] { return control_bytes_ <= limits_.send_queue; });
-            !done)
-            return tl::unexpected(done.error());
-    }
+    if (auto done = await_turn(lock, me, request, deadline); !done) return tl::unexpected(done.error());
     auto started = enqueue(std::move(request));
     if (!started) return tl::unexpected(started.error());
     Pending& pending = **started;
@@ -109,6 +105,25 @@ Result<Reply> Core::call(Request request, const Deadline& deadline) {
         return tl::unexpected(done.error());
     }
     return std::move(pending.result);
+}
+
+// Waits for a connection, if calls do that, and until somebody else's bytes have gone, if they are too many.
+Done Core::await_turn(Lock& lock, Waiting& me, const Request& request, const Deadline& deadline) {
+    const auto waits = [&] { return mending_ && reconnect_->calls_wait && !request.link; };
+    while (waits() || control_bytes_ > limits_.send_queue) {
+        Done done;
+        if (waits()) {
+            done = await(
+                lock, me, deadline, [this] { return !mending_; }, Temper::patient);
+            if (done) continue;
+        } else {
+            flush(lock);
+            done = await(lock, me, deadline, [this] { return control_bytes_ <= limits_.send_queue; });
+            if (done || waits()) continue;
+        }
+        return done;
+    }
+    return {};
 }
 
 Result<std::uint32_t> Core::start_call(Request request, Instant until, Completion completion) {
@@ -140,11 +155,11 @@ void Core::cancel_call(std::uint32_t serial) {
 }
 
 // Serves the connection in this thread, or sleeps while another one does, until done() holds.
-Done Core::await(Lock& lock, Waiting& me, const Deadline& deadline, const Predicate& done) {
+Done Core::await(Lock& lock, Waiting& me, const Deadline& deadline, const Predicate& done, Temper temper) {
     Done outcome;
     waiters_.push_back(&me);
     while (!done()) {
-        if (closed_) {
+        if (closed_ && !(mending_ && temper == Temper::patient)) {
             outcome = fail(*closed_);
             break;
         }
@@ -156,7 +171,7 @@ Done Core::await(Lock& lock, Waiting& me, const Deadline& deadline, const Predic
             outcome = fail(Cause::timeout, "no answer in time");
             break;
         }
-        if (!reading_)
+        if (!reading_ && !closed_)
             serve_once(lock, deadline.at);
         else if (deadline.at == Instant::max())
             me.ready.wait(lock);
@@ -208,21 +223,34 @@ void Core::complete(const std::shared_ptr<Pending>& pending, Result<Reply> resul
 }
 
 void Core::shut(CloseReason reason, Failure failure) {
-    if (closed_) return;
+    if (closed_ && !(mending_ && reason == CloseReason::client)) return;
+    close_reason_ = reason;
+    mending_ = reason != CloseReason::client && begin_mending();
+    Change change{.kind = Change::Kind::lost, .failure = failure};
+    // Whatever it was, what was under way may have been done or not.
+    if (mending_) failure.cause = Cause::closed;
     closed_ = failure;
     for (const auto& [serial, pending] : std::exchange(pending_, {})) complete(pending, fail(failure));
     for (const auto& [serial, stream] : std::exchange(streams_, {})) fail_stream(*stream, failure);
     drop_output();
     orphans_.clear();
     orphan_bytes_ = 0;
-    if (close_handler_)
-        push_delivery(
-            {.run = [handler = std::move(close_handler_), reason, failure] { handler(reason, failure); }});
-    close_handler_ = nullptr;
+    if (mending_)
+        tell(std::move(change));
+    else
+        tell_close();
     for (Waiting* waiting : waiters_) waiting->ready.notify_all();
     wake_reader();
     service_ready_.notify_all();
+    mend_ready_.notify_all();
     rearm();
+}
+
+// Once, and only when it stays so.
+void Core::tell_close() {
+    if (close_handler_)
+        push_delivery({.run = [handler = std::exchange(close_handler_, nullptr), reason = close_reason_,
+                               failure = *closed_] { handler(reason, failure); }});
 }
 
 // The channel ends when its last user has left it; outside of the lock, since a child's end may take a while.
@@ -238,16 +266,32 @@ void Core::close(CloseReason reason, Failure failure) {
     Lock lock(mutex_);
     shut(reason, std::move(failure));
     release_channel(lock);
+    lock.unlock();
+    // Not below the lock: a Dial may have callbacks of its own.
+    if (reason == CloseReason::client) mend_stop_.request_stop();
 }
 
 std::optional<Failure> Core::closed() {
     const Lock lock(mutex_);
-    return closed_;
+    return mending_ ? std::nullopt : closed_;
+}
+
+std::optional<Request> Core::bind(Request request) {
+    const Lock lock(mutex_);
+    if (closed_) return std::nullopt;
+    request.link = link_;
+    return request;
+}
+
+bool Core::is_connected() {
+    const Lock lock(mutex_);
+    return !closed_;
 }
 
 void Core::on_close(std::function<void(CloseReason, const Failure&)> handler) {
     const Lock lock(mutex_);
     close_handler_ = std::move(handler);
+    if (closed_ && !mending_) tell_close();
 }
 
 Done Core::change_channel(

@@ -107,10 +107,15 @@ struct Request {
     std::vector<UniqueFd> fds{};
     bool opens_stream = false;
     bool sparse = false;  // the stream may have holes
+    // The only link (Core::link_) that it means something on: it names what the server knows there.
+    std::optional<std::uint64_t> link{};
     // Called in the order of arrival when a good reply comes, below mutex_; `late` if nobody waits for it any
     // more.
     std::function<void(Core&, const Reply&, bool late)> on_reply{};
 };
+
+// The same request without descriptors and what is to happen with the reply.
+[[nodiscard]] Request repeat(const Request& request);
 
 using Completion = std::function<void(Result<Reply>)>;
 
@@ -118,7 +123,13 @@ struct EventHandler {
     std::uint32_t program = 0, procedure = 0;
     std::optional<std::int32_t> callback_id{};  // none: a legacy event
     std::function<void(ByteView)> run{};        // gets the whole payload
-    bool cancelled = false;                     // below mutex_
+    // Below mutex_:
+    bool cancelled = false;
+    std::uint64_t link = 0;         // where it is registered; nowhere now, if that is not the core's
+    Request enrol{}, deregister{};  // the latter with what the server calls it on that link
+
+    // From the reply to `enrol`, which is all that the deregistration takes.
+    void name(ByteView reply);
 };
 
 class Core : public std::enable_shared_from_this<Core> {
@@ -145,8 +156,15 @@ public:
     void start_keepalive();
 
     void close(CloseReason reason, Failure failure);
+    // Why it has ended and will stay so.
     [[nodiscard]] std::optional<Failure> closed();
+    [[nodiscard]] bool is_connected();
     void on_close(std::function<void(CloseReason, const Failure&)> handler);
+
+    // Options::reconnect, once, before start_service(). `establish` makes a core of the same server on which
+    // calls can be made, and that nobody else uses; what it has on the wire is taken over.
+    using Establish = std::function<Result<std::shared_ptr<Core>>(const Deadline&)>;
+    void set_reconnect(Reconnect plan, Establish establish);
 
     // Service::loop.
     [[nodiscard]] int fd() const noexcept { return poll_.get(); }
@@ -160,9 +178,14 @@ public:
     void end_registration();
     void add_handler(const std::shared_ptr<EventHandler>& handler);
     void add_handler_locked(const std::shared_ptr<EventHandler>& handler);
+    void take_orphans(const std::shared_ptr<EventHandler>& handler);
     // Afterwards it does not run any more, unless it is the caller.
     void remove_handler(const std::shared_ptr<EventHandler>& handler);
     [[nodiscard]] std::uint64_t lost_events();
+    // A request for this link only; none while there is none.
+    [[nodiscard]] std::optional<Request> bind(Request request);
+    // The call that ends a registration; none if the server does not know of it any more.
+    [[nodiscard]] std::optional<Request> deregistration(const EventHandler& handler);
     // A call whose reply nobody needs; below mutex_.
     void send_and_forget_locked(const Request& request);
     void send_and_forget(Request request) noexcept;
@@ -224,14 +247,24 @@ private:
 
     Core(std::unique_ptr<Channel> channel, const Options& options, UniqueFd wakeup);
 
-    // core.cc: calls and waiting
-    Done await(Lock& lock, Waiting& me, const Deadline& deadline, const Predicate& done);
+    // A registration that is made on a new link.
+    struct Renewal {
+        std::shared_ptr<EventHandler> handler{};
+        std::optional<ByteVector> name{};  // what the server calls it there; none: it did not want it
+    };
+
+    // core.cc: calls and waiting. Who is patient waits for a connection that is made again, too.
+    enum class Temper : unsigned char { ordinary, patient };
+    Done await(Lock& lock, Waiting& me, const Deadline& deadline, const Predicate& done,
+               Temper temper = Temper::ordinary);
+    Done await_turn(Lock& lock, Waiting& me, const Request& request, const Deadline& deadline);
     void pass_on();
     Result<std::shared_ptr<Pending>> enqueue(Request&& request);
     Done check_room(const Request& request) const;
     void abandon(Pending& pending);
     void complete(const std::shared_ptr<Pending>& pending, Result<Reply> result);
     void shut(CloseReason reason, Failure failure);
+    void tell_close();
     void release_channel(Lock& lock);
 
     // core_io.cc: moving bytes
@@ -263,6 +296,18 @@ private:
     void rearm();
     void queue_keepalive(rpc::Keepalive procedure);
 
+    // core_reconnect.cc
+    bool begin_mending();
+    void run_mender();
+    void mend(Lock& lock);
+    Done try_again(Lock& lock, Instant until, unsigned tries);
+    Done renew(std::vector<Renewal>& renewals, const Deadline& deadline);
+    Done adopt(Core& fresh, const std::vector<Renewal>& renewals, unsigned tries);
+    void give_up(const Failure& why, unsigned tries);
+    void tell(Change change);
+    void leave_role();
+    [[nodiscard]] bool await_try(Lock& lock, Instant until);
+
     // core_streams.cc
     void store(Lock& lock, StreamState& stream, ByteVector bytes);
     [[nodiscard]] bool is_full(const StreamState& stream) const;
@@ -287,6 +332,7 @@ private:
     std::mutex mutex_;
     std::unique_ptr<Channel> channel_;  // used by the roles; replaced or reset only while nobody has one
     std::optional<Failure> closed_;
+    CloseReason close_reason_ = CloseReason::error;
     bool reading_ = false, polling_ = false, woken_ = false, writing_ = false;
     bool blocked_ = false;  // the socket took less than all; the reader waits for it
     bool mute_ = false;     // the server does not read any more
@@ -340,6 +386,17 @@ private:
 
     std::unordered_map<std::uint32_t, std::shared_ptr<StreamState>> streams_;
     Instant next_pong_{};
+
+    // Reconnecting. closed_ says why there is no link; with mending_ there will be another one.
+    std::optional<Reconnect> reconnect_;
+    Establish establish_;
+    std::uint64_t link_ = 1;  // counts the channels that there were
+    bool mending_ = false;
+    Instant linked_at_{};
+    unsigned streak_ = 0;  // tries since a link that lasted
+    std::thread mender_;   // from the first loss on
+    std::stop_source mend_stop_;
+    std::condition_variable_any mend_ready_;
 };
 
 }  // namespace virtgate::client

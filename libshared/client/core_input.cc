@@ -29,6 +29,23 @@ bool fits(const EventHandler& handler, std::uint32_t program, std::uint32_t proc
 
 }  // namespace
 
+Request repeat(const Request& request) {
+    return {.program = request.program,
+            .version = request.version,
+            .procedure = request.procedure,
+            .payload = request.payload,
+            .fds = {},
+            .opens_stream = request.opens_stream,
+            .sparse = request.sparse,
+            .link = request.link,
+            .on_reply = {}};
+}
+
+void EventHandler::name(ByteView reply) {
+    if (reply.size() >= 4) callback_id = static_cast<std::int32_t>(load_be32(reply.data()));
+    deregister.payload.assign(reply.begin(), reply.end());
+}
+
 void Core::broken(std::string text) {
     shut(CloseReason::error,
          Failure{.cause = Cause::protocol, .text = "the server broke the protocol: " + std::move(text)});
@@ -101,7 +118,8 @@ void Core::take_message(Incoming& frame) {
     if (header.status != rpc::Status::ok) return broken("an event with a status");
     bool known = false;
     for (const auto& handler : handlers_) {
-        if (!fits(*handler, header.program, header.procedure, frame.payload)) continue;
+        if (handler->link != link_ || !fits(*handler, header.program, header.procedure, frame.payload))
+            continue;
         known = true;
         deliver_event(handler, frame.payload);
     }
@@ -146,7 +164,13 @@ void Core::add_handler(const std::shared_ptr<EventHandler>& handler) {
 }
 
 void Core::add_handler_locked(const std::shared_ptr<EventHandler>& handler) {
+    handler->link = link_;
     handlers_.push_back(handler);
+    take_orphans(handler);
+}
+
+// Events that came before it was known whose they are.
+void Core::take_orphans(const std::shared_ptr<EventHandler>& handler) {
     for (auto orphan = orphans_.begin(); orphan != orphans_.end();) {
         if (fits(*handler, orphan->header.program, orphan->header.procedure, orphan->payload)) {
             orphan_bytes_ -= orphan->payload.size();
@@ -170,15 +194,16 @@ std::uint64_t Core::lost_events() {
     return lost_events_;
 }
 
+std::optional<Request> Core::deregistration(const EventHandler& handler) {
+    const Lock lock(mutex_);
+    if (handler.link != link_ || mending_) return std::nullopt;
+    Request request = repeat(handler.deregister);
+    request.link = link_;
+    return request;
+}
+
 void Core::send_and_forget_locked(const Request& request) {
-    Request copy{.program = request.program,
-                 .version = request.version,
-                 .procedure = request.procedure,
-                 .payload = request.payload,
-                 .fds = {},
-                 .opens_stream = false,
-                 .sparse = false,
-                 .on_reply = {}};
+    Request copy = repeat(request);
     // If it cannot be sent now, the server keeps a registration until the connection ends: no more than that.
     if (const auto pending = enqueue(std::move(copy))) abandon(**pending);
 }

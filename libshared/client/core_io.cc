@@ -59,6 +59,7 @@ void Core::serve_once(Lock& lock, Instant until) {
     run_timers(system_clock().now());
     flush(lock);
     reading_ = false;
+    leave_role();
 }
 
 // Reads once and cuts what came into frames. Without the lock.
@@ -213,6 +214,7 @@ void Core::flush(Lock& lock) {
         auto progress = write_some();
         lock.lock();
         writing_ = false;
+        leave_role();
         if (!progress) {
             shut(CloseReason::error, std::move(progress.error()));
         } else if (progress->kind == Progress::Kind::blocked) {

@@ -64,12 +64,16 @@ void Core::stop_service() {
         stopping_ = true;
         wake_reader();
         service_ready_.notify_all();
+        mend_ready_.notify_all();
     }
-    if (!thread_.joinable()) return;
-    if (thread_.get_id() == std::this_thread::get_id())
-        thread_.detach();  // the connection is given up in one of its own callbacks
-    else
-        thread_.join();
+    mend_stop_.request_stop();
+    for (std::thread* thread : {&thread_, &mender_}) {
+        if (!thread->joinable()) continue;
+        if (thread->get_id() == std::this_thread::get_id())
+            thread->detach();  // the connection is given up in one of its own callbacks
+        else
+            thread->join();
+    }
 }
 
 void Core::run_thread() {
@@ -145,7 +149,8 @@ void Core::dispatch() {
 Done Core::serve(const Deadline& deadline) {
     Waiting me(*this, deadline);
     Lock lock(mutex_);
-    const auto done = await(lock, me, deadline, [this] { return !deliveries_.empty(); });
+    const auto done = await(
+        lock, me, deadline, [this] { return !deliveries_.empty(); }, Temper::patient);
     deliver(lock);
     return done;
 }

@@ -29,6 +29,7 @@ Result<Value> call(Core& core, remote::Procedure procedure, const Arguments& arg
                     .fds = {},
                     .opens_stream = false,
                     .sparse = false,
+                    .link = {},
                     .on_reply = {}};
     if constexpr (!std::is_same_v<Arguments, std::monostate>) {
         auto payload = proto::encode(arguments);

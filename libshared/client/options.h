@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "libshared/client/reconnect.h"
 #include "libshared/client/sasl.h"
 #include "libshared/rpc/header.h"
 
@@ -55,6 +56,8 @@ struct Options {
     Answerer answerer{};
     // Where files are looked for; none: as the process's user does.
     std::optional<Environment> environment{};
+    // A connection that is lost makes itself again; none: it stays closed.
+    std::optional<Reconnect> reconnect{};
 };
 
 }  // namespace virtgate::client

@@ -7,6 +7,7 @@
 #include <gnutls/x509.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "libshared/base/handle.h"
 #include "libshared/client/tls_verify.h"
@@ -125,7 +126,7 @@ public:
 private:
     Done set_up(const TlsTerms& terms) {
         gnutls_session_t made = nullptr;
-        int status = gnutls_init(&made, GNUTLS_CLIENT | GNUTLS_NONBLOCK);
+        int status = gnutls_init(&made, GNUTLS_CLIENT | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL);
         if (status < 0)
             return fail(Cause::system, fmt::format("cannot set up TLS: {}", gnutls_strerror(status)));
         session_.reset(made);
@@ -155,9 +156,10 @@ private:
             const bool alien = status == GNUTLS_E_UNEXPECTED_PACKET_LENGTH ||
                                status == GNUTLS_E_UNSUPPORTED_VERSION_PACKET ||
                                status == GNUTLS_E_UNEXPECTED_PACKET || status == GNUTLS_E_RECORD_OVERFLOW;
-            return fail(alien ? Cause::unreachable : Cause::untrusted,
-                        fmt::format("TLS handshake: {}{}", describe(status),
-                                    alien ? ": the server does not speak TLS there" : ""));
+            return fail({.cause = alien ? Cause::unreachable : Cause::untrusted,
+                         .text = fmt::format("TLS handshake: {}{}", describe(status),
+                                             alien ? ": the server does not speak TLS there" : ""),
+                         .number = hung_up(status) ? ECONNRESET : 0});
         }
     }
 
@@ -173,18 +175,24 @@ private:
                 continue;
             }
             if (n < 0 && gnutls_error_is_fatal(static_cast<int>(n)) == 0) continue;
-            const std::string how = n == 0 || n == GNUTLS_E_PREMATURE_TERMINATION || n == GNUTLS_E_PULL_ERROR
-                                        ? "it hung up"
-                                        : describe(static_cast<int>(n));
-            return fail(
-                Cause::untrusted,
-                fmt::format("the server did not accept {}: {}",
-                            has_certificate() ? "our certificate" : "a client without a certificate", how));
+            const bool went = n == 0 || hung_up(n);
+            const std::string how = went ? "it hung up" : describe(static_cast<int>(n));
+            return fail({.cause = Cause::untrusted,
+                         .text = fmt::format(
+                             "the server did not accept {}: {}",
+                             has_certificate() ? "our certificate" : "a client without a certificate", how),
+                         .number = went ? ECONNRESET : 0});
         }
         if (answer != k_accepted)
             return fail(Cause::protocol,
                         "the server said something else than that it accepts our certificate");
         return {};
+    }
+
+    // A server that ends just now does that, too.
+    static bool hung_up(ssize_t status) noexcept {
+        return status == GNUTLS_E_PREMATURE_TERMINATION || status == GNUTLS_E_PULL_ERROR ||
+               status == GNUTLS_E_PUSH_ERROR;
     }
 
     [[nodiscard]] bool has_certificate() const {

@@ -44,6 +44,7 @@ struct TlsTerms {
 // The handshake over `socket` (connected, non-blocking), the verification, and the wait for the server's
 // byte. Error: Cause::untrusted, with what is wrong with which certificate, or that the server did not take
 // ours;
+//        with ECONNRESET, if it hung up without a word, which may have another reason;
 //        Cause::unreachable, if the server does not speak TLS; timeout, cancelled, invalid (priority).
 [[nodiscard]] Result<std::unique_ptr<Channel>> make_tls_channel(UniqueFd socket, TlsCredentials credentials,
                                                                 const TlsTerms& terms,

@@ -75,6 +75,9 @@ Done Confinement::prepare() {
         if (auto done = check_descriptors(plan_.descriptors); !done) return done;
         report_.note_in_force(Layer::descriptors);
     }
+    // Before the capabilities are dropped: new namespaces give others.
+    auto root = leave();
+    if (!root) return tl::unexpected(std::move(root.error()));
     if (auto done = drop_capabilities(plan_.capabilities, report_, plan_.passed_on); !done) return done;
     if (auto done = close_memory(report_); !done) return done;
     if (auto done = forbid_new_privileges(report_); !done) return done;
@@ -86,10 +89,37 @@ Done Confinement::prepare() {
     if (!self) return tl::unexpected(std::move(self.error()));
     self_ = std::move(*self);
     if (auto done = restrict_paths(plan_.paths, report_); !done) return done;
+    // After the last file.
+    if (*root)
+        if (auto done = (*root)->enter(report_); !done) return done;
     if (auto done = forbid_writable_code(report_); !done) return done;
     if (auto done = seal_image(report_); !done) return done;
     if (mode_ == Mode::report) return tell_violations();
     return {};
+}
+
+// Result: the way to an empty root directory, for who needs no other and can have it.
+Result<std::optional<EmptyRoot>> Confinement::leave() {
+    using Root = std::optional<EmptyRoot>;
+    if (plan_.stays.empty()) {
+        const auto has_left = leave_namespaces(report_);
+        if (!has_left) return tl::unexpected(has_left.error());
+        if (!*has_left || plan_.connects || !plan_.paths.paths.empty()) return Root();
+        auto root = EmptyRoot::prepare();
+        if (!root) return tl::unexpected(std::move(root.error()));
+        return Root(std::move(*root));
+    }
+    if (plan_.starts_leavers) {
+        const auto why_not = find_why_not_alone();
+        if (!why_not) return tl::unexpected(why_not.error());
+        if (!why_not->empty()) {
+            if (auto done = report_.note_lack(Layer::namespaces, *why_not); !done)
+                return tl::unexpected(std::move(done.error()));
+            return Root();
+        }
+    }
+    report_.note_unmeant(Layer::namespaces, std::string(plan_.stays));
+    return Root();
 }
 
 Done Confinement::serve() {
@@ -135,7 +165,10 @@ int show(Plan plan) {
     std::string layers;
     for (const Finding& one : confinement->report().findings())
         layers += fmt::format("layer\t{}\t{}\t{}\n", to_text(one.layer),
-                              one.in_force ? "in force" : "missing", one.detail);
+                              one.in_force ? "in force"
+                              : one.meant  ? "missing"
+                                           : "not meant",
+                              one.detail);
     return write_all(layers + rows) ? EX_OK : EX_IOERR;
 }
 

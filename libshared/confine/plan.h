@@ -17,12 +17,14 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "libshared/confine/descriptors.h"
 #include "libshared/confine/filter.h"
 #include "libshared/confine/landlock.h"
 #include "libshared/confine/limits.h"
+#include "libshared/confine/namespaces.h"
 #include "libshared/confine/report.h"
 
 namespace virtgate::confine {
@@ -54,6 +56,12 @@ struct Plan {
     Limits limits{};                         // set in serve(), when its threads are there
     std::vector<std::span<const Row>> rows;  // the system calls that it may make
     bool says_lacks = false;  // warns of what the kernel lacks: the first process, for all that it starts
+    // Why it stays in the namespaces of its parent. Empty: it leaves them, and has an empty root directory, too, if there is
+    // nothing that it reaches by name.
+    std::string_view stays{};
+    bool connects = false;  // to a UNIX socket by its name, of which `paths` knows nothing
+    // It stays, but some of those do not that it starts: it looks whether they could.
+    bool starts_leavers = false;
 };
 
 class Confinement {
@@ -70,6 +78,7 @@ public:
 private:
     Confinement(Plan plan, Mode mode);
     [[nodiscard]] Done prepare();
+    [[nodiscard]] Result<std::optional<EmptyRoot>> leave();
 
     Plan plan_;
     Mode mode_;

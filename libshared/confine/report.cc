@@ -19,6 +19,7 @@ std::string_view to_text(Layer layer) noexcept {
         case Layer::files: return "files";
         case Layer::tcp: return "TCP";
         case Layer::scope: return "signals and abstract sockets";
+        case Layer::namespaces: return "namespaces";
         case Layer::filter: return "system calls";
     }
     panic("a layer without a name");
@@ -26,6 +27,10 @@ std::string_view to_text(Layer layer) noexcept {
 
 void Report::note_in_force(Layer layer, std::string detail) {
     findings_.push_back({layer, true, std::move(detail)});
+}
+
+void Report::note_unmeant(Layer layer, std::string why) {
+    findings_.push_back({layer, false, std::move(why), false});
 }
 
 Done Report::note_lack(Layer layer, std::string detail) {
@@ -38,15 +43,16 @@ Done Report::note_lack(Layer layer, std::string detail) {
 bool Report::complete(Layer layer) const noexcept {
     const auto about = [&](const Finding& finding) { return finding.layer == layer; };
     return std::any_of(findings_.begin(), findings_.end(), about) &&
-           std::all_of(findings_.begin(), findings_.end(),
-                       [&](const Finding& finding) { return !about(finding) || finding.in_force; });
+           std::all_of(findings_.begin(), findings_.end(), [&](const Finding& finding) {
+               return !about(finding) || finding.in_force || !finding.meant;
+           });
 }
 
 void Report::say_lacks(const Log& log) {
     if (std::exchange(said_, true)) return;
     std::string all;
     for (const auto& finding : findings_) {
-        if (finding.in_force) continue;
+        if (finding.in_force || !finding.meant) continue;
         fmt::format_to(std::back_inserter(all), "{}{}: {}", all.empty() ? "" : "; ", to_text(finding.layer),
                        finding.detail);
     }

@@ -31,6 +31,7 @@ enum class Layer : unsigned char {
     files,              // Landlock: file system
     tcp,                // Landlock: bind and connect of TCP
     scope,              // Landlock: signals and abstract UNIX sockets
+    namespaces,         // nobody's network and IPC; for who names no file, no directory either
     filter,             // seccomp
 };
 
@@ -47,6 +48,7 @@ struct Finding {
     Layer layer;
     bool in_force;
     std::string detail;  // "ABI 7", "the kernel has no PR_SET_MDWE"; may be empty where in force
+    bool meant = true;   // false: this process does without, for the reason in `detail`
 };
 
 class Report {
@@ -61,10 +63,13 @@ public:
     // demanded.
     Done note_lack(Layer layer, std::string detail);
 
+    // Notes that `layer` is not for this process, because of `why`. Nothing lacks.
+    void note_unmeant(Layer layer, std::string why);
+
     // In the order of the steps.
     [[nodiscard]] const std::vector<Finding>& findings() const noexcept { return findings_; }
 
-    // True if `layer` has been noted as in force and nothing of it as lacking.
+    // True if `layer` has been noted as in force, or as not meant, and nothing of it as lacking.
     [[nodiscard]] bool complete(Layer layer) const noexcept;
 
     // Says in one line (at `warning`) everything that is lacking; nothing if nothing is. Only the first call

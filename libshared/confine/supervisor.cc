@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/netlink.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -87,7 +88,15 @@ std::vector<Row> make_rows() {
 constexpr Row k_resolver[] = {
     allow("socket", "a child asks for its host's name", {is(0, AF_INET)}),
     allow("socket", "a child asks for its host's name", {is(0, AF_INET6)}),
-    allow("socket", "the C library looks for the addresses of this machine", {is(0, AF_NETLINK)}),
+    allow("socket", "the C library looks for the addresses of this machine; nothing else of the kernel's",
+          {is(0, AF_NETLINK), is(2, NETLINK_ROUTE)}),
+};
+
+constexpr Row k_leavers[] = {
+    allow("unshare", "a child leaves its parent's namespaces, all of these at once",
+          {is(0, CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)}),
+    allow("chroot", "its second process, which has a capability for it where it is; the parent has none"),
+    allow("chdir", "the same"),
 };
 
 constexpr const char* k_libraries[] = {"/lib",       "/lib64",         "/usr/lib",
@@ -108,12 +117,18 @@ std::span<const Row> supervisor_rows() {
 
 std::span<const Row> resolver_rows() noexcept { return k_resolver; }
 
+void let_leave(Plan& plan) {
+    plan.starts_leavers = true;
+    plan.rows.emplace_back(k_leavers);
+}
+
 Plan make_supervisor_plan(std::string_view process, const std::string& programs) {
     Plan plan{.process = process,
               .capabilities = {CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL},
               .limits = {.processes = {}, .file_size = {}, .locked_memory = {}},
               .rows = {supervisor_rows()},
-              .says_lacks = true};
+              .says_lacks = true,
+              .stays = "it starts others"};
     plan.paths.abstract_sockets = notifies_abstract_socket();
     plan.paths.add_if_there(programs, PathAccess::execute);
     for (const char* libraries : k_libraries) plan.paths.add_if_there(libraries, PathAccess::execute);

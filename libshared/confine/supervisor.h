@@ -2,8 +2,8 @@
 // supervisor - what a process keeps that starts others of our programs.
 //
 // Trust:  a supervisor reads no client's byte. Its filter stays with all that is started below it, so it is also what
-//         those may do until they have a filter of their own. What nobody of us ever needs is missing: namespaces, mounts,
-//         ptrace, keys, bpf, io_uring, other processes' memory and descriptors, clocks, modules.
+//         those may do until they have a filter of their own. What nobody of us ever needs is missing: mounts,
+//         namespaces but those that a child goes alone into, ptrace, keys, bpf, io_uring, other processes' memory and descriptors, clocks, modules.
 // Limits: its Landlock rules hold for its children, too; each of them leaves itself less.
 #pragma once
 
@@ -23,5 +23,8 @@ namespace virtgate::confine {
 // /dev/null, reach the service manager, and, if it is root, start children as other users. The caller adds what else it
 // and its children read and write.
 [[nodiscard]] Plan make_supervisor_plan(std::string_view process, const std::string& programs);
+
+// For who starts children that leave the namespaces of their parent.
+void let_leave(Plan& plan);
 
 }  // namespace virtgate::confine

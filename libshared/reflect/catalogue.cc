@@ -27,9 +27,13 @@ tl::expected<void, std::string> Catalogue::add_file(const std::string& path) {
     auto schema = proto::Schema::load(as_bytes(text));
     if (!schema) return tl::make_unexpected(fmt::format("{}: {}", path, schema.error()));
     auto loaded = std::make_unique<Loaded>(std::move(*schema));
-    if (loaded->program.procedures().empty())
+    for (std::uint32_t row = 0; row < loaded->schema.count(proto::layout::Section::programs); ++row)
+        loaded->versions.push_back(std::make_unique<proto::ProgramInfo>(loaded->schema, row));
+    if (loaded->versions.empty() || loaded->versions.front()->procedures().empty())
         return tl::make_unexpected(fmt::format("{}: there is no program in it", path));
-    programs_.insert(programs_.begin(), &loaded->program);
+    // By name the newest is found first.
+    for (auto version = loaded->versions.rbegin(); version != loaded->versions.rend(); ++version)
+        programs_.insert(programs_.begin(), version->get());
     loaded_.push_back(std::move(loaded));
     return {};
 }

@@ -43,9 +43,9 @@ public:
 
 private:
     struct Loaded {
+        explicit Loaded(proto::Schema of) : schema(std::move(of)) {}
         proto::Schema schema;
-        proto::ProgramInfo program;
-        explicit Loaded(proto::Schema of) : schema(std::move(of)), program(schema) {}
+        std::vector<std::unique_ptr<proto::ProgramInfo>> versions{};  // newest first
     };
     std::vector<std::unique_ptr<Loaded>> loaded_;
     std::vector<const proto::ProgramInfo*> programs_;

@@ -210,6 +210,8 @@ tl::expected<Json, std::string> parse(std::string_view text) {
         }
         return tl::make_unexpected("no JSON: line " + std::to_string(line) + ", column " +
                                    std::to_string(column) + " is not what should be there");
+    } catch (const Json::out_of_range&) {
+        return tl::make_unexpected("no JSON: a number is too large");
     }
 }
 

@@ -8,3 +8,7 @@ reflect_SOURCES := libshared/reflect/catalogue.cc libshared/reflect/description.
 UNIT_TESTS += test-reflect
 test-reflect_SOURCES   := tests/unit/reflect.cc
 test-reflect_LIBRARIES := reflect proto xdr base
+
+FUZZERS += fuzz-reflect
+fuzz-reflect_SOURCES   := tests/fuzz/fuzz-reflect.cc
+fuzz-reflect_LIBRARIES := reflect proto xdr base

@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "libshared/spawn/background.h"
+
 namespace virtgate::spawn {
 
 namespace {
@@ -39,6 +41,7 @@ Result<UniqueFd> connect_to_manager(int flags) {
 }  // namespace
 
 Done notify(std::string_view state) {
+    if (state.starts_with("READY=1")) tell_waiting_parent(0);
     auto socket = connect_to_manager(0);
     if (!socket) return tl::unexpected(std::move(socket.error()));
     if (!*socket) return {};

@@ -48,7 +48,8 @@ confine::Plan make_plan(const std::vector<std::uint16_t>& ports) {
     confine::Plan plan{.process = "leaser",
                        .descriptors = std::move(descriptors),
                        .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
-                                confine::own_socket_rows(), k_rows}};
+                                confine::own_socket_rows(), k_rows},
+                       .stays = "it connects to etcd's servers"};
     plan.paths.connect_ports = ports;
     return plan;
 }

@@ -78,6 +78,8 @@ confine::Plan make_plan(const Settings& settings, const std::string& file, const
     plan.paths.add_if_there(settings.state_directory, PathAccess::create);
     plan.paths.add_parents_of(settings.socket, PathAccess::listen);
     plan.paths.add_parents_of(settings.libvirt_socket, PathAccess::listen);
+    for (const std::string& log : settings.log.files())
+        plan.paths.add_parents_of(log, PathAccess::create);
     return plan;
 }
 

@@ -89,7 +89,7 @@ Leasers::One& Leasers::of(const spawn::Ward& ward) noexcept {
 
 Result<spawn::Launch> Leasers::plan(spawn::Ward& ward) {
     auto config =
-        make_leaser_config(settings_.etcd[of(ward).index()], settings_.log_level, settings_.sandbox);
+        make_leaser_config(settings_.etcd[of(ward).index()], settings_.log.of("leaser"), settings_.sandbox);
     if (!config) return tl::unexpected(std::move(config.error()));
     auto bytes = proto::encode(*config);
     if (!bytes) return system_fault(0, "a leaser's configuration does not encode");

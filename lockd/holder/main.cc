@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // virtgate-lockd - the holder of the lock daemon: keeps locks over everything that can happen to who serves them.
 //
-//   virtgate-lockd --config FILE [--check | --sandbox]
+//   virtgate-lockd --config FILE [--daemon] [--pid-file FILE] [--check | --sandbox]
 //
 // SIGHUP and SIGUSR1 make it go on as the executable and with the settings that are there now; SIGTERM and SIGINT end it.
 // Exit status: 0; 64 wrong command line; 71 the machine is in the way; 78 the configuration is wrong.
@@ -16,6 +16,8 @@
 #include <csignal>
 
 #include "config.h"
+#include "libshared/logging/outputs.h"
+#include "libshared/spawn/background.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
 #include "libshared/spawn/watchdog.h"
@@ -28,6 +30,7 @@ namespace virtgate::lockd::holder {
 namespace {
 
 constexpr const char* k_default_config = VIRTGATE_SYSCONFDIR "/lockd.toml";
+constexpr const char* k_pid_file = VIRTGATE_RUNDIR "/lockd.pid";
 constexpr mode_t k_mask = 0077;
 constexpr mode_t k_private = 0700;
 constexpr int k_backlog = 1024;
@@ -142,7 +145,8 @@ int show_sandbox(const std::string& file) {
     return confine::show(make_plan(*settings, file, *programs));
 }
 
-int serve(const std::string& file, const Settings& settings, Inheritance inheritance, char** argv) {
+int serve(const std::string& file, const Settings& settings, const std::string& pid_file,
+          Inheritance inheritance, char** argv) {
     const auto fail = [](const Error& error) { return spawn::complain(error, spawn::k_exit_system); };
     const auto program = spawn::program_path();
     if (!program) return fail(program.error());
@@ -178,8 +182,9 @@ int serve(const std::string& file, const Settings& settings, Inheritance inherit
     if (const auto done = holder.recover(std::move(journal->entries), inheritance); !done)
         return fail(done.error());
     const Signals signals(*loop, holder);
-    if (!(inheritance.confined ? confine_again()
-                               : confine::confine(make_plan(settings, file, programs), mode)))
+    auto plan = make_plan(settings, file, programs);
+    plan.paths.add_parents_of(pid_file, confine::PathAccess::create);
+    if (!(inheritance.confined ? confine_again() : confine::confine(std::move(plan), mode)))
         return spawn::k_exit_system;
     const spawn::Watchdog watchdog(*loop);
     holder.start();
@@ -187,7 +192,13 @@ int serve(const std::string& file, const Settings& settings, Inheritance inherit
     return holder.status();
 }
 
-int run(const std::string& file, bool check_only, char** argv) {
+struct Start {
+    std::string file;
+    bool check_only = false;
+    spawn::Background::Options background{};
+};
+
+int run(const Start& start, char** argv) {
     // First of all, since these descriptors have numbers that somebody else could take.
     auto inheritance = take_inheritance();
     if (!inheritance) return spawn::complain(inheritance.error(), spawn::k_exit_system);
@@ -196,13 +207,19 @@ int run(const std::string& file, bool check_only, char** argv) {
     // Lost log readers and lockers are noticed where something is written to them.
     std::signal(SIGPIPE, SIG_IGN);
     umask(k_mask);
-    const auto settings = load_settings(file);
+    auto settings = load_settings(start.file);
     if (!settings) return spawn::complain(settings.error(), spawn::k_exit_config);
-    set_log_level(settings->log_level);
-    if (check_only) return 0;
+    set_log_level(settings->log.of("lockd"));
+    if (start.check_only) return 0;
+    auto background = spawn::Background::begin(start.background, k_pid_file);
+    if (!background) return spawn::complain(background.error(), spawn::k_exit_system);
+    if (start.background.daemon) settings->log.leave_terminal("virtgate-lockd");
+    if (const auto done = logging::open_outputs(settings->log, "virtgate-lockd"); !done)
+        return background->end(spawn::complain(done.error(), spawn::k_exit_system));
     // A descriptor for each lock and each client.
     spawn::raise_descriptor_limit();
-    return serve(file, *settings, std::move(*inheritance), argv);
+    return background->end(
+        serve(start.file, *settings, background->pid_path(), std::move(*inheritance), argv));
 }
 
 }  // namespace
@@ -213,15 +230,20 @@ int main(int argc, char** argv) {
     using namespace virtgate::lockd::holder;
     block_reload_signals();
     CLI::App app{"virtgate-lockd - keeps locks on disks, and what they need to outlive whoever serves them"};
-    std::string file = k_default_config;
-    bool check_only = false;
+    Start start{.file = k_default_config};
     bool only_sandbox = false;
     bool only_settings = false;
-    app.add_option("--config", file, "configuration file")->type_name("FILE")->capture_default_str();
-    app.add_flag("--check", check_only, "check the configuration, then end");
+    app.add_option("--config", start.file, "configuration file")->type_name("FILE")->capture_default_str();
+    app.add_flag("--check", start.check_only, "check the configuration, then end");
     app.add_flag("--sandbox", only_sandbox, "only show what it takes from itself; see virtgate-sandbox(1)");
     app.add_flag("--settings", only_settings,
                  "only list the settings, with their defaults; see virtgate-config(1)");
+    app.add_flag("-d,--daemon", start.background.daemon,
+                 "run in the background; the command ends when the daemon serves");
+    app.add_option("-p,--pid-file", start.background.pid_file,
+                   "its number, and a lock that one instance has (with --daemon: " VIRTGATE_RUNDIR
+                   "/lockd.pid)")
+        ->type_name("FILE");
     app.set_version_flag("--version", "virtgate-lockd " VIRTGATE_VERSION);
     try {
         app.parse(argc, argv);
@@ -229,8 +251,9 @@ int main(int argc, char** argv) {
         return app.exit(error) == 0 ? 0 : virtgate::spawn::k_exit_usage;
     }
     // Where nothing is configured, there are the defaults of an empty file.
-    if ((only_sandbox || only_settings) && app.count("--config") == 0 && access(file.c_str(), F_OK) != 0)
-        file = "/dev/null";
-    if (only_settings) return show_settings(file);
-    return only_sandbox ? show_sandbox(file) : run(file, check_only, argv);
+    if ((only_sandbox || only_settings) && app.count("--config") == 0 &&
+        access(start.file.c_str(), F_OK) != 0)
+        start.file = "/dev/null";
+    if (only_settings) return show_settings(start.file);
+    return only_sandbox ? show_sandbox(start.file) : run(start, argv);
 }

@@ -8,11 +8,11 @@ holder_SOURCES := lockd/holder/crc32c.cc lockd/holder/desk.cc lockd/holder/etcd_
 
 PROGRAMS += virtgate-lockd
 virtgate-lockd_SOURCES   := lockd/holder/main.cc lockd/holder/confinement.cc
-virtgate-lockd_LIBRARIES := holder leaser_url confine config spawn rpc channel loop proto xdr base
+virtgate-lockd_LIBRARIES := holder leaser_url confine logging config spawn rpc channel loop proto xdr base
 virtgate-lockd_PACKAGES  := EVENT
 
 UNIT_TESTS += test-holder
 test-holder_SOURCES   := tests/unit/holder_journal.cc tests/unit/holder_keeping.cc tests/unit/holder_desk.cc \
                          tests/unit/holder_intake.cc tests/unit/holder_inheritance.cc tests/unit/holder_rig.cc tests/unit/pump.cc
-test-holder_LIBRARIES := holder leaser_url confine config spawn rpc channel loop proto xdr base
+test-holder_LIBRARIES := holder leaser_url confine logging config spawn rpc channel loop proto xdr base
 test-holder_PACKAGES  := EVENT

@@ -18,6 +18,8 @@ namespace virtgate::lockd::holder {
 
 namespace {
 
+// Whose level can be set by itself.
+constexpr std::string_view k_log_names[] = {"lockd", "locker", "leaser"};
 constexpr const char* k_socket = VIRTGATE_RUNDIR "/lockd.sock";
 constexpr const char* k_state_directory = VIRTGATE_RUNDIR "/lockd";
 constexpr const char* k_lock_spaces[] = {VIRTGATE_STATEDIR "/lockspaces", "/var/lib/libvirt/lockd"};
@@ -99,8 +101,7 @@ std::vector<uid_t> read_users(config::Section& section, std::string_view key, co
 Result<Settings> read(config::Document& document) {
     Settings settings;
     config::Section root = document.root();
-    if (!parse_level(root.text("log_level", "info"), settings.log_level))
-        root.refuse("log_level", "\"log_level\" has to be debug, info, warning or error");
+    settings.log = logging::read_log(root, "virtgate-lockd", k_log_names);
     confine::Mode sandbox{};
     if (!confine::parse_mode(root.text("sandbox", "best-effort"), sandbox))
         root.refuse("sandbox", "\"sandbox\" has to be \"best-effort\", \"strict\", \"report\" or \"off\"");
@@ -142,7 +143,7 @@ Result<Settings> parse_settings(std::string_view text, std::string file) {
 
 proto::config::LockerConfig make_locker_config(const Settings& settings) {
     proto::config::LockerConfig config{
-        .log_level = static_cast<std::uint32_t>(settings.log_level),
+        .log_level = static_cast<std::uint32_t>(settings.log.of("locker")),
         .users = {settings.users.begin(), settings.users.end()},
         .session_users = {settings.session_users.begin(), settings.session_users.end()},
         .max_clients = settings.max_clients,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // settings - what lockd.toml says.
 //
-//     log_level = "info"
+//     log_level = "info"                      # and log_filters, log_outputs: libshared/logging/settings.h
 //     sandbox = "best-effort"
 //     socket = "/run/virtgate/lockd.sock"
 //     libvirt_socket = ""                     # "/run/libvirt/virtlockd-sock": in virtlockd's place
@@ -23,7 +23,7 @@
 #include <string>
 #include <vector>
 
-#include "libshared/base/log.h"
+#include "libshared/logging/settings.h"
 #include "libshared/base/result.h"
 #include "lockd/holder/etcd_settings.h"
 #include "proto/config.h"
@@ -31,7 +31,7 @@
 namespace virtgate::lockd::holder {
 
 struct Settings {
-    Level log_level = Level::info;
+    logging::Settings log{};
     proto::config::SandboxMode sandbox{};
     std::string socket{};
     std::string libvirt_socket{};  // empty: none

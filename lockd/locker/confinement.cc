@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "libshared/confine/rows.h"
 #include "libshared/fdmap.h"
@@ -17,6 +18,7 @@ using confine::allow;
 using confine::FdKind;
 using confine::has_of;
 using confine::is;
+using confine::lacks;
 
 constexpr int k_so_peerpidfd = 77;  // newer than the headers of the oldest system that we build on
 
@@ -41,7 +43,7 @@ constexpr confine::Row k_rows[] = {
     allow("memfd_create", "what says by which lease a lock in etcd is held"),
     allow("fcntl", "nobody changes that any more", {is(1, F_ADD_SEALS)}),
     allow("pread64", "what a lock was held by that an earlier process took"),
-    allow("mkdirat", "directories of lock spaces"),
+    allow("mkdirat", "directories of lock spaces", {lacks(2, S_ISUID | S_ISGID | S_ISVTX)}),
     allow("unlinkat", "lock files that are not needed any more; no directory", {is(2, 0)}),
 };
 
@@ -59,7 +61,8 @@ confine::Plan make_plan(const proto::config::LockerConfig& config) {
         // A lock in etcd is kept by a memory file of this size.
         .limits = {.file_size = config.etcd.empty() ? 0 : k_leased_size},
         .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
-                 confine::own_socket_rows(), k_rows}};
+                 confine::own_socket_rows(), k_rows},
+        .stays = "it asks the kernel who its clients are"};
     plan.paths.signals = config.fencing;
     for (const std::string& directory : config.lock_spaces)
         plan.paths.add_if_there(directory, PathAccess::grow);

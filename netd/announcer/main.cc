@@ -8,6 +8,7 @@
 #include "libshared/spawn/self.h"
 #include "netd/announcer/confinement.h"
 #include "netd/announcer/publisher.h"
+#include "proto/codec.h"
 #include "proto/supervise.h"
 
 namespace {
@@ -20,7 +21,7 @@ int fail(const Error& error, int status) {
     return status;
 }
 
-// The supervisor, who has nothing to say here, and whose end is ours.
+// The supervisor, who has little to say here, and whose end is ours.
 class Parent {
 public:
     explicit Parent(loop::Loop& loop)
@@ -34,7 +35,11 @@ public:
     }
 
 private:
-    void on_message(rpc::Control::Message&) noexcept {
+    void on_message(rpc::Control::Message& message) noexcept {
+        if (message.header ==
+            rpc::make_message(supervise::k_program, supervise::k_version, supervise::Procedure::tune))
+            if (const auto change = proto::decode<supervise::TuneArgs>(message.payload))
+                return set_log_level(static_cast<Level>(change->log_level));
         Log().error("the supervisor sent something that an announcer does not know");
     }
     void on_closed(std::string_view) noexcept { loop_.stop(); }

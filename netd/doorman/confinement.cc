@@ -53,7 +53,8 @@ confine::Plan make_plan(bool has_local_clients) {
             FdKind::channel, {{fdmap::k_doorman_local_listener, {FdKind::null, FdKind::listener}},
                               {fdmap::k_doorman_local_read_only_listener, {FdKind::null, FdKind::listener}}}),
         .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
-                 confine::own_socket_rows(), k_broker_rows}};
+                 confine::own_socket_rows(), k_broker_rows},
+        .stays = "it asks the kernel who its clients are"};
     if (has_local_clients) {
         plan.paths.paths.push_back({.path = "/proc", .access = confine::PathAccess::read});
         plan.rows.emplace_back(k_local_rows);

@@ -192,7 +192,9 @@ void Desk::on_answer(BrokerAnswer& answer) noexcept {
                              .refusal = {},
                              .listener = admission.who.listener,
                              .client = admission.client,
-                             .uid = admission.who.local->uid},
+                             .uid = admission.who.local->uid,
+                             .gid = admission.who.local->gid,
+                             .pid = admission.who.local->pid},
                             fds);
     }
     const int session = answer.session.get();
@@ -219,7 +221,9 @@ void Desk::log_in(std::uint64_t ticket, Open admission) {
                       .refusal = {},
                       .listener = who.listener,
                       .client = admission.client,
-                      .uid = who.local->uid},
+                      .uid = who.local->uid,
+                             .gid = who.local->gid,
+                             .pid = who.local->pid},
                      std::span(&connection, 1));
     } else {
         const auto procedure = visit->who().certificate ? Procedure::admit : Procedure::enter;
@@ -239,7 +243,9 @@ void Desk::refuse(std::uint64_t ticket, const Open& admission, std::string_view 
                              .refusal = "authentication failed: the policy does not let this user in",
                              .listener = admission.who.listener,
                              .client = admission.client,
-                             .uid = admission.who.local->uid},
+                             .uid = admission.who.local->uid,
+                             .gid = admission.who.local->gid,
+                             .pid = admission.who.local->pid},
                             std::span(&connection, 1));
     }
     const auto procedure = admission.who.certificate || admission.presented.starts_with('"')

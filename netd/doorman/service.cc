@@ -66,6 +66,9 @@ void Service::on_parent(rpc::Control::Message& message) noexcept {
     if (message.header == make_message(supervise::Procedure::adopt)) return serve_adopt(message);
     if (message.header == make_message(supervise::Procedure::serve)) return local_.open();
     if (message.header == make_message(supervise::Procedure::drain)) return local_.close();
+    if (message.header == make_message(supervise::Procedure::tune))
+        if (const auto change = proto::decode<supervise::TuneArgs>(message.payload))
+            return set_log_level(static_cast<Level>(change->log_level));
     log_.error("the supervisor sent something that doorman does not know");
 }
 

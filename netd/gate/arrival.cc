@@ -17,30 +17,30 @@ constexpr std::byte k_confirmation{1};
 }  // namespace
 
 Front::Arrival::Arrival(Front& front, Kind kind, UniqueFd socket, std::string name, std::string address,
-                        std::uint16_t port, Sources::Place place)
+                        std::uint16_t port, Stay stay)
     : front_(front),
       kind_(kind),
       socket_(std::move(socket)),
       name_(std::move(name)),
       address_(std::move(address)),
       port_(port),
-      place_(std::move(place)),
+      stay_(std::move(stay)),
       since_(front.loop_.clock().now()) {
     watch_ = front_.loop_.watch(socket_.get(), Want::read, loop::to<&Arrival::on_ready>(*this));
     deadline_ = front_.loop_.timer(loop::to<&Arrival::on_deadline>(*this));
     deadline_->start(front_.settings_.handshake);
 }
 
-Front::Arrival::Arrival(Front& front, UniqueFd socket, std::string name, Sources::Place place,
+Front::Arrival::Arrival(Front& front, UniqueFd socket, std::string name, Stay stay,
                         proto::door::Visit visit)
-    : Arrival(front, Kind::local, std::move(socket), std::move(name), {}, 0, std::move(place)) {
+    : Arrival(front, Kind::local, std::move(socket), std::move(name), {}, 0, std::move(stay)) {
     connection_ = std::make_unique<PlainConnection>(std::move(socket_), true);
     begin_login(std::move(visit));
 }
 
-Front::Arrival::Arrival(Front& front, UniqueFd socket, std::string name, Sources::Place place,
+Front::Arrival::Arrival(Front& front, UniqueFd socket, std::string name, Stay stay,
                         std::string refusal)
-    : Arrival(front, Kind::local, std::move(socket), std::move(name), {}, 0, std::move(place)) {
+    : Arrival(front, Kind::local, std::move(socket), std::move(name), {}, 0, std::move(stay)) {
     connection_ = std::make_unique<PlainConnection>(std::move(socket_), true);
     begin_login(std::move(refusal));
 }
@@ -174,6 +174,7 @@ void Front::Arrival::on_decision(Door::Decision& decision) noexcept {
 template <class What>
 void Front::Arrival::begin_login(What what) {
     state_ = State::login;
+    stay_.entry.enter_login();
     login_ = std::make_unique<Login>(*connection_, front_.door_, std::move(what), front_.login_memory_,
                                      loop::to<&Arrival::on_login_changed>(*this));
     restart_deadline(front_.settings_.login);
@@ -215,9 +216,14 @@ void Front::Arrival::look_at_login() {
 void Front::Arrival::admit(proto::who::SessionGrant grant, UniqueFd session) {
     watch_.reset();
     deadline_.reset();
-    place_.settle();
-    front_.admit(std::move(connection_), std::move(session), std::move(grant), name_, std::move(place_));
+    stay_.place.settle();
+    front_.admit(std::move(connection_), std::move(session), std::move(grant), name_, std::move(stay_));
     state_ = State::over;
+}
+
+void Front::Arrival::close(std::string_view why) noexcept {
+    refuse(why);
+    settle();
 }
 
 void Front::Arrival::leave() noexcept {

@@ -16,17 +16,21 @@ public:
 
     // A client that was accepted here.
     Arrival(Front& front, Kind kind, UniqueFd socket, std::string name, std::string address,
-            std::uint16_t port, Sources::Place place);
+            std::uint16_t port, Stay stay);
     // A client of a UNIX socket that has to log in.
-    Arrival(Front& front, UniqueFd socket, std::string name, Sources::Place place, proto::door::Visit visit);
+    Arrival(Front& front, UniqueFd socket, std::string name, Stay stay, proto::door::Visit visit);
     // One that is to be told that it is refused.
-    Arrival(Front& front, UniqueFd socket, std::string name, Sources::Place place, std::string refusal);
+    Arrival(Front& front, UniqueFd socket, std::string name, Stay stay, std::string refusal);
 
     // Where it is in Front's list, so that it can be taken off in constant time.
     Arrivals::iterator place_in_list;
 
     // There are nonces and a keeper again.
     void nonces_came() noexcept;
+    // Its number on the roll.
+    [[nodiscard]] std::uint64_t connection() const noexcept { return stay_.entry.id(); }
+    // Ends it at once. It is gone then.
+    void close(std::string_view why) noexcept;
     // Forgets what was asked at the door.
     void leave() noexcept;
 
@@ -63,7 +67,7 @@ private:
     std::string name_;
     std::string address_;
     std::uint16_t port_ = 0;
-    Sources::Place place_;
+    Stay stay_;
     std::unique_ptr<Connection> connection_;
     TlsConnection* tls_ = nullptr;  // connection_, while that is one
     std::unique_ptr<Login> login_;

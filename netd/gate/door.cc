@@ -194,6 +194,8 @@ void Door::on_arrived(rpc::Control::Message& message) {
     arrived.listener = std::move(arguments->listener);
     arrived.name = std::move(arguments->client);
     arrived.uid = arguments->uid;
+    arrived.gid = arguments->gid;
+    arrived.pid = arguments->pid;
     arrived_(arrived);
 }
 

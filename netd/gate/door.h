@@ -51,7 +51,7 @@ public:
         UniqueFd client;
         std::string listener;
         std::string name;  // for logs
-        std::uint32_t uid = 0;
+        std::uint32_t uid = 0, gid = 0, pid = 0;
     };
     using OnArrived = loop::Target<Arrived&>;
 

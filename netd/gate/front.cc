@@ -17,6 +17,7 @@
 namespace virtgate::netd::gate {
 
 using loop::Want;
+using proto::control::Transport;
 
 namespace {
 
@@ -31,6 +32,12 @@ struct Address {
     std::string text;
     std::uint16_t port = 0;
 };
+
+// As in a URI.
+std::string name_of(const Address& address) {
+    if (address.text.find(':') == address.text.npos) return fmt::format("{}:{}", address.text, address.port);
+    return fmt::format("[{}]:{}", address.text, address.port);
+}
 
 // Numeric; an IPv4 client of a dual-stack listener is shown as IPv4.
 Address describe(const sockaddr_storage& from) {
@@ -56,7 +63,7 @@ Address describe(const sockaddr_storage& from) {
 }  // namespace
 
 Front::Front(loop::Loop& loop, const Settings& settings, const Credentials& credentials, Signer& signer,
-             Listeners listeners, std::atomic<std::size_t>& live, Sources& sources,
+             Listeners listeners, std::atomic<std::size_t>& live, Sources& sources, Roll& roll,
              loop::Mailbox<Admitted>& admitted)
     : loop_(loop),
       settings_(settings),
@@ -65,8 +72,11 @@ Front::Front(loop::Loop& loop, const Settings& settings, const Credentials& cred
       listeners_(listeners),
       live_(live),
       sources_(sources),
+      roll_(roll),
       admitted_(admitted),
-      door_(loop, loop::to<&Front::on_arrived>(*this), loop::to<&Front::on_nonces>(*this)) {
+      door_(loop, loop::to<&Front::on_arrived>(*this), loop::to<&Front::on_nonces>(*this)),
+      connections_max_(settings.connections),
+      arrivals_max_(settings.arrivals) {
     if (listeners_.tls >= 0)
         tls_watch_ = loop_.watch(listeners_.tls, Want::nothing, loop::to<&Front::on_tls>(*this));
     if (listeners_.tcp >= 0)
@@ -83,8 +93,10 @@ void Front::watch_listeners(Want want) noexcept {
 
 void Front::accept_from(int listener) noexcept {
     for (int i = 0; i < k_accepts_per_turn; ++i) {
-        if (live_ >= settings_.connections) {
-            log_.warning("{} clients: no more are accepted until one leaves", live_.load());
+        if (is_full()) {
+            if (full_.next())
+                log_.warning("{} clients, {} of them not let in yet: no more are accepted until one leaves",
+                             live_.load(), arrivals_.size());
             watch_listeners(Want::nothing);
             return accept_again_->start(k_accept_pause);
         }
@@ -110,15 +122,20 @@ void Front::take_in(int listener, UniqueFd socket, const sockaddr_storage& from)
     std::string name = fmt::format("{} port {}", address.text, address.port);
     auto place = sources_.take(Sources::of_address(from));
     if (!place) return crowded(name);
+    const bool is_tls = listener == listeners_.tls;
+    auto entry = roll_.add({.transport = is_tls ? Transport::transport_tls : Transport::transport_tcp,
+                            .source = name_of(address),
+                            .local = {}});
     const int on = 1;
     setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    const auto kind = listener == listeners_.tls ? Arrival::Kind::tls : Arrival::Kind::tcp;
+    const auto kind = is_tls ? Arrival::Kind::tls : Arrival::Kind::tcp;
     add(std::make_unique<Arrival>(*this, kind, std::move(socket), std::move(name), address.text, address.port,
-                                  std::move(*place)));
+                                  Stay{std::move(*place), std::move(entry)}));
 }
 
 // Its connection is closed without a word: there is nothing that a client could understand at this point.
 void Front::crowded(std::string_view name) noexcept {
+    roll_.note_crowded();
     if (crowded_out_.next())
         log_.warning("refused {}: its source has as many connections as it may ({} refused so far)", name,
                      crowded_out_.count());
@@ -141,6 +158,20 @@ void Front::serve() noexcept {
     watch_listeners(Want::read);
 }
 
+void Front::set_bounds(std::size_t connections, std::size_t arrivals) noexcept {
+    connections_max_ = connections;
+    arrivals_max_ = arrivals;  // on_accept_again() looks soon enough
+}
+
+bool Front::close(std::uint64_t id, std::string_view why) noexcept {
+    for (const auto& arrival : arrivals_)
+        if (arrival->connection() == id) {
+            arrival->close(why);
+            return true;
+        }
+    return false;
+}
+
 void Front::drain() noexcept {
     serving_ = false;
     watch_listeners(Want::nothing);
@@ -151,19 +182,24 @@ void Front::on_arrived(Door::Arrived& arrived) noexcept {
     const bool is_in = arrived.decision.kind == Door::Decision::Kind::granted;
     const std::string name = escape(arrived.name, 128);
     auto place = sources_.take(Sources::of_user(arrived.uid));
-    if (!place || live_ >= settings_.connections) {
+    if (!place || is_full()) {
         if (arrived.decision.kind == Door::Decision::Kind::visit) door_.leave(arrived.decision.visit.id);
         return crowded(name);
     }
+    Stay stay{std::move(*place),
+              roll_.add({.transport = Transport::transport_unix,
+                         .source = {},
+                         .local = proto::control::Peer{.uid = arrived.uid, .gid = arrived.gid, .pid = arrived.pid},
+                         .read_only = arrived.listener == "unix-ro"})};
     if (arrived.decision.kind == Door::Decision::Kind::refused)
-        return add(std::make_unique<Arrival>(*this, std::move(arrived.client), name, std::move(*place),
+        return add(std::make_unique<Arrival>(*this, std::move(arrived.client), name, std::move(stay),
                                              std::move(arrived.decision.why_not)));
     if (!is_in)
-        return add(std::make_unique<Arrival>(*this, std::move(arrived.client), name, std::move(*place),
+        return add(std::make_unique<Arrival>(*this, std::move(arrived.client), name, std::move(stay),
                                              std::move(arrived.decision.visit)));
-    place->settle();
+    stay.place.settle();
     admit(std::make_unique<PlainConnection>(std::move(arrived.client), true),
-          std::move(arrived.decision.session), std::move(arrived.decision.grant), name, std::move(*place));
+          std::move(arrived.decision.session), std::move(arrived.decision.grant), name, std::move(stay));
 }
 
 void Front::on_nonces() noexcept {
@@ -174,15 +210,17 @@ void Front::on_nonces() noexcept {
 }
 
 void Front::admit(std::unique_ptr<Connection> connection, UniqueFd session, proto::who::SessionGrant grant,
-                  const std::string& name, Sources::Place place) {
+                  const std::string& name, Stay stay) {
     ++live_;  // for the session; an arrival takes off its own
+    stay.entry.enter_session(grant.session, grant.identity);
     admitted_.put({.connection = std::move(connection),
                    .worker = std::move(session),
                    .session = grant.session,
                    .locks = grant.locks,
                    .identity = std::move(grant.identity),
                    .source = name,
-                   .place = std::move(place)});
+                   .place = std::move(stay.place),
+                   .entry = std::move(stay.entry)});
 }
 
 void Front::drop(Arrival& arrival) noexcept {

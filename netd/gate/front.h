@@ -10,7 +10,8 @@
 // client has sent something, so a silent connection costs a descriptor and little else.
 //
 // Trust:  the most hostile input of all: nobody is known yet.
-// Limits: `connections` clients of this gate, sessions included; more wait in the listener's queue. So many of each
+// Limits: `connections` clients of this gate, sessions included, of which `arrivals` are not let in yet; more wait in the
+//         listener's queue. So many of each
 //         source (sources.h); more are closed at once. Deadlines for the handshake, for being let in, and for
 //         logging in. No frame is read before a client is let in but those of the login (login.h).
 // Owns:   the connections until they are handed over.
@@ -34,8 +35,9 @@ public:
     };
     // `live` counts the clients of this gate; the session loop takes one off for each session that ends.
     // `admitted` receives those that were let in; they have places in `sources`, which outlives them.
+    // They are on `roll`, too.
     Front(loop::Loop& loop, const Settings& settings, const Credentials& credentials, Signer& signer,
-          Listeners listeners, std::atomic<std::size_t>& live, Sources& sources,
+          Listeners listeners, std::atomic<std::size_t>& live, Sources& sources, Roll& roll,
           loop::Mailbox<Admitted>& admitted);
     ~Front();
 
@@ -44,12 +46,22 @@ public:
     void adopt_doorman(UniqueFd channel) { door_.adopt(std::move(channel)); }
     // Accepts clients from now on.
     void serve() noexcept;
+    // How many connections there may be from now on, and how many of them that are not let in yet. Those that are
+    // there stay.
+    void set_bounds(std::size_t connections, std::size_t arrivals) noexcept;
+    // Closes the connection `id` (roll.h) if it is on its way in. False if it is not.
+    bool close(std::uint64_t id, std::string_view why) noexcept;
     // Accepts nobody any more. Clients that are on their way in are still let in.
     void drain() noexcept;
     // True if nobody is on the way in.
     [[nodiscard]] bool is_empty() const noexcept { return arrivals_.empty(); }
 
 private:
+    // What a connection has as long as it lives.
+    struct Stay {
+        Sources::Place place;
+        Roll::Entry entry;
+    };
     class Arrival;
     friend class Arrival;
     using Arrivals = std::list<std::unique_ptr<Arrival>>;
@@ -65,7 +77,10 @@ private:
     // Takes `arrival` off the list and destroys it.
     void drop(Arrival& arrival) noexcept;
     void admit(std::unique_ptr<Connection> connection, UniqueFd session, proto::who::SessionGrant grant,
-               const std::string& name, Sources::Place place);
+               const std::string& name, Stay stay);
+    [[nodiscard]] bool is_full() const noexcept {
+        return live_ >= connections_max_ || arrivals_.size() >= arrivals_max_;
+    }
     void watch_listeners(loop::Want want) noexcept;
     void crowded(std::string_view name) noexcept;
 
@@ -76,12 +91,14 @@ private:
     const Listeners listeners_;
     std::atomic<std::size_t>& live_;
     Sources& sources_;
+    Roll& roll_;
     loop::Mailbox<Admitted>& admitted_;
     Log log_{"front"};
     Door door_;
     Arrivals arrivals_;
+    std::size_t connections_max_, arrivals_max_;
     std::size_t login_memory_ = 0;  // see login.h
-    Sparse crowded_out_;
+    Sparse crowded_out_, full_;
     std::size_t crowd_ = 0;  // the most arrivals at a time since memory was given back
     std::unique_ptr<loop::Watch> tls_watch_, tcp_watch_;
     std::unique_ptr<loop::Timer> accept_again_;

@@ -14,8 +14,10 @@
 #include <thread>
 
 #include "libshared/fdmap.h"
+#include "libshared/programs/schemas.h"
 #include "libshared/spawn/self.h"
 #include "netd/gate/confinement.h"
+#include "netd/gate/overseen.h"
 #include "netd/gate/parent.h"
 #include "netd/gate/sessions.h"
 #include "proto/config.h"
@@ -38,6 +40,7 @@ Settings settings_of(const proto::config::GateConfig& config) {
             .keepalive_count = config.keepalive.count,
             .calls_in_flight = config.limits.calls_in_flight,
             .connections = config.limits.connections,
+            .arrivals = config.limits.arrivals,
             .tls = config.tls};
 }
 
@@ -57,14 +60,16 @@ int serve(const proto::config::GateConfig& config) {
 
     std::atomic<std::size_t> live{0};
     Sources sources(config.sources.connections, config.sources.arrivals);
+    Roll roll;
     const auto session_loop = loop::make_event_loop();
     Sessions sessions(*session_loop, settings, live);
     const auto front_loop = loop::make_event_loop();
     const bool has_tcp = config.tcp != proto::config::LoginMode::login_off;
     Front front(*front_loop, settings, **credentials, signer,
                 {.tls = fdmap::k_gate_tls_listener, .tcp = has_tcp ? fdmap::k_gate_tcp_listener : -1}, live,
-                sources, sessions.arrivals());
-    Parent parent(*front_loop, UniqueFd{fdmap::k_control}, front, signer, live);
+                sources, roll, sessions.arrivals());
+    Overseen overseen(*front_loop, roll, front, sessions);
+    Parent parent(*front_loop, UniqueFd{fdmap::k_control}, front, signer, overseen, live);
 
     auto confinement = confine::Confinement::begin(make_plan(), static_cast<confine::Mode>(config.sandbox));
     if (!confinement) return fail(confinement.error());
@@ -102,5 +107,7 @@ int main(int argc, char** argv) {
         return EX_USAGE;
     }
     set_log_level(static_cast<Level>(config->log_level));
+    if (const auto added = programs::add_schemas(config->schemas); !added)
+        return netd::gate::fail(added.error());
     return netd::gate::serve(*config);
 }

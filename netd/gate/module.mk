@@ -2,14 +2,14 @@
 LIBRARIES += gate gate_tls
 gate_UNITY := yes
 gate_SOURCES := netd/gate/arrival.cc netd/gate/door.cc netd/gate/front.cc netd/gate/ledger.cc netd/gate/login.cc \
-                netd/gate/parent.cc netd/gate/plain.cc netd/gate/session.cc \
+                netd/gate/overseen.cc netd/gate/parent.cc netd/gate/plain.cc netd/gate/roll.cc netd/gate/session.cc \
                 netd/gate/session_descriptors.cc netd/gate/session_input.cc netd/gate/session_locks.cc netd/gate/session_output.cc netd/gate/sessions.cc netd/gate/sources.cc netd/gate/vet.cc
 gate_tls_SOURCES := netd/gate/tls/connection.cc netd/gate/tls/credentials.cc netd/gate/tls/signer.cc \
                     netd/gate/tls/transcript.cc
 
 PROGRAMS += virtgate-gate
 virtgate-gate_SOURCES := netd/gate/main.cc netd/gate/confinement.cc
-virtgate-gate_LIBRARIES := gate gate_tls confine spawn rpc channel proto xdr loop base
+virtgate-gate_LIBRARIES := schemas gate gate_tls confine spawn rpc channel proto xdr loop base
 virtgate-gate_PACKAGES := GNUTLS EVENT
 
 UNIT_TESTS += test-gate test-gate-login

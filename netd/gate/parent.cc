@@ -16,11 +16,12 @@ constexpr Milliseconds k_drain_look{200};
 
 }  // namespace
 
-Parent::Parent(loop::Loop& loop, UniqueFd channel, Front& front, Signer& signer,
+Parent::Parent(loop::Loop& loop, UniqueFd channel, Front& front, Signer& signer, Overseen& overseen,
                const std::atomic<std::size_t>& live)
     : loop_(loop),
       front_(front),
       signer_(signer),
+      overseen_(overseen),
       live_(live),
       channel_(loop, std::move(channel), 1, loop::to<&Parent::on_message>(*this),
                loop::to<&Parent::on_closed>(*this)),
@@ -34,6 +35,7 @@ void Parent::on_message(rpc::Control::Message& message) noexcept {
         case supervise::Procedure::adopt: return serve_adopt(message);
         case supervise::Procedure::serve: return front_.serve();
         case supervise::Procedure::drain: return serve_drain();
+        case supervise::Procedure::tune: return serve_tune(message);
         case supervise::Procedure::ready: break;
     }
     log_.error("an unknown message {} of the supervisor", message.header.procedure);
@@ -53,6 +55,7 @@ void Parent::serve_adopt(rpc::Control::Message& message) {
             front_.adopt_doorman(message.fds.take(0));
             has_doorman_ = true;
             return report_ready();
+        case supervise::PeerRole::peer_steward: return overseen_.adopt(message.fds.take(0));
         default: break;
     }
     log_.error("ADOPT of a peer that a gate does not have");
@@ -64,6 +67,13 @@ void Parent::report_ready() {
     const auto ready =
         rpc::make_message(supervise::k_program, supervise::k_version, supervise::Procedure::ready);
     if (const auto sent = channel_.send(ready, {}); !sent) log_.error("{}", sent.error().text);
+}
+
+void Parent::serve_tune(const rpc::Control::Message& message) {
+    const auto arguments = proto::decode<supervise::TuneArgs>(message.payload);
+    if (!arguments) return log_.error("a malformed TUNE of the supervisor");
+    set_log_level(static_cast<Level>(arguments->log_level));
+    front_.set_bounds(arguments->connections, arguments->arrivals);
 }
 
 void Parent::serve_drain() {

@@ -18,7 +18,8 @@ Session::Session(loop::Loop& loop, const Settings& settings, Admitted admitted, 
       worker_(std::move(admitted.worker)),
       keepalive_(settings.keepalive_interval, settings.keepalive_count),
       began_(loop.clock().now()),
-      place_(std::move(admitted.place)) {
+      place_(std::move(admitted.place)),
+      entry_(std::move(admitted.entry)) {
     log_.info("begins, from {}", escape(admitted.source, 64));
     client_watch_ = loop_.watch(client_->socket(), Want::read, loop::to<&Session::on_client>(*this));
     take_locks(admitted.locks);
@@ -52,6 +53,7 @@ void Session::end_turn() noexcept {
         state_ = State::over;
     }
     if (state_ != State::over) {
+        entry_.set_open(ledger_.calls(), ledger_.open_streams().size());
         update_wants();
         return;
     }
@@ -179,6 +181,11 @@ void Session::client_gone(std::string_view why) noexcept {
     if (state_ == State::over) return;
     if (state_ == State::serving) log_end(why);
     state_ = State::over;
+}
+
+void Session::close(std::string_view why) noexcept {
+    client_gone(why);
+    end_turn();
 }
 
 void Session::client_broke_rules(std::string_view what) noexcept {

@@ -24,6 +24,7 @@
 #include "libshared/rpc/ping_schedule.h"
 #include "netd/gate/connection.h"
 #include "netd/gate/ledger.h"
+#include "netd/gate/roll.h"
 #include "netd/gate/settings.h"
 #include "netd/gate/sources.h"
 #include "netd/gate/vet.h"
@@ -40,6 +41,7 @@ struct Admitted {
     std::string identity;
     std::string source;
     Sources::Place place;
+    Roll::Entry entry{};
 };
 
 class Session {
@@ -48,6 +50,11 @@ public:
     Session(loop::Loop& loop, const Settings& settings, Admitted admitted, loop::Target<Session&> ended);
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
+
+    // Its number on the roll.
+    [[nodiscard]] std::uint64_t connection() const noexcept { return entry_.id(); }
+    // Ends it at once. It may be gone then.
+    void close(std::string_view why) noexcept;
 
 private:
     // serving → farewell (the worker is gone: last words, nothing is read any more) → over
@@ -154,6 +161,7 @@ private:
     Instant partial_since_{};  // when the client's partial frame began or last moved; epoch if there is none
 
     Sources::Place place_;
+    Roll::Entry entry_;
     // To the lock daemon, if there is a way to it.
     UniqueFd locks_;
     rpc::Cutter from_locks_{k_lock_answer_max};

@@ -59,7 +59,7 @@ void Session::end_descriptors() {
     Ruling ruling = vet_descriptor_call(header, frame.size(), count, ledger_);
     if (ruling.action == Action::whole) {
         procedure = ruling.procedure;
-        ruling = vet_payload(*proto::find_hypervisor_program(header.program, header.version), *procedure,
+        ruling = vet_payload(*proto::find_relayed_program(header.program, header.version), *procedure,
                              frame.subspan(k_count_at + k_fds_count_size), Extent::whole);
     }
     if (ruling.action == Action::refuse) {
@@ -67,6 +67,7 @@ void Session::end_descriptors() {
         return refuse(header, ruling);
     }
     if (ruling.action != Action::forward) return client_broke_rules(ruling.text);
+    entry_.add_call();
     ledger_.add({.key = key_of(header), .procedure = procedure, .sparse = false});
     call.vetted = true;
     if (to_worker_.empty()) send_descriptors_to_worker();

@@ -33,6 +33,7 @@ void Session::read_client() {
     const MutableBytes plain = plain_buffer();
     const Step step = client_->receive(plain, size);
     if (size != 0) {
+        entry_.add_in(size);
         if (keepalive_.started()) keepalive_.on_input(loop_.clock().now());
         take_input(plain.first(size));
     }
@@ -127,6 +128,7 @@ void Session::take_frame(const Cut& cut) {
 }
 
 void Session::take_call(const Cut& cut) {
+    entry_.add_call();
     const proto::ProcedureInfo& procedure = *std::exchange(calling_, nullptr);
     const proto::ProgramInfo& program = *proto::find_session_program(cut.header.program, cut.header.version);
     const MutableBytes payload = cut.bytes.subspan(rpc::k_frame_min);

@@ -128,6 +128,7 @@ void Session::send_to_client(ByteView bytes) {
         to_client_.insert(to_client_.end(), bytes.begin(), bytes.end());
         return;
     }
+    entry_.add_out(bytes.size());
     // Each frame begins a TLS record. libvirt's client goes back to poll() after every frame; the beginning of
     // another one, read together with it, would stay in its TLS library until something else arrives.
     client_->begin_records();

@@ -2,13 +2,16 @@
 // sessions - the loop of the clients that were let in.
 #include "netd/gate/sessions.h"
 
+#include <algorithm>
+
 namespace virtgate::netd::gate {
 
 Sessions::Sessions(loop::Loop& loop, const Settings& settings, std::atomic<std::size_t>& live)
     : loop_(loop),
       settings_(settings),
       live_(live),
-      arrivals_(loop, loop::to<&Sessions::on_arrivals>(*this)) {}
+      arrivals_(loop, loop::to<&Sessions::on_arrivals>(*this)),
+      closings_(loop, loop::to<&Sessions::on_closings>(*this)) {}
 
 void Sessions::on_arrivals() noexcept {
     for (Admitted& admitted : arrivals_.take()) {
@@ -16,6 +19,15 @@ void Sessions::on_arrivals() noexcept {
                                                  loop::to<&Sessions::on_ended>(*this));
         Session* key = session.get();
         sessions_.emplace(key, std::move(session));
+    }
+}
+
+void Sessions::on_closings() noexcept {
+    on_arrivals();  // it may be among those
+    for (const Closing& closing : closings_.take()) {
+        const auto found = std::find_if(sessions_.begin(), sessions_.end(),
+                                        [&](const auto& one) { return one.first->connection() == closing.id; });
+        if (found != sessions_.end()) found->first->close(closing.why);
     }
 }
 

@@ -19,15 +19,23 @@ public:
 
     // Where Front puts those who were let in, from its own thread.
     [[nodiscard]] loop::Mailbox<Admitted>& arrivals() noexcept { return arrivals_; }
+    // Closes the session of the connection `id` (roll.h), from any thread. Nothing happens if it is over.
+    void close(std::uint64_t id, std::string why) { closings_.put({id, std::move(why)}); }
 
 private:
+    struct Closing {
+        std::uint64_t id;
+        std::string why;
+    };
     void on_arrivals() noexcept;
+    void on_closings() noexcept;
     void on_ended(Session& session) noexcept;
 
     loop::Loop& loop_;
     const Settings& settings_;
     std::atomic<std::size_t>& live_;
     loop::Mailbox<Admitted> arrivals_;
+    loop::Mailbox<Closing> closings_;
     std::unordered_map<Session*, std::unique_ptr<Session>> sessions_;
 };
 

@@ -16,7 +16,8 @@ struct Settings {
     Milliseconds keepalive_interval{5000};
     unsigned keepalive_count = 5;
     std::size_t calls_in_flight = 1024;
-    std::size_t connections = 5000;
+    std::size_t connections = 5000;  // these two may be changed later: Front::set_bounds()
+    std::size_t arrivals = 5000;
     proto::config::LoginMode tls = proto::config::LoginMode::login_direct;
 };
 

@@ -122,7 +122,7 @@ Ruling vet_header(const Header& header, std::size_t frame_size, const Ledger& le
 
 Ruling vet_descriptor_call(const Header& header, std::size_t frame_size, std::uint32_t count,
                            const Ledger& ledger) {
-    const ProgramInfo* program = proto::find_hypervisor_program(header.program, header.version);
+    const ProgramInfo* program = proto::find_relayed_program(header.program, header.version);
     if (program == nullptr)
         return refuse(fmt::format("Cannot find program {} version {}",
                                   static_cast<std::int32_t>(header.program),
@@ -160,7 +160,7 @@ bool asks_for_holes(const ProcedureInfo& procedure, ByteView payload) noexcept {
 
 Ruling vet_answer_header(const Header& header, std::size_t frame_size, const Ledger& ledger,
                          bool fds_allowed) {
-    const ProgramInfo* program = proto::find_hypervisor_program(header.program, header.version);
+    const ProgramInfo* program = proto::find_relayed_program(header.program, header.version);
     if (program == nullptr) return close("a packet of a program that the session does not use");
     const OpenStream* stream = ledger.find_stream(key_of(header));
     switch (header.type) {
@@ -234,7 +234,7 @@ Ruling vet_lock_error(MutableBytes payload) {
 }
 
 Ruling vet_answer_payload(const Header& header, const Ledger& ledger, MutableBytes payload) {
-    const ProgramInfo& program = *proto::find_hypervisor_program(header.program, header.version);
+    const ProgramInfo& program = *proto::find_relayed_program(header.program, header.version);
     proto::Verdict verdict{};
     if (header.status == Status::error) {
         verdict = proto::validate(proto::net::schema(), proto::net::Error::k_type, payload, Extent::whole);

@@ -35,6 +35,10 @@ Done Service::report_ready() {
 }
 
 void Service::on_parent(rpc::Control::Message& message) noexcept {
+    if (is(message.header, supervise::k_program, supervise::k_version,
+           static_cast<std::uint32_t>(supervise::Procedure::tune), rpc::Type::message))
+        if (const auto change = proto::decode<supervise::TuneArgs>(message.payload))
+            return set_log_level(static_cast<Level>(change->log_level));
     const auto adopt = proto::decode<supervise::AdoptArgs>(message.payload);
     const bool known = is(message.header, supervise::k_program, supervise::k_version,
                           static_cast<std::uint32_t>(supervise::Procedure::adopt), rpc::Type::message);

@@ -226,7 +226,7 @@ _virtgate_sandbox() {
     case $before:$current in
     *:-*) _virtgate_fill -W "$(_virtgate_options sandbox)" -- "$current" ;;
     --calls:*)
-        _virtgate_fill -W 'netd gate keeper doorman sasl sasl-exchange announcer workerd policy-compile worker auditor store lockd locker leaser' -- "$current"
+        _virtgate_fill -W 'netd gate keeper doorman sasl sasl-exchange announcer steward workerd policy-compile worker auditor store lockd locker leaser' -- "$current"
         ;;
     *) _virtgate_fill -W "$(_virtgate_options sandbox)" -- "$current" ;;
     esac
@@ -299,6 +299,33 @@ _virtgate_tools() {
     esac
 }
 
+# _virtgate_admin - what shows and changes what the daemons do.
+_virtgate_admin() {
+    local current=$1 before=$2 command=$3 where=() i
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        [ "${COMP_WORDS[i]}" != --dir ] || where=(--dir "${COMP_WORDS[i + 1]}")
+    done
+    case $before in
+    --dir)
+        _virtgate_fill -d -- "$current"
+        compopt -o filenames
+        ;;
+    --interval | --timeout | --source | --reason) ;;
+    --identity)
+        _virtgate_fill -W "$("${COMP_WORDS[0]}" sessions "${where[@]}" 2>/dev/null | awk 'NR > 1 { print $2 }' | sort -u)" -- "$current"
+        ;;
+    *)
+        case $command:$current in
+        *:-*) _virtgate_fill -W "$(_virtgate_options "$command")" -- "$current" ;;
+        disconnect:*)
+            _virtgate_fill -W "$("${COMP_WORDS[0]}" sessions "${where[@]}" 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$current"
+            ;;
+        *) _virtgate_fill -W "$(_virtgate_options "$command")" -- "$current" ;;
+        esac
+        ;;
+    esac
+}
+
 _virtgate() {
     # "=" and ":" split words for readline; what stands before them in the current word must not be repeated.
     local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]-}
@@ -322,6 +349,7 @@ _virtgate() {
     passwd) _virtgate_passwd "$current" "$before" ;;
     audit) _virtgate_audit "$current" "$before" ;;
     locks) _virtgate_locks "$current" "$before" ;;
+    status | top | sessions | disconnect | drain) _virtgate_admin "$current" "$before" "$command" ;;
     config) _virtgate_config "$current" "$before" ;;
     discover)
         case $before in
@@ -343,6 +371,19 @@ _virtgate() {
         trace:*) _virtgate_fill -W "qemu:///system qemu:///session $(_virtgate_options trace)" -- "$current" ;;
         --:*) _virtgate_fill -c -- "$current" ;;
         *) _virtgate_fill -W "$(_virtgate_options trace) --" -- "$current" ;;
+        esac
+        ;;
+    migrate-config)
+        case $before:$current in
+        --output:*)
+            _virtgate_fill -d -- "$current"
+            compopt -o filenames
+            ;;
+        *:-*) _virtgate_fill -W "$(_virtgate_options migrate-config)" -- "$current" ;;
+        *)
+            _virtgate_fill -f -- "$current"
+            compopt -o filenames
+            ;;
         esac
         ;;
     sandbox) _virtgate_sandbox "$current" "$before" ;;

@@ -80,7 +80,8 @@ confine::Plan make_plan(const std::vector<std::string>& directories) {
         .process = "policy compiler",
         .descriptors = confine::child_descriptors(FdKind::null, {{fdmap::k_policy_result, {FdKind::file}}}),
         .limits = {.file_size = {}, .address_space = k_memory_max},
-        .rows = {confine::runtime_rows(), k_rows}};
+        .rows = {confine::runtime_rows(), k_rows},
+        .stays = "it looks whose policy files are"};
     for (const auto& directory : directories) plan.paths.add_if_there(directory, PathAccess::read);
     for (const char* path : k_accounts) plan.paths.add_if_there(path, PathAccess::read);
     return plan;

@@ -12,6 +12,7 @@
 
 #include "libshared/base/log.h"
 #include "libshared/fdmap.h"
+#include "libshared/programs/schemas.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
 #include "policy/compile/confinement.h"
@@ -36,6 +37,10 @@ int run() {
     const auto config = spawn::read_config<proto::config::PolicyCompilerConfig>(fdmap::k_config);
     if (!config) {
         Log{}.error("{}", config.error().text);
+        return spawn::k_exit_usage;
+    }
+    if (const auto added = programs::add_schemas(config->schemas); !added) {
+        Log{}.error("{}", added.error().text);
         return spawn::k_exit_usage;
     }
     if (!confine::confine(make_plan(config->directories), static_cast<confine::Mode>(config->sandbox)))

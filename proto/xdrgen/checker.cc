@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "proto/xdrgen/procedures.h"
@@ -289,17 +290,40 @@ void Checker::add_program(const Definition& definition) {
                             fmt::format("@{} does not belong to a program{}", annotation.word.text,
                                         did_you_mean(annotation.word.text, {"internal"})));
     }
-    for (const auto& [value, to] :
-         {std::pair{&definition.value, &program.number}, {&definition.version, &program.version}}) {
-        const auto number = evaluate(*value);
-        if (number && (*number < 0 || *number > k_word_max))
-            messages_.error(value->at, "the number has 32 bits and no sign");
-        else if (number)
-            *to = static_cast<std::uint32_t>(*number);
+    program.number = find_number(definition.value);
+    std::vector<Program> versions;
+    for (const VersionSyntax& syntax : definition.versions) {
+        Program version = program;
+        version.version = find_number(syntax.number);
+        if (std::any_of(versions.begin(), versions.end(),
+                        [&](const Program& other) { return other.version == version.version; }))
+            messages_.error(syntax.name.at,
+                            fmt::format("{} has a version {} already", program.name, version.version));
+        add_procedures(syntax, version);
+        versions.push_back(std::move(version));
     }
+    if (versions.size() > layout::k_versions_max)
+        messages_.error(definition.name.at,
+                        fmt::format("a program has at most {} versions", layout::k_versions_max));
+    std::sort(versions.begin(), versions.end(),
+              [](const Program& a, const Program& b) { return a.version > b.version; });
+    module.program = std::move(versions.front());
+    module.older.assign(std::make_move_iterator(versions.begin() + 1),
+                        std::make_move_iterator(versions.end()));
+}
+
+// Of a program or a version of one.
+std::uint32_t Checker::find_number(const Value& value) {
+    const auto number = evaluate(value);
+    if (number && *number >= 0 && *number <= k_word_max) return static_cast<std::uint32_t>(*number);
+    if (number) messages_.error(value.at, "the number has 32 bits and no sign");
+    return 0;
+}
+
+void Checker::add_procedures(const VersionSyntax& version, Program& program) {
     ProcedureReader reader(model_.types, messages_, program.internal,
                            [this](const Word& word) { return evaluate_word(word); });
-    for (const ProcedureSyntax& syntax : definition.procedures) {
+    for (const ProcedureSyntax& syntax : version.procedures) {
         Procedure procedure;
         procedure.name = lower_name(syntax.name.text);
         procedure.at = syntax.name.at;
@@ -325,8 +349,33 @@ void Checker::add_program(const Definition& definition) {
     }
     std::sort(program.procedures.begin(), program.procedures.end(),
               [](const Procedure& a, const Procedure& b) { return a.number < b.number; });
+    check_enrolments(program);
     check_counts(program);
-    module.program = std::move(program);
+}
+
+// Whoever asks for an event gets the number of that request, which every event begins with, and gives it up with it.
+void Checker::check_enrolments(const Program& program) {
+    const auto begins_with_id = [&](TypeId id) {
+        return id != k_void && types_.at(id).kind == Kind::structure && !types_.at(id).fields.empty() &&
+               types_.at(types_.at(id).fields.front().type).kind == Kind::i32;
+    };
+    const auto find = [&](const std::string& name) {
+        return std::find_if(program.procedures.begin(), program.procedures.end(),
+                            [&](const Procedure& one) { return one.name == name && !one.is_event; });
+    };
+    for (const Procedure& event : program.procedures) {
+        if (event.enrol.empty()) continue;
+        const auto enrol = find(event.enrol), deregister = find(event.deregister);
+        if (enrol == program.procedures.end() || deregister == program.procedures.end())
+            messages_.error(
+                event.at,
+                fmt::format("{} is asked for and given up with calls of its own program", event.name));
+        else if (!begins_with_id(event.args) || !begins_with_id(enrol->ret) ||
+                 !begins_with_id(deregister->args))
+            messages_.error(event.at,
+                            fmt::format("{}, what {} returns and what {} takes begin with the same int",
+                                        event.name, event.enrol, event.deregister));
+    }
 }
 
 // A number that a caller chooses and a server may allocate by needs a range: three of libvirt's worst holes came in

@@ -34,6 +34,9 @@ private:
     void add_union(const Definition& definition);
     void add_alias(const Definition& definition);
     void add_program(const Definition& definition);
+    [[nodiscard]] std::uint32_t find_number(const Value& value);
+    void add_procedures(const VersionSyntax& version, Program& program);
+    void check_enrolments(const Program& program);
 
     // False, after a message, if the name is taken or ill-formed.
     bool claim_name(const Word& name, bool type);

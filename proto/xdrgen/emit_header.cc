@@ -19,7 +19,12 @@ public:
 
     std::string run() {
         write_top();
-        if (module_.program) write_program(*module_.program);
+        if (module_.program) {
+            line("");
+            prose(module_.program->prose, "");
+            line("inline constexpr std::uint32_t k_program = 0x{:08x};", module_.program->number);
+            write_version(*module_.program);
+        }
         for (const auto& [what, number] : module_.order) {
             if (what == 'c')
                 write_constant(module_.constants[number]);
@@ -35,6 +40,14 @@ public:
             line("");
             line("// The program's procedures. They live as long as the program.");
             line("[[nodiscard]] const ProgramInfo& program();");
+        }
+        for (const Program& older : module_.older) {
+            line("");
+            line("// An older version of the program.");
+            line("namespace v{} {{", older.version);
+            write_version(older);
+            line("[[nodiscard]] const ProgramInfo& program();");
+            line("}}  // namespace v{}", older.version);
         }
         line("");
         line("}}  // namespace virtgate::proto::{}", module_.name);
@@ -187,10 +200,7 @@ private:
         line("    }}");
     }
 
-    void write_program(const Program& program) {
-        line("");
-        prose(program.prose, "");
-        line("inline constexpr std::uint32_t k_program = 0x{:08x};", program.number);
+    void write_version(const Program& program) {
         line("inline constexpr std::uint32_t k_version = {};", program.version);
         line("");
         line("enum class Procedure : std::uint32_t {{");

@@ -20,7 +20,7 @@ public:
     std::string run() {
         line("# What {}.x puts on the wire. A change is accepted with \"make accept-layout\".", module_.name);
         for (const TypeId id : module_.types) write_type(model_.types[id]);
-        if (module_.program) write_program(*module_.program);
+        for (const Program* program : versions_of(module_)) write_program(*program);
         return std::move(out_);
     }
 

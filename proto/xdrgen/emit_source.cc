@@ -278,6 +278,13 @@ private:
         line(1, "static const ProgramInfo k_info(schema());");
         line(1, "return k_info;");
         line(0, "}}");
+        for (std::size_t i = 0; i < module_.older.size(); ++i) {
+            line(0, "");
+            line(0, "const ProgramInfo& v{}::program() {{", module_.older[i].version);
+            line(1, "static const ProgramInfo k_info(schema(), {});", i + 1);
+            line(1, "return k_info;");
+            line(0, "}}");
+        }
     }
 
     [[nodiscard]] static std::string escape(const std::string& text) {

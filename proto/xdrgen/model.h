@@ -116,6 +116,7 @@ struct Procedure {
     std::string event_family;
     std::uint32_t event_id = layout::k_none;
     std::uint32_t event_style = 0;
+    std::string enrol, deregister;  // of an event that is asked for with calls of its own program
     std::string driver;
     std::string since;
     std::vector<std::string> prose;
@@ -149,7 +150,8 @@ struct Module {
     std::vector<Constant> constants;
     std::vector<TypeId> types;  // its structures, unions and enumerations, in the order of the file
     std::vector<Alias> aliases;
-    std::optional<Program> program;
+    std::optional<Program> program;  // the newest version of it
+    std::vector<Program> older;      // the others, newest first
     // What to write in which order: 'c'onstants, 't'ypes and 'a'liases with their number in the lists above.
     std::vector<std::pair<char, std::size_t>> order;
 };

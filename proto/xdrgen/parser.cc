@@ -289,11 +289,18 @@ private:
     }
 
     bool parse_program(Definition& definition) {
-        if (!parse_word(definition.name, "the name of the program") || !expect("{") || !expect("version") ||
-            !parse_word(definition.version_name, "the name of the version") || !expect("{"))
+        if (!parse_word(definition.name, "the name of the program") || !expect("{")) return false;
+        do {
+            if (!parse_version(definition.versions.emplace_back())) return false;
+        } while (is("version"));
+        return expect("}") && expect("=") && parse_value(definition.value);
+    }
+
+    bool parse_version(VersionSyntax& version) {
+        if (!expect("version") || !parse_word(version.name, "the name of the version") || !expect("{"))
             return false;
         while (!is("}")) {
-            ProcedureSyntax& procedure = definition.procedures.emplace_back();
+            ProcedureSyntax& procedure = version.procedures.emplace_back();
             procedure.notes = claim();
             if (!parse_type(procedure.result) || !parse_word(procedure.name, "the name of the procedure") ||
                 !expect("(") || !parse_type(procedure.argument))
@@ -302,9 +309,7 @@ private:
             if (!expect(")") || !expect("=") || !parse_value(procedure.number) || !expect(";")) return false;
             claim_after(procedure.notes);
         }
-        if (!expect("}") || !expect("=") || !parse_value(definition.version) || !expect(";")) return false;
-        if (is("version")) return fail("\"}\" (a program has one version here)");
-        return expect("}") && expect("=") && parse_value(definition.value);
+        return expect("}") && expect("=") && parse_value(version.number) && expect(";");
     }
 
     const std::vector<Token>& tokens_;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "proto/xdrgen/checker.h"
 #include "proto/xdrgen/paths.h"
 #include "proto/xdrgen/words.h"
 
@@ -266,8 +267,15 @@ void ProcedureReader::read_fds(const Annotation& annotation, Procedure& procedur
 void ProcedureReader::read_event(const Annotation& annotation, Procedure& procedure) {
     const Words& words = annotation.arguments;
     if (words.size() == 1 && words[0].text == "none") return;
+    if (words.size() == 3 && words[0].text == "by") {
+        procedure.enrol = lower_name(words[1].text);
+        procedure.deregister = lower_name(words[2].text);
+        procedure.event_style = 2;
+        return;
+    }
     if (words.size() != 3 || (words[2].text != "legacy" && words[2].text != "callback"))
-        return complain(annotation, "write @event FAMILY ID legacy|callback or @event none");
+        return complain(annotation,
+                        "write @event FAMILY ID legacy|callback, @event by CALL CALL or @event none");
     if (!contains(known_families(), words[0].text))
         return messages_.error(words[0].at, fmt::format("no event family is called \"{}\"{}", words[0].text,
                                                         did_you_mean(words[0].text, known_families())));

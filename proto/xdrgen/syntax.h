@@ -75,18 +75,23 @@ struct ProcedureSyntax {
     Value number;
 };
 
+// One version of a program.
+struct VersionSyntax {
+    Word name;
+    Value number;
+    std::vector<ProcedureSyntax> procedures;
+};
+
 // One definition. Which members count depends on `kind`.
 struct Definition {
     DefinitionKind kind = DefinitionKind::constant;
     Notes notes;
     Word name;
-    Value value;                              // constant; program: its number
-    std::vector<EnumMember> members;          // enumeration
-    std::vector<Declaration> fields;          // structure; alias: exactly one; choice: the discriminant
-    std::vector<UnionArm> arms;               // choice
-    Word version_name;                        // program
-    Value version;                            // program
-    std::vector<ProcedureSyntax> procedures;  // program
+    Value value;                          // constant; program: its number
+    std::vector<EnumMember> members;      // enumeration
+    std::vector<Declaration> fields;      // structure; alias: exactly one; choice: the discriminant
+    std::vector<UnionArm> arms;           // choice
+    std::vector<VersionSyntax> versions;  // program: at least one
 };
 
 struct File {

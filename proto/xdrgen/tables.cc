@@ -20,7 +20,7 @@ public:
         (void)text("");  // offset 0 is the empty text
         collect();
         for (const TypeId id : tables_.types) write_type(model_.types[id]);
-        if (module_.program) write_program(*module_.program);
+        for (const Program* program : versions_of(module_)) write_program(*program);
         join();
         return std::move(tables_);
     }
@@ -56,12 +56,11 @@ private:
             for (const Arm& arm : type.arms) self(self, arm.field.type);
         };
         for (const TypeId id : module_.types) want(want, id);
-        if (module_.program) {
-            for (const Procedure& procedure : module_.program->procedures) {
+        for (const Program* program : versions_of(module_))
+            for (const Procedure& procedure : program->procedures) {
                 want(want, procedure.args);
                 want(want, procedure.ret);
             }
-        }
         tables_.types.assign(wanted.begin(), wanted.end());
         for (std::size_t i = 0; i < tables_.types.size(); ++i)
             tables_.index[tables_.types[i]] = static_cast<std::uint32_t>(i);
@@ -281,6 +280,13 @@ private:
 };
 
 }  // namespace
+
+std::vector<const Program*> versions_of(const Module& module) {
+    std::vector<const Program*> versions;
+    if (module.program) versions.push_back(&*module.program);
+    for (const Program& older : module.older) versions.push_back(&older);
+    return versions;
+}
 
 Tables make_tables(const Model& model, const Module& module) { return Builder(model, module).run(); }
 

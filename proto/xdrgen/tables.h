@@ -18,6 +18,9 @@ struct Tables {
     std::vector<TypeId> types;              // the reverse
 };
 
+// All versions of the module's program, newest first; none if it has no program.
+[[nodiscard]] std::vector<const Program*> versions_of(const Module& module);
+
 // The schema of `module`: its own types, and those of other modules that they or its program use.
 [[nodiscard]] Tables make_tables(const Model& model, const Module& module);
 

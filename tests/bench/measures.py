@@ -15,6 +15,7 @@ import time
 import locks
 import policies
 import sandboxes
+import volumes
 from servers import BenchError, Libvirtd, Virtgate, processes
 
 SHAPES = {"1x1": (1, 1), "1x8": (1, 8), "16x4": (16, 4)}  # connections x calls in flight on each
@@ -37,6 +38,8 @@ class Plan:
         self.idle_seconds = 1.0 if quick else 5.0
         self.keepalive_seconds = 6.0 if quick else 11.0
         self.stream_bytes = (32 if quick else 256) << 20
+        self.store_turns = 1 if quick else 3
+        self.sparse_bytes = (1 if quick else 100) * 10**9
         self.sandbox_turns = 2 if quick else 6
         self.lock_turns = 2 if quick else 6
         self.idle_lock_clients = 500 if quick else 10000
@@ -288,6 +291,10 @@ class Round:
     def measure_sandbox(self):
         if self.bench.virtgate:
             sandboxes.measure(self)
+
+    def measure_volumes(self):
+        if self.bench.virtgate:
+            volumes.measure(self)
 
     def measure_locks(self):
         if self.bench.virtgate:

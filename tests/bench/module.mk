@@ -5,6 +5,11 @@ virtgate-load_SOURCES   := tests/bench/load.cc tests/bench/tasks.cc tests/bench/
 virtgate-load_LIBRARIES := base
 virtgate-load_PACKAGES  := GNUTLS
 
+PROGRAMS += virtgate-raw-tls
+virtgate-raw-tls_SOURCES   := tests/bench/raw_tls.cc tests/bench/meter.cc
+virtgate-raw-tls_LIBRARIES := base
+virtgate-raw-tls_PACKAGES  := GNUTLS
+
 PROGRAMS += virtgate-decisions
 virtgate-decisions_SOURCES   := tests/bench/decisions.cc
 virtgate-decisions_LIBRARIES := policy_compiler policy config proto xdr base

@@ -57,7 +57,7 @@ class Report:
 
     def text(self):
         parts = (self.targets(), self.calls(), self.cpu(), self.sessions(), self.idle(), self.calls_idle(),
-                 self.storm(), self.policy(), self.streams(), self.sandbox(), self.locks())
+                 self.storm(), self.policy(), self.streams(), self.volumes(), self.sandbox(), self.locks())
         return "\n".join(line for part in parts for line in part)
 
     # --- rows ---
@@ -123,6 +123,9 @@ class Report:
                 rows.append((f"calls/s at {shape} with {text}, to without", values, 0.95, True))
         values = ratios("calls 1x1, storm nice 0", "c", "calls 1x1, calm", "c")
         rows.append(("calls/s at 1x1 during handshakes, to calm", values, 0.4, True))
+        for mode in ("upload", "download"):
+            figure = f"{mode} MB/s"
+            rows.append((f"{mode}: MB/s, to (a)", ratios(figure, "c", figure, "a"), 0.75, True))
         rows.append(("CPU % with idle clients", get("idle CPU ours", "c"), 0.05, False))
         return rows
 
@@ -229,6 +232,34 @@ class Report:
         lines = self._table("Volume streams, MB/s", "a", [(mode, f"{mode} MB/s") for mode in modes])
         figures = [f"{mode} CPU " for mode in modes]
         return lines + self._by_process("CPU s per GB of stream, by process", "", figures, modes)
+
+    def volumes(self):
+        rows = []
+        for mode in ("upload", "download"):
+            figure = f"store {mode} MB/s"
+            if values := self.book.get(figure, "c"):
+                ratios = self.book.ratios(figure, "c", figure, "raw")
+                rows.append([f"{mode} MB/s", spread(self.book.get(figure, "raw")), spread(values), spread_ratio(ratios),
+                             judge(ratios, 0.7, True)])
+                rows.append(["    CPU s per GB, all of ours", "", spread(self.book.get(f"store {mode} CPU", "c")), "", ""])
+        lines = table("virtgate's own store over TLS, and what GnuTLS alone moves in one direction",
+                      ["", "GnuTLS", "store", "ratio", "target"], rows)
+        rows = []
+        for name, label in (("relay", "through the relay"), ("store", "from the store")):
+            if values := self.book.get(f"share {name}", "c"):
+                rows.append([f"{label}: most to least", spread(values), judge(values, 1.5, False)])
+                values = self.book.get(f"call beside {name} p99", "c")
+                rows.append(["    a call beside them, p99 ms", spread(values), judge(values, 20, False)])
+        lines += table("Eight downloads at a time", ["", "reached", "target"], rows)
+        rows = []
+        for figure, column in sorted(self.book.values):
+            if figure.startswith("sparse growth "):
+                values = self.book.get(figure, column)
+                rows.append([figure.removeprefix("sparse growth "), spread(values), judge(values, 4, False)])
+        if values := self.book.get("sparse MB", "client"):
+            rows.append(["virtgate download: peak, not growth", spread(values), ""])
+        return lines + table("Peak memory, MB more, by a download of 100 GB that are holes (--quick: 1 GB)",
+                             ["", "grew", "target"], rows)
 
     def sandbox(self):
         rows = []

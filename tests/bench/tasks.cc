@@ -149,24 +149,41 @@ private:
     std::size_t lost_ = 0;
 };
 
+class StreamTask;
+
+// Those that begin together, and what each has moved when the first one ends.
+struct Herd {
+    explicit Herd(std::vector<pid_t> watched) : window(std::move(watched)) {}
+    std::vector<std::unique_ptr<StreamTask>> tasks;
+    std::size_t ready = 0, ended = 0;
+    Window window;
+    double share = 1;
+};
+
 class StreamTask final : public Checked {
 public:
-    StreamTask(Loop& loop, const Load& load)
-        : window(load.watched),
-          loop_(loop),
+    StreamTask(Loop& loop, const Load& load, Herd& herd)
+        : loop_(loop),
           load_(load),
+          herd_(herd),
           call_(load.upload ? Call::storage_vol_upload : Call::storage_vol_download) {}
 
     void on_ready(Client& client) override {
-        window.start();
-        client.ask(call_, Payload()
-                              .text(load_.pool)
-                              .text(load_.volume)
-                              .text(load_.key)
-                              .u64(0)
-                              .u64(load_.bytes)
-                              .u32(0)
-                              .view());
+        client_ = &client;
+        if (++herd_.ready < herd_.tasks.size()) return;
+        herd_.window.start();
+        for (const auto& task : herd_.tasks) task->begin();
+    }
+
+    void begin() {
+        client_->ask(call_, Payload()
+                                .text(load_.pool)
+                                .text(load_.volume)
+                                .text(load_.key)
+                                .u64(0)
+                                .u64(load_.bytes)
+                                .u32(0)
+                                .view());
     }
 
     void on_reply(Client& client, const Header& header, ByteView, std::uint64_t) override {
@@ -195,22 +212,28 @@ public:
         if (header.status == Status::more && payload.empty())
             return client.send(make_stream_frame(Status::ok, {}));
         if (header.status == Status::more) return;
-        window.stop();
         if (header.status == Status::error) complain(read_error(payload));
         finished = true;
+        if (herd_.ended++ == 0) note_share();
+        if (herd_.ended == herd_.tasks.size()) herd_.window.stop();
         client.finish();
     }
 
     void on_closed(Client& client, const std::string& reason) override {
         Checked::on_closed(client, reason);
-        loop_.stop();
+        if (!complaint.empty() || herd_.ended == herd_.tasks.size()) loop_.stop();
     }
 
-    Window window;
     std::uint64_t moved = 0;
     bool finished = false;
 
 private:
+    void note_share() {
+        std::uint64_t least = moved;
+        for (const auto& task : herd_.tasks) least = std::min(least, task->moved);
+        herd_.share = static_cast<double>(moved) / static_cast<double>(std::max<std::uint64_t>(least, 1));
+    }
+
     [[nodiscard]] ByteVector make_stream_frame(Status status, ByteView payload) const {
         return make_frame({.procedure = static_cast<std::uint32_t>(call_),
                            .kind = Kind::stream,
@@ -221,6 +244,8 @@ private:
 
     Loop& loop_;
     const Load& load_;
+    Herd& herd_;
+    Client* client_ = nullptr;
     Call call_;
     std::uint32_t serial_ = 0;
     ByteVector block_;  // the frame that an upload sends again and again
@@ -314,16 +339,21 @@ Result<std::string> run_idle(const Target& target, const Load& load) {
 
 Result<std::string> run_stream(const Target& target, const Load& load) {
     Loop loop(target, load.options);
-    StreamTask task(loop, load);
-    if (auto added = loop.add(task); !added) return tl::unexpected(added.error());
+    Herd herd(load.watched);
+    for (std::size_t i = 0; i < load.connections; ++i)
+        herd.tasks.push_back(std::make_unique<StreamTask>(loop, load, herd));
+    for (const auto& task : herd.tasks)
+        if (auto added = loop.add(*task); !added) return tl::unexpected(added.error());
     loop.run(now_ns() + k_patience);
-    if (!task.finished || !task.complaint.empty())
-        return peer_fault(task.complaint.empty() ? "the stream never ended" : task.complaint);
-    if (task.moved != load.bytes)
-        return peer_fault(fmt::format("the stream carried {} bytes, not {}", task.moved, load.bytes));
-    const double rate = static_cast<double>(load.bytes) / 1e6 / task.window.seconds();
-    return fmt::format("{{\"mode\": \"stream\", \"bytes\": {}, \"rate\": {:.1f}, {}}}", load.bytes, rate,
-                       task.window.to_json());
+    for (const auto& task : herd.tasks) {
+        if (!task->finished || !task->complaint.empty())
+            return peer_fault(task->complaint.empty() ? "the stream never ended" : task->complaint);
+        if (task->moved != load.bytes)
+            return peer_fault(fmt::format("the stream carried {} bytes, not {}", task->moved, load.bytes));
+    }
+    const double rate = static_cast<double>(load.bytes * load.connections) / 1e6 / herd.window.seconds();
+    return fmt::format("{{\"mode\": \"stream\", \"bytes\": {}, \"rate\": {:.1f}, \"share\": {:.3f}, {}}}",
+                       load.bytes * load.connections, rate, herd.share, herd.window.to_json());
 }
 
 }  // namespace virtgate::bench

@@ -36,7 +36,8 @@ Result<std::string> run_connects(const Target& target, const Load& load);
 // Opens `connections`, says so on standard output, and holds them until standard input ends.
 Result<std::string> run_idle(const Target& target, const Load& load);
 
-// Uploads or downloads a volume of `bytes`.
+// Uploads or downloads a volume of `bytes`, `connections` at a time, which begin together. "share" is what the one
+// that was the first to end has moved, to what the slowest one has by then.
 Result<std::string> run_stream(const Target& target, const Load& load);
 
 }  // namespace virtgate::bench

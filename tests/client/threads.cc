@@ -4,8 +4,9 @@
 //   client-threads THREADS CALLS
 //
 // Each thread makes CALLS calls; beside them run eight streams, deadlines that pass, and events whose
-// handlers come and go, with a thread that serves the connection and without. Exit status 1 if an answer was
-// wrong or missing.
+// handlers come and go, with a thread that serves the connection and without. Then the same over a server that
+// dies again and again, with a connection that makes itself again. Exit status 1 if an answer was wrong or
+// missing.
 #include <fmt/format.h>
 
 #include <atomic>
@@ -121,6 +122,90 @@ void run(client::Service service, int threads, long calls) {
     for (std::thread& thread : running) thread.join();
 }
 
+// One server after the other, for a connection that makes itself again.
+class Place {
+public:
+    client::Result<std::unique_ptr<client::Channel>> dial() {
+        const std::lock_guard lock(mutex_);
+        servers_.push_back(std::make_unique<ScriptedServer>(serve));
+        return servers_.back()->channel();
+    }
+    void kill() {
+        const std::lock_guard lock(mutex_);
+        servers_.back()->hang_up();
+    }
+
+private:
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<ScriptedServer>> servers_;
+};
+
+// True if it was done; false if it was lost on the way. Anything else is wrong.
+bool done_or_lost(const client::Result<ByteVector>& reply, std::string_view mine) {
+    if (reply) {
+        if (text(*reply) != mine) ++wrong;
+        return true;
+    }
+    if (reply.error().cause != client::Cause::closed) ++wrong;
+    return false;
+}
+
+void run_over_losses(client::Service service, bool calls_wait) {
+    constexpr int k_threads = 16, k_losses = 30;
+    Place place;
+    client::Options options;
+    options.service = service;
+    options.reconnect.emplace();
+    options.reconnect->first_pause = options.reconnect->longest_pause = Milliseconds{1};
+    options.reconnect->calls_wait = calls_wait;
+    options.reconnect->dial = [&place](const Deadline&) { return place.dial(); };
+    std::atomic<int> lost = 0, events = 0;
+    options.reconnect->on_change = [&lost](const client::Change& change) {
+        lost += change.kind == client::Change::Kind::lost ? 1 : 0;
+    };
+    auto connection = Connection::attach(std::move(*place.dial()), options);
+    require(connection.has_value(), "no connection");
+    auto subscription = connection->program<Program>().on_number([&events](const Number&) { ++events; });
+    require(subscription.has_value(), "no subscription");
+    std::atomic<bool> over = false;
+    std::vector<std::thread> running;
+    for (int t = 0; t < k_threads; ++t)
+        running.emplace_back([&, t] {
+            for (int i = 0; !over; ++i) {
+                const std::string mine = fmt::format("{}/{}", t, i);
+                done_or_lost(connection->call(procedure(k_echo), as_bytes(mine)), mine);
+                if (t == 0) static_cast<void>(connection->serve(Deadline::in(Milliseconds{0})));
+            }
+        });
+    running.emplace_back([&] {
+        while (!over) {
+            auto opened = connection->open_stream(procedure(k_open), {}, client::Streams::plain);
+            ByteVector buffer(16);
+            if (!opened || !opened->stream.write(as_bytes("x"), Deadline::in(k_patience))) continue;
+            const auto piece = opened->stream.read(buffer, Deadline::in(k_patience));
+            if (!piece && piece.error().cause != client::Cause::closed) ++wrong;
+        }
+    });
+    running.emplace_back([&] {
+        while (!over) {
+            auto other = connection->program<Program>().on_number([](const Number&) {});
+            if (other) static_cast<void>(other->cancel(Deadline::in(k_patience)));
+        }
+    });
+    for (int i = 0; i < k_losses; ++i) {
+        std::this_thread::sleep_for(Milliseconds{3});
+        place.kill();
+    }
+    // Events come again behind the last loss.
+    const int before = events;
+    const Deadline deadline = Deadline::in(k_patience);
+    while (events == before && !deadline.passed(system_clock().now())) std::this_thread::yield();
+    if (events == before || lost == 0 || !subscription->cancel(deadline)) ++wrong;
+    over = true;
+    for (std::thread& thread : running) thread.join();
+    if (!done_or_lost(connection->call(procedure(k_echo), as_bytes("last")), "last")) ++wrong;
+}
+
 }  // namespace
 
 int main(int count, char** words) {
@@ -128,6 +213,8 @@ int main(int count, char** words) {
     const long calls = count > 2 ? atol(words[2]) : 100;
     for (const client::Service service : {client::Service::none, client::Service::thread})
         run(service, threads, calls);
+    for (const client::Service service : {client::Service::none, client::Service::thread})
+        for (const bool calls_wait : {false, true}) run_over_losses(service, calls_wait);
     fmt::print("{} calls good, {} things wrong\n", good.load(), wrong.load());
     return wrong == 0 && good == 2 * threads * calls ? 0 : 1;
 }

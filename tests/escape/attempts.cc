@@ -14,11 +14,11 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -28,6 +28,8 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <cstdio>
 #include <cstring>
 #include <ctime>
 
@@ -37,16 +39,17 @@ namespace {
 
 using confine::Layer;
 
-// Descriptors that the rig has opened: a TCP socket that is not connected, one that listens, and one end of a pair.
-constexpr int k_tcp = 100, k_listener = 101, k_pair = 102;
+// Descriptors that the rig has opened: a TCP socket that is not connected, one that listens, one end of a pair, and the
+// directory "/", which leads past an empty root directory.
+constexpr int k_tcp = 100, k_listener = 101, k_pair = 102, k_top = 105;
 
-long connect_to(const char* path, int type) {
+long connect_to(std::string_view path, int type) {
     const int fd = static_cast<int>(syscall(SYS_socket, AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (fd < 0) return fd;
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    std::strncpy(address.sun_path, path, sizeof address.sun_path - 1);
-    return syscall(SYS_connect, fd, &address, sizeof address);
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    return syscall(SYS_connect, fd, &address, address_size(path));
 }
 
 long bind_or_connect(long number) {
@@ -55,6 +58,17 @@ long bind_or_connect(long number) {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     address.sin_port = htons(9);
     return syscall(number, k_tcp, &address, sizeof address);
+}
+
+// A network is there if it can be said by which way a datagram would go.
+long find_way_to_this_machine() {
+    const int fd = static_cast<int>(syscall(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (fd < 0) return fd;
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(9);
+    return syscall(SYS_connect, fd, &address, sizeof address);
 }
 
 long map(int protection, int flags, int fd = -1) {
@@ -67,7 +81,7 @@ long write_then_execute() {
     return syscall(SYS_mprotect, page, 4096, PROT_READ | PROT_EXEC);
 }
 
-long open_file(const char* path, int flags) { return syscall(SYS_openat, AT_FDCWD, path, flags, 0600); }
+long open_file(const char* path, int flags) { return syscall(SYS_openat, k_top, path, flags, 0600); }
 
 long unmap_own_code() {
     const auto page = reinterpret_cast<std::uintptr_t>(&unmap_own_code) & ~std::uintptr_t{4095};
@@ -128,7 +142,7 @@ long use_io_uring() {
 long open_again() {
     open_how how{};
     how.flags = O_RDONLY;
-    return syscall(SYS_openat2, AT_FDCWD, "/etc/passwd", &how, sizeof how);
+    return syscall(SYS_openat2, k_top, "etc/passwd", &how, sizeof how);
 }
 
 long set_clock() {
@@ -164,28 +178,32 @@ long call_x32() { return syscall(0x40000000 + SYS_getpid); }
 constexpr int k_accept_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
 
 const Attempt k_attempts[] = {
-    {"open a file", [] { return open_file("/etc/passwd", O_RDONLY); }, k_killed, {EACCES}, Layer::files},
+    {"open a file", [] { return open_file("etc/passwd", O_RDONLY); }, k_killed, {EACCES}, Layer::files},
     {"make a file",
-     [] { return open_file("/tmp/virtgate-escape", O_CREAT | O_WRONLY); },
+     [] { return open_file("tmp/virtgate-escape", O_CREAT | O_WRONLY); },
      k_killed,
      {EACCES},
      Layer::files},
     {"openat2", open_again, k_killed, {EACCES}, Layer::files},
     {"open /proc/self/mem",
-     [] { return open_file("/proc/self/mem", O_RDWR); },
+     [] { return open_file("proc/self/mem", O_RDWR); },
      k_killed,
      {EACCES},
      Layer::files},
     {"open /proc/1/environ",
-     [] { return open_file("/proc/1/environ", O_RDONLY); },
+     [] { return open_file("proc/1/environ", O_RDONLY); },
      k_killed,
      {EACCES},
      Layer::files},
-    {"execve",
-     [] { return syscall(SYS_execve, "/bin/true", nullptr, nullptr); },
+    {"execveat",
+     [] { return syscall(SYS_execveat, k_top, "bin/true", nullptr, nullptr, 0); },
      k_killed,
      {EACCES},
      Layer::files},
+    {"execve", [] { return syscall(SYS_execve, "/bin/true", nullptr, nullptr); }, k_killed, k_nothing_there,
+     Layer::namespaces},
+    {"whether a file is there", [] { return syscall(SYS_faccessat, AT_FDCWD, "/etc/passwd", F_OK); },
+     k_killed, k_nothing_there, Layer::namespaces},
     {"fork", fork_now, k_killed, {EAGAIN}, Layer::limits},
     {"clone3", [] { return syscall(SYS_clone3, nullptr, 0); }, k_killed, {EINVAL}},
     {"socket of IPv4", [] { return syscall(SYS_socket, AF_INET, SOCK_STREAM, 0); }, k_killed, k_allowed},
@@ -198,18 +216,27 @@ const Attempt k_attempts[] = {
      Layer::capabilities},
     {"socket of virtual machines", [] { return syscall(SYS_socket, AF_VSOCK, SOCK_STREAM, 0); }, k_killed,
      k_any},
-    {"connect to a stream of UNIX",
-     [] { return connect_to("/nonexistent", SOCK_STREAM); },
+    {"connect to a stream of UNIX", [] { return connect_to("/nonexistent", SOCK_STREAM); }, k_killed,
+     k_nothing_there},
+    {"connect to packets of UNIX", [] { return connect_to("/nonexistent", SOCK_SEQPACKET); }, k_killed,
+     k_nothing_there},
+    {"connect to datagrams of UNIX", [] { return connect_to("/nonexistent", SOCK_DGRAM); }, k_killed,
+     k_nothing_there},
+    {"connect to a socket that listens", [] { return connect_to(outside().socket, SOCK_STREAM); }, k_killed,
+     k_nothing_there, Layer::namespaces},
+    {"connect to an abstract socket that listens",
+     [] {
+         return connect_to({outside().abstract, std::strlen(outside().abstract + 1) + 1}, SOCK_STREAM);
+     },
      k_killed,
-     {ENOENT}},
-    {"connect to packets of UNIX",
-     [] { return connect_to("/nonexistent", SOCK_SEQPACKET); },
+     {ECONNREFUSED},
+     Layer::namespaces},
+    {"datagrams to this machine", find_way_to_this_machine, k_killed, {ENETUNREACH}, Layer::namespaces},
+    {"another process' shared memory",
+     [] { return syscall(SYS_shmget, outside().key, 1, 0); },
      k_killed,
-     {ENOENT}},
-    {"connect to datagrams of UNIX",
-     [] { return connect_to("/nonexistent", SOCK_DGRAM); },
-     k_killed,
-     {ENOENT}},
+     {ENOENT},
+     Layer::namespaces},
     {"socketpair",
      [] {
          int ends[2];
@@ -225,9 +252,9 @@ const Attempt k_attempts[] = {
      {EPERM}},
     {"read another process' memory", read_parent, k_killed, {EPERM}},
     {"take another process' descriptor", take_parents_descriptor, k_killed, {EPERM}},
-    {"kill", [] { return syscall(SYS_kill, getppid(), SIGTERM); }, k_killed, {EPERM}, Layer::scope},
+    {"kill", [] { return syscall(SYS_kill, getppid(), 0); }, k_killed, {EPERM}, Layer::scope},
     {"tgkill",
-     [] { return syscall(SYS_tgkill, getppid(), getppid(), SIGTERM); },
+     [] { return syscall(SYS_tgkill, getppid(), getppid(), 0); },
      k_killed,
      {EPERM},
      Layer::scope},
@@ -248,23 +275,27 @@ const Attempt k_attempts[] = {
     {"add_key", [] { return syscall(SYS_add_key, "user", "x", "x", 1, KEY_SPEC_PROCESS_KEYRING); }, k_killed,
      k_any},
     {"personality", [] { return syscall(SYS_personality, ADDR_NO_RANDOMIZE); }, k_killed, k_allowed},
-    {"a new user namespace", [] { return syscall(SYS_unshare, CLONE_NEWUSER); }, k_killed, k_any},
+    {"a new user namespace",
+     [] { return syscall(SYS_unshare, CLONE_NEWUSER); },
+     k_killed,
+     {EPERM},
+     Layer::namespaces},
     {"a new user namespace by clone", [] { return new_process(CLONE_NEWUSER | SIGCHLD); }, k_killed, k_any},
     {"setns", [] { return syscall(SYS_setns, 0, CLONE_NEWNET); }, k_killed, k_any},
     {"bpf", use_bpf, k_killed, {EPERM}, Layer::capabilities},
     {"perf_event_open", watch_kernel, k_killed, k_any},
-    {"mount",
-     [] { return syscall(SYS_mount, "none", "/tmp", "tmpfs", 0, nullptr); },
+    {"mount", [] { return syscall(SYS_fsopen, "tmpfs", 0); }, k_killed, {EPERM}, Layer::capabilities},
+    {"chroot",
+     [] { return syscall(SYS_fchdir, k_top) < 0 ? -1L : syscall(SYS_chroot, "."); },
      k_killed,
      {EPERM},
      Layer::capabilities},
-    {"chroot", [] { return syscall(SYS_chroot, "/tmp"); }, k_killed, {EPERM}, Layer::capabilities},
     {"kernel log", [] { return syscall(SYS_syslog, 10, nullptr, 0); }, k_killed, k_any},
     {"a limit goes up", raise_limit, k_killed, {EPERM}, Layer::limits},
     {"the clock", set_clock, k_killed, {EPERM}, Layer::capabilities},
     {"a module", [] { return syscall(SYS_init_module, nullptr, 0, ""); }, k_killed, k_any},
     {"reboot", [] { return syscall(SYS_reboot, 0, 0, 0, nullptr); }, k_killed, {EPERM}, Layer::capabilities},
-    {"setuid", [] { return syscall(SYS_setuid, 0); }, k_killed, {EPERM}, Layer::capabilities},
+    {"setuid", [] { return syscall(SYS_setuid, 0); }, k_killed, {EINVAL}, Layer::namespaces},
     {"memory open to others", [] { return syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0); }, k_killed,
      k_allowed},
     {"another filter", [] { return syscall(SYS_prctl, PR_SET_SECCOMP, 1, 0, 0, 0); }, k_killed, k_any},
@@ -279,10 +310,14 @@ const Attempt k_attempts[] = {
          char name[64];
          return syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", name, sizeof name);
      },
-     k_killed, k_allowed},
-    {"chdir", [] { return syscall(SYS_chdir, "/"); }, k_killed, k_allowed},
+     k_killed, k_nothing_there, Layer::namespaces},
+    {"chdir", [] { return syscall(SYS_chdir, "/"); }, k_killed, k_any},
     {"unlink", [] { return syscall(SYS_unlinkat, AT_FDCWD, "/tmp/virtgate-escape-none", 0); }, k_killed,
      k_any},
+    {"a file that gives its owner's rights", [] { return syscall(SYS_fchmod, k_pair, 04711); }, k_killed,
+     k_any},
+    {"a directory that gives its group", [] { return syscall(SYS_mkdirat, k_top, "tmp/x/y", 02711); },
+     k_killed, k_any},
     {"the end of a shared listener", [] { return syscall(SYS_shutdown, 5, SHUT_RDWR); }, k_killed, k_any},
     {"a shared listener that blocks", [] { return syscall(SYS_fcntl, 5, F_SETFL, 0); }, k_killed, k_any},
     {"a copy of a shared listener", [] { return syscall(SYS_fcntl, 5, F_DUPFD_CLOEXEC, 90); }, k_killed,
@@ -318,6 +353,23 @@ const Attempt k_attempts[] = {
 };
 
 }  // namespace
+
+Outside& outside() noexcept {
+    static Outside all = [] {
+        Outside made{};
+        const int pid = getpid();
+        std::snprintf(made.socket, sizeof made.socket, "/tmp/vgt-escape-%d", pid);
+        std::snprintf(made.abstract + 1, sizeof made.abstract - 1, "vgt-escape-%d", pid);
+        made.key = 0x76670000 + pid;
+        return made;
+    }();
+    return all;
+}
+
+unsigned address_size(std::string_view path) noexcept {
+    return static_cast<unsigned>(offsetof(sockaddr_un, sun_path) + path.size() +
+                                 (path.front() == '\0' ? 0 : 1));
+}
 
 std::span<const Attempt> attempts() noexcept { return k_attempts; }
 

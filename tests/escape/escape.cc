@@ -3,12 +3,16 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <string>
 
 #include "tests/escape/attempts.h"
@@ -27,6 +31,32 @@ void open_at(int fd, int number) {
     close(fd);
 }
 
+// A listener at `name`, which is the address' path; its first byte may be 0.
+int listen_at(std::string_view name) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    name.copy(address.sun_path, sizeof address.sun_path - 1);
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    cr_assert_eq(bind(fd, reinterpret_cast<const sockaddr*>(&address), address_size(name)), 0);
+    cr_assert_eq(listen(fd, 128), 0);
+    return fd;
+}
+
+// What others have outside, that everybody may reach who can name it. Of this process, whose tests run side by side.
+void open_outside() {
+    if (unlink(outside().socket) < 0) cr_assert_eq(errno, ENOENT);
+    open_at(listen_at(outside().socket), 103);
+    cr_assert_eq(chmod(outside().socket, 0777), 0);
+    open_at(listen_at({outside().abstract, std::strlen(outside().abstract + 1) + 1}), 104);
+    outside().memory = shmget(outside().key, 1, IPC_CREAT | 0666);
+    cr_assert_geq(outside().memory, 0);
+}
+
+void close_outside() {
+    unlink(outside().socket);
+    shmctl(outside().memory, IPC_RMID, nullptr);
+}
+
 // What attempts.cc uses.
 void open_descriptors() {
     int ends[2];
@@ -36,6 +66,15 @@ void open_descriptors() {
     open_at(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), 100);
     open_at(listener, 101);
     open_at(ends[0], 102);
+    open_at(open("/", O_RDONLY | O_DIRECTORY), 105);
+}
+
+// The kernel has not all of it, or, where nobody may make namespaces, the service manager gave a part of it.
+bool lacks(const confine::Report& report, confine::Layer layer) {
+    if (layer == confine::Layer::limits) return false;  // they come later
+    for (const auto& finding : report.findings())
+        if (finding.layer == layer && finding.detail.starts_with("the service manager's")) return true;
+    return !report.complete(layer);
 }
 
 // Runs in a child: becomes that process, makes the attempt. Ends with its errno.
@@ -51,9 +90,7 @@ void open_descriptors() {
     const confine::Limits limits = plan.limits;
     auto confinement = confine::Confinement::begin(std::move(plan), confine::Mode::best_effort);
     if (!confinement) _exit(k_not_set_up);
-    if (!filtered && attempt.layer && *attempt.layer != confine::Layer::limits &&
-        !confinement->report().complete(*attempt.layer))
-        _exit(k_lacking);
+    if (!filtered && attempt.layer && lacks(confinement->report(), *attempt.layer)) _exit(k_lacking);
     confine::Report report(confine::Demand::best_effort);
     const Done ready = filtered ? confinement->serve() : confine::set_limits(limits, report);
     if (!ready) _exit(k_not_set_up);
@@ -72,6 +109,8 @@ bool is_as_expected(int status, Ending wanted) {
     if (wanted == k_killed) return WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS;
     if (!WIFEXITED(status) || WEXITSTATUS(status) == k_not_set_up)
         return wanted == k_any && WIFSIGNALED(status);
+    if (wanted == k_nothing_there && (WEXITSTATUS(status) == ENOENT || WEXITSTATUS(status) == ESRCH))
+        return true;
     return wanted == k_any || WEXITSTATUS(status) == k_lacking || WEXITSTATUS(status) == wanted.number;
 }
 
@@ -89,6 +128,7 @@ void attack(const confine::Plan& plan) {
     cr_skip_test("a build with sanitizers is not confined");
 #endif
     open_descriptors();
+    open_outside();
     for (const Attempt& attempt : attempts()) {
         Ending filtered = attempt.filtered, bare = attempt.bare;
         for (const Exception& exception : exceptions()) {
@@ -103,6 +143,7 @@ void attack(const confine::Plan& plan) {
                       with_filter ? "all layers" : "no filter", describe(status).c_str());
         }
     }
+    close_outside();
 }
 
 // One by one, so that the name of the test says where something went wrong.
@@ -120,6 +161,7 @@ Test(escape, from_doorman) { attack("doorman"); }
 Test(escape, from_sasl) { attack("sasl"); }
 Test(escape, from_an_exchange) { attack("exchange"); }
 Test(escape, from_the_announcer) { attack("announcer"); }
+Test(escape, from_the_steward) { attack("steward"); }
 Test(escape, from_a_worker) { attack("worker"); }
 Test(escape, from_the_auditor) { attack("auditor"); }
 Test(escape, from_the_store) { attack("store"); }

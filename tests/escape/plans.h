@@ -7,6 +7,7 @@
 #include "libshared/confine/plan.h"
 #include "lockd/locker/confinement.h"
 #include "netd/announcer/confinement.h"
+#include "netd/steward/confinement.h"
 #include "netd/doorman/confinement.h"
 #include "netd/doorman/sasl/confinement.h"
 #include "netd/gate/confinement.h"
@@ -32,6 +33,7 @@ namespace virtgate::escape {
             sasl::make_plan({}),
             std::move(exchange),
             netd::announcer::make_plan(),
+            netd::steward::make_plan(),
             workerd::worker::make_plan(),
             workerd::auditor::make_plan(""),
             workerd::store::make_plan({}),

@@ -282,7 +282,7 @@ def test_sasl_closes_the_channel_of_a_doorman_that_talks_nonsense(house, doorman
 def test_supervisor_ends_a_doorman_that_says_nonsense(house, doorman):
     throw(
         doorman.control,
-        (frame(captured.SUPERVISE, captured.ADOPT, struct.pack(">2I", 2, 0), type=wire.MESSAGE), 0),
+        (frame(captured.SUPERVISE, captured.ADOPT, struct.pack(">3I", 2, 0, 0), type=wire.MESSAGE), 0),
     )
     assert doorman.is_killed()
     house.captor.drop(doorman)

@@ -380,7 +380,7 @@ KEEPER_NONSENSE = {
     "another procedure": (frame(captured.KEEPER, 2), 0),
     "another program": (frame(captured.DOOR, captured.NONCES), 0),
     "what its supervisor says": (
-        frame(captured.SUPERVISE, captured.ADOPT, wire.u32(3) * 2, type=wire.MESSAGE),
+        frame(captured.SUPERVISE, captured.ADOPT, wire.u32(3) * 3, type=wire.MESSAGE),
         0,
     ),
     "an answer": (frame(captured.KEEPER, captured.SIGN, bytes(4), type=wire.REPLY), 0),
@@ -406,7 +406,7 @@ DOORMAN_NONSENSE = {
     "another program": (frame(captured.KEEPER, 1), 0),
     "a wish for a session": (frame(captured.BROKER, captured.OPEN_SESSION, bytes(64)), 0),
     "what its supervisor says": (
-        frame(captured.SUPERVISE, captured.ADOPT, wire.u32(3) * 2, type=wire.MESSAGE),
+        frame(captured.SUPERVISE, captured.ADOPT, wire.u32(3) * 3, type=wire.MESSAGE),
         0,
     ),
     "what virtgate-sasl says": (frame(captured.SASL, 1, bytes(8), type=wire.REPLY), 0),
@@ -457,7 +457,7 @@ def test_doorman_closes_the_channel_of_a_gate_whose_client_speaks_when_it_is_not
 # --- the supervisor ---
 
 SUPERVISOR_NONSENSE = {
-    "ADOPT": (frame(captured.SUPERVISE, captured.ADOPT, wire.u32(2) * 2, type=wire.MESSAGE), 0),
+    "ADOPT": (frame(captured.SUPERVISE, captured.ADOPT, wire.u32(2) * 3, type=wire.MESSAGE), 0),
     "DRAIN": (frame(captured.SUPERVISE, captured.DRAIN, type=wire.MESSAGE), 0),
     "READY with something behind": (
         frame(captured.SUPERVISE, captured.READY, bytes(4), type=wire.MESSAGE),

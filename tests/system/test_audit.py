@@ -85,7 +85,7 @@ class Auditor:
         self.broker, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.broker.settimeout(wire.PATIENCE)
         config = os.memfd_create("config")
-        os.write(config, wire.u32(1) + wire.u32(1) + wire.string(str(self.file)) + wire.string(str(journal)) + wire.u32(0))
+        os.write(config, wire.u32(1) + wire.u32(1) + wire.string(str(self.file)) + wire.string(str(journal)) + wire.u32(0) * 2)
         # Above the numbers that the child has them at.
         sources = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in (config, end.fileno())]
         # Its parent is the other end of a pipe for its log.

@@ -2,6 +2,7 @@
 """test_call - "virtgate call", "list", "ping" and "events" against a real libvirtd: directly, through netd, and the store."""
 
 import json
+import os
 import pathlib
 import re
 import signal
@@ -302,6 +303,28 @@ def test_events_end_with_the_server_and_say_why(dying):
         last = json.loads(events.lines()[-1])
         assert last["type"] == "close" and last["reason"] in ("end", "error"), last
     dying.forget()
+
+
+def test_events_go_on_over_a_restart_of_netd(fragile, private_libvirtd, node):
+    """--reconnect: the front door is killed, and comes back with other processes."""
+    direct = f"test+unix:///default?socket={private_libvirtd.socket}"
+    with tools.Background("events", "-c", fragile.uri(), "--reconnect", "--json", "--type", "domain.lifecycle") as events:
+        def types():
+            return [json.loads(line)["type"] for line in events.lines()]
+
+        def comes(after):
+            make_events(direct, "watched")
+            return "domain.lifecycle" in types()[after:]
+
+        upstream.poll(lambda: comes(0), 30, what="an event")
+        for pid in fragile.pids("virtgate-netd"):
+            os.kill(pid, signal.SIGKILL)
+        upstream.poll(lambda: "reconnected" in types(), 30, what="another connection")
+        upstream.poll(lambda: comes(types().index("reconnected")), 30, what="an event afterwards")
+        status, error = events.end(signal.SIGINT)
+        assert status == 0 and "connecting again" in error and "connected again" in error, error
+        seen = types()
+        assert seen.count("lost") == seen.count("reconnected") >= 1 and seen.index("lost") < seen.index("reconnected")
 
 
 def test_types_of_events():

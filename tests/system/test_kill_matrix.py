@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from vgtest import processes, sasl, upstream, wire
+from vgtest import mdns, processes, sasl, upstream, wire
 
 KILLS = int(os.environ.get("VIRTGATE_KILLS", "1"))
 SEED = int(os.environ.get("VIRTGATE_SEED", random.SystemRandom().getrandbits(32)))
@@ -30,8 +30,8 @@ GOOD_RUN = 10.5
 SHADOW = 2.0
 
 VICTIMS = (
-    "netd", "gate-0", "gate-1", "keeper-0", "keeper-1", "doorman", "sasl", "workerd", "auditor", "worker-alice",
-    "worker-bob", "worker-carol", "store", "lockd", "locker",
+    "netd", "gate-0", "gate-1", "keeper-0", "keeper-1", "doorman", "sasl", "steward", "workerd", "auditor", "worker-alice",
+    "worker-bob", "worker-carol", "store", "lockd", "locker", *(("announcer",) if mdns.SETTINGS else ()),
 )  # fmt: skip
 CRASHES = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGSYS)
 
@@ -193,13 +193,14 @@ def house(scratch, running_suite, recording, authority):
             "netd.limits.failure_delay_max": "0.1",
             "netd.limits.failures_per_source": "1000000",
             "netd.limits.tries": "100",
+            **mdns.SETTINGS,
         },
     )
     names = (*CERTIFIED, "carol")
     suite.add_policy("20-people.toml", "".join(POLICY.format(name) for name in names))
     sasl.add_user(suite.directory / "etc" / "users", "carol", PASSWORD)
     recording.forget()
-    with suite:
+    with mdns.bus_for(suite), suite:
         made = House(suite, recording)
         yield made
         made.over.set()

@@ -16,12 +16,17 @@ from vgtest.clients import attempt
 from vgtest.suite import BUILD
 
 TOP = pathlib.Path(__file__).parents[2]
-PROGRAMS = ["netd", "gate", "keeper", "doorman", "sasl", "sasl-exchange", "announcer", "workerd", "policy-compile", "worker", "auditor", "store", "lockd", "locker", "leaser"]
+PROGRAMS = ["netd", "gate", "keeper", "doorman", "sasl", "sasl-exchange", "announcer", "steward", "workerd", "policy-compile", "worker", "auditor", "store", "lockd", "locker", "leaser"]
 LAYERS = [
-    "capabilities", "bounding set", "closed memory", "no new privileges", "files", "TCP", "signals and abstract sockets",
+    "namespaces", "capabilities", "bounding set", "closed memory", "no new privileges", "files", "TCP", "signals and abstract sockets",
     "no writable code", "sealed memory", "limits", "system calls",
 ]  # fmt: skip
 OF_LANDLOCK = {"files", "TCP", "signals and abstract sockets"}
+# Those that go into namespaces of their own; of these, those with an empty root directory; and those that start them.
+LEAVERS = {"gate", "keeper", "sasl", "sasl-exchange", "announcer", "worker", "auditor"}
+NAMELESS = {"gate", "keeper", "announcer", "worker"}
+STARTERS = {"netd", "workerd"}
+NO_NAMESPACES = "unshare=EPERM"
 NO_LANDLOCK, NO_MSEAL = "landlock_create_ruleset=ENOSYS", "mseal=ENOSYS"
 NO_MDWE = ("prctl:65=EINVAL", "prctl:66=EINVAL")
 MACHINE_DIED = 71
@@ -71,11 +76,11 @@ def test_table_has_every_program_and_every_layer():
     lines = done.stdout.splitlines()
     assert re.fullmatch(r"Linux \S+, libseccomp \d+\.\d+\.\d+, Landlock (none|ABI \d+)", lines[0])
     head = next(i for i, line in enumerate(lines) if line.startswith("program "))
-    assert lines[head].split() == "program caps bounds closed privs files TCP scope code sealed limits calls".split()
+    assert lines[head].split() == "program spaces caps bound mem privs files TCP scope code seal limit calls".split()
     rows = [line.split() for line in lines[head + 1 : head + 1 + len(PROGRAMS)]]
     assert [row[0] for row in rows] == PROGRAMS
     for row in rows:
-        assert len(row) == 1 + len(LAYERS) and set(row[1:-1]) <= {"yes", "no", "partly"} and row[-1].isdigit(), row
+        assert len(row) == 1 + len(LAYERS) and set(row[1:-1]) <= {"yes", "no", "partly", "-"} and row[-1].isdigit(), row
     found, status = report()
     assert done.returncode == status
     assert len(max(lines[: head + 11], key=len)) <= 80 or found["lacks"]
@@ -89,8 +94,9 @@ def test_json_is_what_the_table_says():
     for program in found["programs"]:
         assert [layer["name"] for layer in program["layers"]] == LAYERS
         for layer, word in zip(program["layers"], rows[program["name"]]):
-            assert layer["in_force"] == (word not in ("no", "partly")), (program["name"], layer)
-            assert layer["in_force"] or layer["missing"]
+            assert layer["in_force"] == (word not in ("no", "partly", "-")), (program["name"], layer)
+            assert layer["meant"] == (word != "-")
+            assert layer["in_force"] or (layer["missing"] if layer["meant"] else layer["unmeant"])
         # The supervisors have the calls of all that they start; who faces a client has few.
         count = len({call["name"] for call in program["calls"]})
         assert 20 < count < (200 if program["name"] in ("netd", "workerd", "lockd") else 90)
@@ -99,7 +105,9 @@ def test_json_is_what_the_table_says():
 
 def test_exit_status_is_whether_all_is_in_force_that_could_be():
     found, status = report()
-    missing = [key for key, layer in layers(found).items() if layer["offered"] and not layer["in_force"]]
+    missing = [
+        key for key, layer in layers(found).items() if layer["offered"] and layer["meant"] and not layer["in_force"]
+    ]
     open_ = [process for process in found["running"] if not process["confined"]]
     assert (status == 0) == found["complete"] == (not missing and not open_), (missing, open_)
     if os.geteuid() == 0:
@@ -226,8 +234,41 @@ def test_command_tells_what_the_kernel_lacks():
 def test_what_the_kernel_lacks_is_not_counted():
     found, _ = report([NO_LANDLOCK, NO_MSEAL, *NO_MDWE])
     assert len(found["lacks"]) == 6 and found["landlock_abi"] == 0
-    missing = {layer for (_, layer), object_ in layers(found).items() if object_["offered"] and not object_["in_force"]}
+    missing = {
+        layer for (_, layer), object_ in layers(found).items()
+        if object_["offered"] and object_["meant"] and not object_["in_force"]
+    }  # fmt: skip
     assert missing <= {"bounding set"}
+
+
+def test_who_is_alone_and_who_is_not_meant_to_be():
+    found = {program: object_ for (program, layer), object_ in layers(report()[0]).items() if layer == "namespaces"}
+    if not any(object_["offered"] for object_ in found.values()):
+        pytest.skip("nobody may make namespaces here")
+    assert {program for program, object_ in found.items() if object_["in_force"]} == LEAVERS
+    assert {program for program, object_ in found.items() if not object_["meant"]} == set(PROGRAMS) - LEAVERS
+    # Who is to reach no file has no directory either.
+    assert {program for program in LEAVERS if "empty root" in found[program]["how"]} == NAMELESS
+
+
+def test_administrator_who_forbids_namespaces():
+    found, _ = report([NO_NAMESPACES])
+    for (program, layer), object_ in layers(found).items():
+        if layer == "namespaces" and program in LEAVERS | STARTERS:
+            assert not object_["offered"] and object_["missing"].startswith("user namespaces are forbidden"), program
+    assert any(lack.startswith("namespaces for everybody") for lack in found["lacks"])
+
+
+def test_service_manager_who_gives_a_network_and_forbids_others():
+    user = () if os.geteuid() == 0 else ("--user",)
+    command = ("unshare", *user, "--net", "--ipc")
+    if attempt(*command, "true").returncode != 0:
+        pytest.skip("nobody may make namespaces here")
+    done = attempt(*command, *below([NO_NAMESPACES], BUILD / "virtgate", "sandbox", "--json"))
+    found = {program: object_ for (program, layer), object_ in layers(json.loads(done.stdout)).items() if layer == "namespaces"}
+    for program in LEAVERS:
+        assert found[program]["in_force"] and found[program]["how"] == "the service manager's: network and IPC"
+    assert all(found[program]["offered"] and not found[program]["meant"] for program in STARTERS)
 
 
 def suite_below(like, directory, rules, mode):
@@ -248,12 +289,14 @@ def serves(suite):
 
 
 def test_best_effort_goes_on_and_says_so_once(scratch, running_suite, recording):
-    with suite_below(running_suite, scratch / "old", [NO_LANDLOCK, NO_MSEAL, *NO_MDWE], "best-effort") as suite:
+    with suite_below(running_suite, scratch / "old", [NO_NAMESPACES, NO_LANDLOCK, NO_MSEAL, *NO_MDWE], "best-effort") as suite:
         assert serves(suite) and serves(suite)
         # The first process of each daemon, for all that it starts.
         said = re.findall(r"^(.*): confined as far as possible here; not in force: (.*)$", suite.log(), re.M)
         assert sorted(re.search(r"(\w+)\[\d+\]$", who)[1] for who, _ in said) == ["lockd", "netd", "workerd"], suite.log()
         assert all(re.search("no Landlock; .*no PR_SET_MDWE; .*no mseal$", what) for _, what in said), said
+        alone = {who for who, what in said if "user namespaces are forbidden here" in what}
+        assert {re.search(r"(\w+)\[", who)[1] for who in alone} == STARTERS, said
         # What is left is there.
         for pid in suite.pids("virtgate-gate"):
             assert re.search(r"^Seccomp:\t2$", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)
@@ -272,6 +315,7 @@ def skip_strict(mode):
 
 
 LACKS = {
+    "namespaces": ([NO_NAMESPACES], "user namespaces are forbidden here"),
     "Landlock": ([NO_LANDLOCK], "the kernel has no Landlock"),
     "mseal": ([NO_MSEAL], "the kernel has no mseal"),
     "MDWE": (NO_MDWE, "the kernel has no PR_SET_MDWE"),

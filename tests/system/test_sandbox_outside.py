@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""test_sandbox_outside - what the kernel says of each process that runs: privileges, filters, descriptors, memory, limits.
+"""test_sandbox_outside - what the kernel says of each process that runs: privileges, filters, namespaces, descriptors,
+memory, limits.
 
 Nothing here asks the processes themselves. A suite is looked at while it has clients over TLS, one of them in the middle of
 a login, and at the UNIX socket.
@@ -13,7 +14,7 @@ import sys
 
 import pytest
 
-from vgtest import processes, sasl, upstream, wire
+from vgtest import mdns, processes, sasl, upstream, wire
 from vgtest.suite import BUILD
 
 TEST_DRIVER = "test:///default"
@@ -57,18 +58,21 @@ class House:
 
 @pytest.fixture(scope="module")
 def house(scratch, running_suite):
-    suite = running_suite.sibling(scratch / "looked-at", {"netd.tls.authentication": '"x509-or-sasl"'})
+    settings = {"netd.tls.authentication": '"x509-or-sasl"', **mdns.SETTINGS}
+    suite = running_suite.sibling(scratch / "looked-at", settings)
     (suite.directory / "etc").mkdir()
     sasl.add_user(suite.directory / "etc" / "users", "alice", PASSWORD)
-    with suite:
+    with mdns.bus_for(suite) as announces, suite:
         context = wire.tls_context(suite.pki, certificate=False)
         with suite.open(TEST_DRIVER), wire.connect_unix(suite.local_socket) as local, suite.connect(context=context) as half:
             local.open(TEST_DRIVER)
             half.ask(sasl.INIT)
             answer = half.ask(sasl.START, sasl.start_args("SCRAM-SHA-256", sasl.Scram("alice", PASSWORD).first()))
             assert answer.status == wire.OK, answer.error()
+            if announces:
+                upstream.poll(lambda: suite.pids("virtgate-announcer"), what="an announcer")
             house = House(suite)
-            assert {kind for kind, _ in house.each()} == set(MEANT)
+            assert {kind for kind, _ in house.each()} == set(MEANT) - (set() if announces else {"announcer"})
             yield house
 
 
@@ -111,6 +115,51 @@ def test_nobody_has_capabilities_but_those_of_the_kind(house):
         assert found["CapInh"] == found["CapAmb"] == (kept if kind == "lockd" else 0), (kind, found)
         if ROOT:
             assert found["CapBnd"] == 0, (kind, found)
+
+
+# Those that go into namespaces of their own, and of these those that reach no file.
+ALONE = {"gate", "keeper", "announcer", "sasl", "exchange", "worker", "auditor"}
+NAMELESS = {"gate", "keeper", "announcer", "worker"}
+SPACES = ("user", "net", "ipc", "uts")
+
+
+def may_be_alone():
+    """An answer of the kernel's, not of ours: the user namespace of a process without privileges."""
+    command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--", "unshare", "--user", "--net", "--ipc", "--uts", "true"]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def spaces(pid):
+    return [os.readlink(f"/proc/{pid}/ns/{name}") for name in SPACES]
+
+
+@needs_root
+def test_those_that_need_nobody_are_alone(house):
+    if not may_be_alone():
+        pytest.skip("nobody may make namespaces here")
+    outside = spaces(os.getpid())
+    found = {pid: (kind, spaces(pid)) for kind, pid in house.each()}
+    for kind, mine in found.values():
+        for own, others in zip(mine, outside):
+            assert (own != others) == (kind in ALONE), (kind, mine, outside)
+    # Nor are they with each other; the process of a login is where that is which made it.
+    alone = [tuple(mine) for kind, mine in found.values() if kind in ALONE - {"exchange"}]
+    assert len(set(alone)) == len(alone)
+    (sasl_pid,), (exchange,) = house.all("sasl"), house.all("exchange")
+    assert spaces(exchange) == spaces(sasl_pid)
+
+
+@needs_root
+def test_those_that_name_no_file_have_no_directory(house):
+    if not may_be_alone():
+        pytest.skip("nobody may make namespaces here")
+    for kind, pid in house.each():
+        try:
+            has_files = bool(os.listdir(f"/proc/{pid}/root/"))
+        except OSError:
+            has_files = False
+        assert has_files == (kind not in NAMELESS), kind
+        assert os.path.exists(f"/proc/{pid}/cwd/.") == (kind not in NAMELESS), kind
 
 
 # Whether it can be opened: for each of the pids a word.
@@ -191,7 +240,7 @@ LISTENING_UNIX, LISTENING_TCP = 0x10000, "0A"
 
 
 def sockets(pid):
-    """{inode: what it is} of the network that the process is in."""
+    """{inode: what it is} of the network that the process is in now, which is not the one that its listeners are in."""
     found = {}
     for line in read(pid, "net/unix").splitlines()[1:]:
         words = line.split()
@@ -206,7 +255,7 @@ def sockets(pid):
 
 def descriptors(pid):
     """{number: what it is}: "pipe", "packets", "tcp listening", "eventfd", or a path."""
-    known, found = sockets(pid), {}
+    known, found = {**sockets(os.getpid()), **sockets(pid)}, {}
     for entry in os.listdir(f"/proc/{pid}/fd"):
         target = os.readlink(f"/proc/{pid}/fd/{entry}")
         if match := re.match(r"socket:\[(\d+)\]", target):
@@ -225,6 +274,8 @@ MEANT = {
     "netd": ({"packets", "tcp listening", "stream listening", "inotify", "pidfd"}, set()),
     "gate": ({"packets", "tcp listening"}, {"tcp", "stream"}),
     "keeper": ({"packets"}, set()),
+    "announcer": ({"packets", "stream"}, set()),
+    "steward": ({"packets", "stream listening"}, set()),
     "doorman": ({"packets", "stream listening"}, set()),
     "sasl": ({"packets"}, set()),
     "exchange": ({"packets"}, set()),

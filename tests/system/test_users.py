@@ -15,13 +15,15 @@ import tempfile
 
 import pytest
 
-from vgtest import processes, upstream, wire
+from vgtest import mdns, processes, upstream, wire
 from vgtest.suite import BUILD, Suite
 
 URI = "qemu:///system"
 FIRST_UID = 60560
 # Which process runs as whom.
-ROLES = {"gate": "NET", "keeper": "KEY", "doorman": "AUTH", "sasl": "AUTH", "worker": "WORK", "auditor": "AUDIT"}
+ROLES = {"gate": "NET", "keeper": "KEY", "doorman": "AUTH", "sasl": "AUTH", "steward": "NET", "worker": "WORK", "auditor": "AUDIT"}
+if mdns.SETTINGS:
+    ROLES["announcer"] = "NET"
 
 # The programs are reached under a directory that everybody may pass through; the accounts are the suite's own.
 ENTER = (
@@ -60,13 +62,13 @@ def house(upstreams):
         records.mkdir()
         os.chown(records, UIDS["AUDIT"], UIDS["AUDIT"])
         file = records / "audit.jsonl"
-        settings = {"netd.user_switch": "true", "workerd.user_switch": "true", "workerd.audit.file": f'"{file}"'}
+        settings = {"netd.user_switch": "true", "workerd.user_switch": "true", "workerd.audit.file": f'"{file}"', **mdns.SETTINGS}
         suite = Suite(top / "suite", upstreams, settings)
         suite.programs = top / "programs"
         suite.prefix = ("unshare", "--mount", "sh", "-c", ENTER, "sh", str(top), str(BUILD))
         # The programs are not there outside of the suite's namespace.
         (suite.programs / "virtgate").touch()
-        with suite:
+        with mdns.bus_for(suite, top), suite:
             yield suite, file
     finally:
         shutil.rmtree(top, ignore_errors=True)
@@ -90,8 +92,9 @@ def members(suite):
 def test_each_process_is_its_user_and_nothing_more(house):
     suite, _ = house
     with suite.open(URI):
+        complete = lambda: all(pids for role, pids in members(suite).items() if role != "sasl")
+        upstream.poll(complete, what=lambda: f"everybody: {members(suite)}")
         found = members(suite)
-        assert all(pids for role, pids in found.items() if role != "sasl"), found
         for role, pids in found.items():
             uid = str(UIDS[ROLES[role]])
             for pid in pids:
@@ -111,7 +114,7 @@ def test_calls_are_answered_and_recorded(house):
     upstream.poll(lambda: any(record["record"] == "session" for record in read()), what="a record of the session")
 
 
-@pytest.mark.parametrize("role", ["gate", "keeper", "doorman", "worker", "auditor"])
+@pytest.mark.parametrize("role", [role for role in ROLES if role != "sasl"])
 def test_whoever_is_killed_comes_back_as_the_same_user(house, role):
     """A supervisor that has given up nearly everything can still start and end children as other users."""
     suite, _ = house

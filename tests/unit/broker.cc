@@ -128,7 +128,7 @@ Test(settings, take_what_the_file_says) {
         "[policy]\ndirectories = ['/p']\n[[upstream]]\nuri = 'test:///default'\nsocket = '/x/s'\n",
         "workerd.toml");
     cr_assert(settings.has_value(), "%s", settings.has_value() ? "" : settings.error().text.c_str());
-    cr_assert_eq(settings->log_level, Level::debug);
+    cr_assert_eq(settings->log.level, Level::debug);
     cr_assert_eq(settings->upstream_timeout.count(), 2500);
     cr_assert_eq(settings->socket, "/x/broker.sock");
     cr_assert_eq(settings->allowed_uids.back(), 0);
@@ -154,7 +154,7 @@ Test(settings, bound_sessions) {
 Test(settings, report_every_mistake_with_its_place) {
     cr_assert_eq(settings_complaint(
                      "log_level = 'loud'\n[broker]\nsocket = 'x'\n[[upstream]]\nuri = 'x'\nsockt = '/x'\n"),
-                 "workerd.toml:1:13: error: \"log_level\" has to be debug, info, warning or error\n"
+                 "workerd.toml:1:13: error: \"log_level\" has to be \"debug\", \"info\", \"warning\" or \"error\"\n"
                  "workerd.toml:3:10: error: \"socket\" has to be an absolute path\n"
                  "workerd.toml:4:1: error: \"socket\" is missing\n"
                  "workerd.toml:5:7: error: \"uri\" has to be a libvirt URI such as qemu:///system\n"
@@ -202,7 +202,7 @@ Test(entrance, replaces_a_dead_socket_only) {
     auto first = enter(loop, directory / "s", porter);
     const auto second = Entrance::listen(directory / "s", std::nullopt);
     cr_assert(!second.has_value());
-    cr_assert(second.error().text.find("served by another process") != std::string::npos);
+    cr_assert(second.error().text.find("is served by ") != std::string::npos);
     // As after a crash: the name stays, nobody listens.
     std::filesystem::rename(directory / "s", directory / "dead");
     first.reset();

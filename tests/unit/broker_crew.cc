@@ -43,6 +43,9 @@ struct Team final : Crew::Book {
                     const proto::work::ServeArgs& session, bool) noexcept override {
         served.push_back({worker, rights.identity, session.session});
     }
+    Result<UniqueFd> connect_program(const std::string&, const std::string&, std::uint64_t, bool) override {
+        return virtgate::system_fault(ECONNREFUSED, "no program");
+    }
     Result<UniqueFd> connect_store(const std::string&, std::uint64_t, bool) override {
         return system_fault(ECONNREFUSED, "there is no store");
     }

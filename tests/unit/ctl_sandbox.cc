@@ -20,11 +20,18 @@ const Machine k_new{.kernel = "Linux 9.9",
                     .sealed_memory = true};
 // That of Debian 12.
 const Machine k_old{.kernel = "Linux 6.1", .library = "libseccomp 2.5.4", .landlock = 2};
+// Whose administrator has switched something off.
+const Machine k_forbidding{.kernel = "Linux 9.9",
+                           .library = "libseccomp 9.9",
+                           .landlock = 9,
+                           .writable_code = true,
+                           .sealed_memory = true,
+                           .not_alone = "user namespaces are forbidden here"};
 
 constexpr Layer k_layers[] = {
     Layer::capabilities,  Layer::bounding_set, Layer::dumpable, Layer::no_new_privileges,
     Layer::files,         Layer::tcp,          Layer::scope,    Layer::writable_code,
-    Layer::sealed_memory, Layer::limits,       Layer::filter};
+    Layer::sealed_memory, Layer::limits,       Layer::filter,   Layer::namespaces};
 
 // Of a program that has everything.
 Statement make_whole() {
@@ -63,15 +70,17 @@ Test(sandbox, a_statement_is_read) {
                                            "<4>confined as far as possible here\n"
                                            "layer\tfiles\tmissing\tno truncate\n"
                                            "layer\tlimits\tin force\t\n"
+                                           "layer\tnamespaces\tnot meant\tit starts others\n"
                                            "call\tread\tchannels, eventfd\n"
                                            "call\tread\tchannels, eventfd\n"
                                            "refused\tclone3\tits flags are out of sight\n");
     cr_assert(statement.has_value(), "%s", statement ? "" : statement.error().text.c_str());
-    cr_assert_eq(statement->findings.size(), 3);
+    cr_assert_eq(statement->findings.size(), 4);
     cr_assert_eq(statement->findings[0].detail, "ABI 7");
     cr_assert_eq(static_cast<int>(state_of(*statement, Layer::files)), static_cast<int>(State::partly));
     cr_assert_eq(static_cast<int>(state_of(*statement, Layer::limits)), static_cast<int>(State::whole));
     cr_assert_eq(static_cast<int>(state_of(*statement, Layer::tcp)), static_cast<int>(State::none));
+    cr_assert_eq(static_cast<int>(state_of(*statement, Layer::namespaces)), static_cast<int>(State::unmeant));
     cr_assert_eq(statement->calls.size(), 2);
     cr_assert_eq(statement->calls[0].reason, "channels, eventfd");
     cr_assert(!statement->calls[0].refused && statement->calls[1].refused);
@@ -98,6 +107,13 @@ Test(sandbox, complete_is_all_that_this_kernel_could_do) {
     for (const Layer layer :
          {Layer::files, Layer::tcp, Layer::scope, Layer::writable_code, Layer::sealed_memory})
         cr_assert((Findings{k_old, {make_without(layer, "the kernel has none")}, {}}.is_complete()));
+    cr_assert((Findings{k_forbidding, {make_without(Layer::namespaces, "forbidden")}, {}}.is_complete()));
+    // Nor is what a program is to do without.
+    Statement statement = make_whole();
+    for (auto& finding : statement.findings)
+        if (finding.layer == Layer::namespaces)
+            finding = {Layer::namespaces, false, "it starts others", false};
+    cr_assert((Findings{k_new, {statement}, {}}.is_complete()));
     cr_assert((!Findings{k_old, {make_without(Layer::filter, "why")}, {}}.is_complete()));
     cr_assert((!Findings{k_new, {Statement{"gate", {}, {}}}, {}}.is_complete()));
 }
@@ -151,8 +167,8 @@ Test(sandbox, json_says_the_same) {
     const Json& layers = all["programs"][0]["layers"];
     cr_assert_eq(layers.size(), std::size(k_layers));
     for (const Json& layer : layers) cr_assert_eq(layer["in_force"], layer["name"] != "TCP");
-    cr_assert_eq(layers[5]["missing"], "no TCP");
-    cr_assert_eq(layers[5]["offered"], false);
+    cr_assert_eq(layers[6]["missing"], "no TCP");
+    cr_assert_eq(layers[6]["offered"], false);
     cr_assert_eq(all["programs"][0]["refused"][0]["name"], "clone3");
     cr_assert_eq(all["running"][0]["capabilities_bounding"], "00000000000001ff");
     cr_assert_eq(all["running"][0]["confined"], true);

@@ -88,7 +88,7 @@ Test(settings, are_read) {
                                     "3\ncalls_in_flight = 7\nconnections = 8\n"
                                     "[keepalive]\ninterval = 0\ncount = 9\n[broker]\nsocket = '/b'\n"));
     cr_assert(settings.has_value(), "%s", settings ? "" : settings.error().text.c_str());
-    cr_assert_eq(settings->log_level, Level::warning);
+    cr_assert_eq(settings->log.level, Level::warning);
     cr_assert_eq(settings->gates, 3);
     cr_assert(!settings->user_switch);
     cr_assert_eq(settings->tls.address, "192.0.2.1");
@@ -244,7 +244,7 @@ public:
                                  fmt::format("gates = 2\nuser_switch = false\n[unix]\nenabled = "
                                              "false\n[tls]\naddress = 'localhost'\nport = 0\n"
                                              "certificate = '{0}/pem'\nca = '{0}/pem'\nkey = '{0}/key'\n"
-                                             "[announce]\nenabled = {1}\n",
+                                             "[admin]\nenabled = false\n[announce]\nenabled = {1}\n",
                                              scratch_.path, !announcer.empty()));
         scratch_.write("pem", k_pem);
         const std::string name = scratch_.path + "/notify";

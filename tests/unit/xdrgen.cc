@@ -108,12 +108,48 @@ Test(parser, explains_what_is_left_out_of_the_language) {
            "t.x:1:12: error: define the type by itself and use its name here\n");
     expect("program p { version v { void f(int, int) = 1; } = 1; } = 1;\n",
            "t.x:1:35: error: expected \")\" (a procedure takes one argument: a structure), found \",\"\n");
-    expect("program p { version v { } = 1; version w { } = 2; } = 1;\n",
-           "t.x:1:32: error: expected \"}\" (a program has one version here), found \"version\"\n");
     expect("typedef int *x<4>;\n",
            "t.x:1:15: error: expected \";\" (an optional array needs a typedef), found \"<\"\n");
     expect("struct A { quadruple x; };\n", "t.x:1:12: error: quadruple is not supported\n");
     expect("struct A {", "t.x:1:11: error: expected a type, found the end of the file\n");
+}
+
+Test(checker, knows_several_versions_of_a_program) {
+    const Run run(
+        "program p { version old { /* @acl none @readonly yes */ void f(void) = 1; } = 1;\n"
+        "version new { /* @acl none @readonly no */ void f(void) = 1;\n/* @acl none @readonly no */ void g(void) = 2;"
+        " } = 3; } = 0x20;\n");
+    cr_assert_eq(run.messages.text(), "", "%s", run.messages.text().c_str());
+    cr_assert_eq(run.module().program->version, 3U);
+    cr_assert_eq(run.module().program->procedures.size(), 2U);
+    cr_assert_eq(run.module().older.size(), 1U);
+    cr_assert_eq(run.module().older[0].version, 1U);
+    cr_assert_eq(run.module().older[0].number, 0x20U);
+    const Tables tables = make_tables(run.checker.model(), run.module());
+    const std::string header = emit_header(run.checker.model(), run.module(), tables);
+    cr_assert_neq(header.find("namespace v1 {"), std::string::npos, "%s", header.c_str());
+    expect("program p { version a { } = 1; version b { } = 1; } = 1;\n",
+           "t.x:1:40: error: p has a version 1 already\n");
+}
+
+Test(checker, knows_events_that_are_asked_for_by_a_call) {
+    const std::string types =
+        "struct Ret { int callback_id; };\nstruct Args { int callback_id; };\nstruct Msg { int callback_id; };\n"
+        "struct Other { hyper x; };\n";
+    const auto with = [&](const std::string& event, const std::string& message) {
+        return types +
+               "program p { version v {\n/* @acl none @readonly yes */ Ret WATCH(void) = 1;\n"
+               "/* @acl none @readonly yes */ void UNWATCH(Args) = 2;\n/* " +
+               event + " */ void changed(" + message + ") = 3;\n} = 1; } = 0x20;\n";
+    };
+    const Run run(with("@event by WATCH UNWATCH", "Msg"));
+    cr_assert_eq(run.messages.text(), "", "%s", run.messages.text().c_str());
+    cr_assert_eq(run.procedure(2).enrol, "watch");
+    cr_assert_eq(run.procedure(2).event_style, 2U);
+    expect(with("@event by WATCH FORGET", "Msg"),
+           "t.x:8:35: error: changed is asked for and given up with calls of its own program\n");
+    expect(with("@event by WATCH UNWATCH", "Other"),
+           "t.x:8:36: error: changed, what watch returns and what unwatch takes begin with the same int\n");
 }
 
 Test(parser, knows_numbers) {

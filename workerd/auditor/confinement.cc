@@ -43,7 +43,8 @@ confine::Plan make_plan(const std::string& file) {
             FdKind::channel, {{confine::MeantFd::k_any_number, {FdKind::file, FdKind::datagrams}}}),
         .limits = {.file_size = {}},
         .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
-                 confine::own_socket_rows(), k_rows}};
+                 confine::own_socket_rows(), k_rows},
+        .connects = true};
     // A directory that is not there, or came later, is one that the auditor cannot write in: it says so, and goes on.
     plan.paths.add_parents_of(file, confine::PathAccess::create);
     return plan;

@@ -11,6 +11,7 @@
 #include <csignal>
 
 #include "libshared/fdmap.h"
+#include "libshared/programs/schemas.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
 #include "proto/config.h"
@@ -76,6 +77,7 @@ int main(int argc, char** argv) {
     const auto config = spawn::read_config<proto::config::AuditorConfig>(fdmap::k_config);
     if (!config) return fail(config.error());
     set_log_level(static_cast<Level>(config->log_level));
+    if (const auto added = programs::add_schemas(config->schemas); !added) return fail(added.error());
 
     const auto loop = loop::make_event_loop();
     Outlets outlets(now);

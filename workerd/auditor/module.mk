@@ -7,7 +7,7 @@ auditor_SOURCES := workerd/auditor/auditor.cc workerd/auditor/inlet.cc workerd/a
 
 PROGRAMS += virtgate-auditor
 virtgate-auditor_SOURCES   := workerd/auditor/main.cc workerd/auditor/confinement.cc
-virtgate-auditor_LIBRARIES := confine auditor policy spawn rpc channel loop proto xdr base
+virtgate-auditor_LIBRARIES := schemas confine auditor policy spawn rpc channel loop proto xdr base
 virtgate-auditor_PACKAGES  := EVENT
 
 UNIT_TESTS += test-auditor

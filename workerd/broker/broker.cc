@@ -18,7 +18,7 @@ const Log k_log{"broker"};
 
 Crew::Plan make_plan(const Settings& settings, const std::string& programs) {
     proto::config::WorkerConfig config;
-    config.log_level = static_cast<std::uint32_t>(settings.log_level);
+    config.log_level = static_cast<std::uint32_t>(settings.log.of("worker"));
     config.sandbox = settings.sandbox;
     config.default_uri = settings.default_uri;
     config.upstream_timeout = static_cast<std::uint32_t>(settings.upstream_timeout.count());
@@ -28,6 +28,12 @@ Crew::Plan make_plan(const Settings& settings, const std::string& programs) {
     if (!settings.store.directories.empty())
         config.upstreams.push_back(
             {.uri = std::string(k_store_uri), .socket = std::string(k_store_socket), .read_only_socket = {}});
+    for (const programs::Announced& one : settings.programs)
+        config.upstreams.push_back({.uri = one.uri,
+                                    .socket = std::string(k_program_socket) + one.name,
+                                    .read_only_socket = {},
+                                    .program = one.number});
+    config.schemas = programs::schemas_of(settings.programs);
     return {
         .program = programs + "/virtgate-worker", .user = settings.worker_user, .config = std::move(config)};
 }
@@ -35,15 +41,23 @@ Crew::Plan make_plan(const Settings& settings, const std::string& programs) {
 AuditPost::Plan make_audit_plan(const Settings& settings, const std::string& programs) {
     return {.program = programs + "/virtgate-auditor",
             .user = settings.audit_user,
-            .config = {.log_level = static_cast<std::uint32_t>(settings.log_level),
+            .config = {.log_level = static_cast<std::uint32_t>(settings.log.of("auditor")),
                        .journal = settings.audit_journal,
                        .file = settings.audit_file,
                        .journal_socket = settings.journal_socket,
-                       .sandbox = settings.sandbox}};
+                       .sandbox = settings.sandbox,
+                       .schemas = programs::schemas_of(settings.programs)}};
 }
 
 StorePost::Plan make_store_plan(const Settings& settings, const std::string& programs) {
     return {.program = programs + "/virtgate-store", .user = settings.store_user, .config = settings.store};
+}
+
+ProgramPosts::Plan make_programs_plan(const Settings& settings) {
+    ProgramPosts::Plan plan{.programs = settings.programs, .users = settings.program_users, .config = {}};
+    plan.config.log_level = static_cast<std::uint32_t>(settings.log.of("program"));
+    plan.config.sandbox = settings.sandbox;
+    return plan;
 }
 
 proto::audit::RulePlace place_of(const policy::Table::Rule* rule) {
@@ -75,7 +89,10 @@ Broker::Broker(loop::Loop& loop, Settings settings, const std::string& programs,
     : loop_(loop),
       settings_(std::move(settings)),
       check_only_(check_only),
-      policy_(loop, programs, {.directories = settings_.policy_directories, .sandbox = settings_.sandbox},
+      policy_(loop, programs,
+              {.directories = settings_.policy_directories,
+               .sandbox = settings_.sandbox,
+               .schemas = programs::schemas_of(settings_.programs)},
               loop::to<&Broker::on_compiled>(*this)),
       lock_door_(loop, settings_.lockd_socket),
       audit_(loop, make_audit_plan(settings_, programs), loop::to<&Broker::on_new_auditor>(*this),
@@ -83,7 +100,9 @@ Broker::Broker(loop::Loop& loop, Settings settings, const std::string& programs,
       locker_timer_(loop.timer(loop::to<&Broker::give_locker>(*this))),
       store_(loop, make_store_plan(settings_, programs), lock_door_,
              loop::to<&Broker::on_store_stopped>(*this)),
-      crew_(loop, make_plan(settings_, programs), *this, loop::to<&Broker::on_crew_stopped>(*this)) {}
+      programs_(loop, make_programs_plan(settings_), loop::to<&Broker::on_programs_stopped>(*this)),
+      crew_(loop, make_plan(settings_, programs), *this, loop::to<&Broker::on_crew_stopped>(*this)),
+      administration_(crew_, policy_, settings_) {}
 
 void Broker::start() noexcept { policy_.compile(); }
 
@@ -99,6 +118,7 @@ void Broker::on_compiled(bool good) noexcept {
         status_ = good ? 0 : spawn::k_exit_config;
         return stop();
     }
+    administration_.note_policy(good);
     if (state_ == State::compiling) serve();
     if (state_ != State::serving) return;
     if (!good && policy_.generation() == 0)
@@ -131,6 +151,7 @@ Done Broker::listen(std::vector<spawn::NamedFd> passed) {
 
 void Broker::serve() {
     entrance_ = std::make_unique<Entrance>(loop_, std::move(listener_), settings_.allowed_uids, *this);
+    entrance_->open_to_administrators(administration_);
     audit_.start();
     store_.start();
     state_ = State::serving;
@@ -148,7 +169,8 @@ void Broker::stop() noexcept {
 
 // The auditor goes last: it has to hear how the others ended.
 void Broker::on_crew_stopped() noexcept { store_.stop(); }
-void Broker::on_store_stopped() noexcept { audit_.stop(); }
+void Broker::on_store_stopped() noexcept { programs_.stop(); }
+void Broker::on_programs_stopped() noexcept { audit_.stop(); }
 void Broker::on_auditor_stopped() noexcept { loop_.stop(); }
 void Broker::on_new_auditor() noexcept {
     crew_.renew_auditor();
@@ -195,14 +217,23 @@ void Broker::on_serving(std::uint64_t worker, const proto::policy::IdentityRight
                                           .locks = locks});
 }
 
-void Broker::on_departed(std::vector<std::uint64_t> sessions) noexcept { audit_.tell_departed(sessions); }
+void Broker::on_departed(std::vector<std::uint64_t> sessions) noexcept {
+    programs_.on_departed(sessions);
+    audit_.tell_departed(sessions);
+}
 
 Result<UniqueFd> Broker::connect_store(const std::string& identity, std::uint64_t session, bool read_only) {
     return store_.connect(identity, session, read_only);
 }
 
+Result<UniqueFd> Broker::connect_program(const std::string& name, const std::string& identity,
+                                         std::uint64_t session, bool read_only) {
+    return programs_.connect(name, identity, session, read_only);
+}
+
 void Broker::note_refused(const proto::who::Who& who, const policy::Table::Rule* rule,
                           std::string_view reason, std::string_view detail) {
+    administration_.note_refused();
     audit_.tell(
         proto::audit::ArrivalArgs{.session = 0,
                                   .worker = 0,
@@ -265,6 +296,7 @@ tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(
         note_refused(who, match.rule, "system", session.error().text);
         return tl::unexpected(Refused{rpc::k_code_internal, "no worker can take the session"});
     }
+    administration_.note_opened();
     k_log.info("session {}: {} is {} ({}:{})", number, describe(who), match.rule->name,
                escape(match.rule->file), match.rule->line);
     return Granted{.grant = {.session = number, .identity = match.rule->name, .locks = locks.way},

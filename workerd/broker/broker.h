@@ -15,11 +15,13 @@
 #pragma once
 
 #include "libshared/spawn/listen_fds.h"
+#include "workerd/broker/administration.h"
 #include "workerd/broker/audit_post.h"
 #include "workerd/broker/crew.h"
 #include "workerd/broker/entrance.h"
 #include "workerd/broker/lock_door.h"
 #include "workerd/broker/policy_source.h"
+#include "workerd/broker/program_posts.h"
 #include "workerd/broker/settings.h"
 #include "workerd/broker/store_post.h"
 
@@ -56,6 +58,7 @@ private:
     void on_compiled(bool good) noexcept;
     void on_crew_stopped() noexcept;
     void on_store_stopped() noexcept;
+    void on_programs_stopped() noexcept;
     void on_auditor_stopped() noexcept;
     void on_new_auditor() noexcept;
     void on_locker_gone() noexcept;
@@ -70,6 +73,8 @@ private:
     void on_departed(std::vector<std::uint64_t> sessions) noexcept override;
     Result<UniqueFd> connect_store(const std::string& identity, std::uint64_t session,
                                    bool read_only) override;
+    Result<UniqueFd> connect_program(const std::string& name, const std::string& identity,
+                                     std::uint64_t session, bool read_only) override;
     [[nodiscard]] std::string find_limit(const policy::Table::Rule& rule) const;
 
     loop::Loop& loop_;
@@ -86,7 +91,9 @@ private:
     Milliseconds locker_pause_{k_locker_pause_min};
     std::unique_ptr<loop::Timer> locker_timer_;
     StorePost store_;
+    ProgramPosts programs_;
     Crew crew_;
+    Administration administration_;
     channel::LocalListener listener_;  // until it serves
     std::unique_ptr<Entrance> entrance_;
 };

@@ -24,11 +24,19 @@ constexpr confine::Row k_of_store[] = {
 
 confine::Plan make_plan(const Settings& settings, const std::string& programs) {
     confine::Plan plan = confine::make_supervisor_plan("broker", programs);
+    confine::let_leave(plan);
     for (const char* path : k_files) plan.paths.add_if_there(path, PathAccess::read);
     for (const auto& directory : settings.policy_directories)
         plan.paths.add_if_there(directory, PathAccess::read);
     plan.paths.add_parents_of(settings.socket, PathAccess::create);  // its name is removed at the end
     plan.paths.add_parents_of(settings.audit_file, PathAccess::create);
+    for (const programs::Announced& one : settings.programs) {
+        plan.paths.add_if_there(one.executable, PathAccess::execute);
+        for (const std::string& directory : one.directories)
+            plan.paths.add_if_there(directory, PathAccess::grow);
+    }
+    for (const std::string& log : settings.log.files())
+        plan.paths.add_parents_of(log, PathAccess::create);
     if (settings.store.directories.empty()) return plan;
     for (const std::string& directory : settings.store.directories)
         plan.paths.add_if_there(directory, PathAccess::grow);

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <ctime>
 #include <set>
 #include <tuple>
 
@@ -13,6 +14,7 @@
 #include "policy/rights.h"
 #include "proto/codec.h"
 #include "proto/config.h"
+#include "workerd/broker/program_posts.h"
 #include "workerd/broker/store_post.h"
 
 namespace virtgate::workerd::broker {
@@ -30,12 +32,42 @@ rpc::Header call_of(Procedure procedure, std::uint32_t serial) noexcept {
     return rpc::make_call(proto::work::k_program, proto::work::k_version, procedure, serial);
 }
 
+// Of a name that can be longer than people want to read.
+constexpr std::size_t k_shown_max = 512;
+
 struct Earlier {
     bool operator()(const CertificateId& a, const CertificateId& b) const noexcept {
         return std::tie(a.issuer, a.serial) < std::tie(b.issuer, b.serial);
     }
 };
 using Revoked = std::set<CertificateId, Earlier>;
+
+// What administrators are told of a session.
+proto::sessions::ListedSession describe(const proto::work::ServeArgs& session, const std::string& identity,
+                                        pid_t worker) {
+    const proto::who::Who& who = session.client;
+    proto::sessions::ListedSession row;
+    row.session = session.session;
+    row.identity = identity;
+    row.worker = static_cast<std::uint32_t>(worker);
+    row.since = std::time(nullptr);
+    row.listener = who.listener;
+    row.source = who.source;
+    row.source_port = who.source_port;
+    if (who.certificate) row.certificate = who.certificate->subject_text.substr(0, k_shown_max);
+    if (who.login) {
+        row.login = who.login->name;
+        row.mechanism = who.login->mechanism;
+    }
+    row.has_peer = who.local.has_value();
+    if (who.local) {
+        row.uid = who.local->uid;
+        row.gid = who.local->gid;
+        row.pid = who.local->pid;
+    }
+    row.read_only = who.read_only;
+    return row;
+}
 
 constexpr std::string_view k_revoked_reason = "the certificate of this session has been revoked";
 
@@ -74,7 +106,9 @@ public:
             return tl::unexpected(std::move(sent.error()));
         }
         SessionNote note;
+        note.listed = describe(session, identity_, ward_.pid());
         if (session.client.certificate) note.chain = session.client.certificate->chain;
+        note.read_only = session.client.read_only;
         sessions_.emplace(session.session, std::move(note));
         idle_->stop();
         return std::move(pair->first);
@@ -108,8 +142,39 @@ public:
             note.told = crew_.loop_.clock().now();
             numbers.push_back(number);
         }
-        if (!numbers.empty()) tell_end(numbers);
+        if (!numbers.empty()) tell_end(numbers, k_revoked_reason);
         return numbers.size();
+    }
+
+    // Those of `numbers`, or all if there is none, that are here.
+    void finish(std::span<const std::uint64_t> numbers, std::string_view reason,
+                std::vector<std::uint64_t>& finished) {
+        std::vector<std::uint64_t> mine;
+        for (auto& [number, note] : sessions_) {
+            if (note.told || finished.size() >= proto::sessions::k_ended_max) continue;
+            if (!numbers.empty() && std::find(numbers.begin(), numbers.end(), number) == numbers.end())
+                continue;
+            note.told = crew_.loop_.clock().now();
+            note.listed.ending = true;
+            mine.push_back(number);
+            finished.push_back(number);
+        }
+        if (!mine.empty()) tell_end(mine, reason);
+    }
+
+    void list(std::uint64_t after, std::vector<const proto::sessions::ListedSession*>& rows) const {
+        for (auto at = sessions_.upper_bound(after); at != sessions_.end(); ++at)
+            rows.push_back(&at->second.listed);
+    }
+
+    [[nodiscard]] proto::sessions::ListedWorker list() const {
+        const bool runs = ward_.is_running();
+        const auto left = std::chrono::ceil<std::chrono::seconds>(crew_.refused_for(identity_));
+        return {.identity = identity_,
+                .pid = runs ? static_cast<std::uint32_t>(ward_.pid()) : 0,
+                .since = runs ? since_ : 0,
+                .sessions = static_cast<std::uint32_t>(sessions_.size()),
+                .refused = static_cast<std::uint32_t>(left.count())};
     }
 
     void stop() noexcept { ward_.stop(k_stop_patience); }
@@ -136,6 +201,7 @@ public:
 
     void on_started(spawn::Ward&, UniqueFd control) noexcept override {
         started_ = crew_.loop_.clock().now();
+        since_ = std::time(nullptr);
         control_ = std::make_unique<rpc::Control>(crew_.loop_, std::move(control), 0,
                                                   loop::to<&Hand::on_message>(*this),
                                                   loop::to<&Hand::on_closed>(*this));
@@ -205,6 +271,7 @@ private:
     }
 
     void note_crash() {
+        ++crew_.crashed_;
         const Milliseconds refusal = crew_.crashes_.add(identity_);
         if (refusal != Milliseconds{0})
             log_.error("it crashed too often: {} gets no session for {} s", identity_,
@@ -239,6 +306,7 @@ private:
             return std::any_of(upstreams.begin(), upstreams.end(), fits);
         };
         const std::string& path = args->socket;
+        const auto session = sessions_.find(args->session);
         const bool is_for_readers = any_row(
             [&](const auto& row) { return !row.read_only_socket.empty() && row.read_only_socket == path; });
         const bool is_for_all = any_row([&](const auto& row) { return row.socket == path; });
@@ -250,7 +318,12 @@ private:
         // It may have asked before it learnt that it only reads: no reason to end it.
         // The store knows itself what changes something.
         auto made = path == k_store_socket ? crew_.book_.connect_store(identity_, args->session, only_reads_)
-                    : may                  ? channel::connect_to(path, SOCK_STREAM)
+                    : path.starts_with(k_program_socket)
+                        ? session == sessions_.end()
+                              ? Result<UniqueFd>(system_fault(EACCES, "it is for a session only"))
+                              : crew_.book_.connect_program(path.substr(k_program_socket.size()), identity_,
+                                                            args->session, session->second.read_only)
+                    : may ? channel::connect_to(path, SOCK_STREAM)
                           : Result<UniqueFd>(system_fault(EACCES, "this identity only reads"));
         if (!may && path != k_store_socket)
             log_.warning("it only reads, and does not get a connection to {}", path);
@@ -263,13 +336,13 @@ private:
         if (!sent) fail(sent.error().text);
     }
 
-    void tell_end(std::span<const std::uint64_t> numbers) {
+    void tell_end(std::span<const std::uint64_t> numbers, std::string_view reason) {
         while (!numbers.empty() && control_ != nullptr) {
             const auto some =
                 numbers.first(std::min<std::size_t>(numbers.size(), proto::work::k_numbers_max));
             numbers = numbers.subspan(some.size());
             const auto payload = proto::encode(proto::work::EndArgs{.sessions = {some.begin(), some.end()},
-                                                                    .reason = std::string(k_revoked_reason)});
+                                                                    .reason = std::string(reason)});
             require(payload.has_value(), "the numbers of sessions do not encode");
             const auto sent = control_->send(header_of(Procedure::end, control_->next_serial()), *payload);
             // Rather all sessions of the identity than one that has to be over.
@@ -312,8 +385,10 @@ private:
     const Log log_;
     std::unique_ptr<rpc::Control> control_;
     struct SessionNote {
+        proto::sessions::ListedSession listed{};
         std::vector<CertificateId> chain{};
         std::optional<Instant> told{};  // when the worker was told to end it
+        bool read_only = false;         // its listener lets nobody change anything
     };
     std::map<std::uint64_t, SessionNote> sessions_;
     std::optional<std::uint64_t> generation_{};  // of the rights that the worker was told
@@ -321,6 +396,7 @@ private:
     bool leaving_ = false;
     bool starting_ = false;
     bool broke_rules_ = false;  // the process that runs, or the last one
+    std::int64_t since_ = 0;  // of the process, in seconds since 1970
     Instant started_{};
     Instant not_before_{};
     Milliseconds pause_{0};
@@ -355,6 +431,29 @@ std::size_t Crew::end_revoked(std::span<const CertificateId> certificates) {
     std::size_t sum = 0;
     for (auto& [identity, hand] : hands_) sum += hand->end_revoked(revoked);
     return sum;
+}
+
+std::vector<std::uint64_t> Crew::finish(const proto::sessions::FinishArgs& which) {
+    const std::string reason =
+        "an administrator ended this session" + (which.reason.empty() ? "" : ": " + which.reason);
+    std::vector<std::uint64_t> finished;
+    for (auto& [identity, hand] : hands_)
+        if (which.identity.empty() || which.identity == identity)
+            hand->finish(which.sessions, reason, finished);
+    return finished;
+}
+
+std::vector<const proto::sessions::ListedSession*> Crew::list(std::uint64_t after) const {
+    std::vector<const proto::sessions::ListedSession*> rows;
+    for (const auto& [identity, hand] : hands_) hand->list(after, rows);
+    std::sort(rows.begin(), rows.end(), [](const auto* a, const auto* b) { return a->session < b->session; });
+    return rows;
+}
+
+std::vector<proto::sessions::ListedWorker> Crew::list_workers(const std::string& after) const {
+    std::vector<proto::sessions::ListedWorker> rows;
+    for (auto at = hands_.upper_bound(after); at != hands_.end(); ++at) rows.push_back(at->second->list());
+    return rows;
 }
 
 void Crew::renew_rights(const RightsOf& rights_of) {

@@ -11,7 +11,8 @@
 //         ended, and all that it gets are connections to configured sockets; a message that is not known ends
 //         it, and so does a session that it was told to end and did not.
 // Limits: k_workers_max workers. Sessions are bounded by the caller.
-// Owns:   the processes and their control channels; of each session the ids of its certificates.
+// Owns:   the processes and their control channels; of each session the ids of its certificates, and what administrators
+//         are told of it.
 #pragma once
 
 #include <functional>
@@ -27,6 +28,7 @@
 #include "libshared/spawn/ward.h"
 #include "proto/config.h"
 #include "proto/policy.h"
+#include "proto/sessions.h"
 #include "proto/work.h"
 #include "workerd/broker/crashes.h"
 
@@ -63,6 +65,9 @@ public:
         // fault; its number says why.
         virtual Result<UniqueFd> connect_store(const std::string& identity, std::uint64_t session,
                                                bool read_only) = 0;
+        // The same for the program of that name (programs.d), always for one of its sessions.
+        virtual Result<UniqueFd> connect_program(const std::string& name, const std::string& identity,
+                                                 std::uint64_t session, bool read_only) = 0;
         virtual void on_departed(std::vector<std::uint64_t> sessions) noexcept = 0;
     };
     // `on_stopped` is called when the last process has ended after stop().
@@ -90,6 +95,16 @@ public:
     // each. Returns how many these are; those that were told to end before are not counted again.
     std::size_t end_revoked(std::span<const proto::who::CertificateId> certificates);
 
+    // The same for those that an administrator names. Returns them.
+    std::vector<std::uint64_t> finish(const proto::sessions::FinishArgs& which);
+
+    // For administrators: the sessions with larger numbers than `after`, by number; and the workers behind the identity
+    // `after`, by identity. Valid until something changes.
+    [[nodiscard]] std::vector<const proto::sessions::ListedSession*> list(std::uint64_t after) const;
+    [[nodiscard]] std::vector<proto::sessions::ListedWorker> list_workers(const std::string& after) const;
+    // How often a worker crashed while it served somebody.
+    [[nodiscard]] std::uint64_t crashes() const noexcept { return crashed_; }
+
     // Ends all workers; SIGKILL after k_stop_patience.
     void stop() noexcept;
 
@@ -112,7 +127,7 @@ private:
     Book& book_;
     const loop::Target<> on_stopped_;
     Crashes crashes_;
-    std::uint64_t last_worker_ = 0;
+    std::uint64_t last_worker_ = 0, crashed_ = 0;
     std::map<std::string, std::unique_ptr<Hand>, std::less<>> hands_;  // by identity
     std::vector<std::unique_ptr<Hand>> leaving_;                       // were idle, and are ending
     std::vector<std::unique_ptr<Hand>> gone_;                          // ended; freed by sweep()

@@ -3,6 +3,7 @@
 #include "workerd/broker/entrance.h"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,6 +12,7 @@
 #include "libshared/base/log.h"
 #include "libshared/rpc/error.h"
 #include "proto/codec.h"
+#include "workerd/broker/administration.h"
 
 namespace virtgate::workerd::broker {
 
@@ -31,15 +33,21 @@ const Log k_log{"broker"};
 // One connection.
 class Entrance::Doorman {
 public:
-    Doorman(Entrance& entrance, UniqueFd socket)
-        : entrance_(entrance),
+    Doorman(Entrance& entrance, UniqueFd socket, bool may_ask, std::string administrator)
+        : may_ask_(may_ask),
+          administrator_(std::move(administrator)),
+          entrance_(entrance),
           control_(entrance.loop_, std::move(socket), 0, loop::to<&Doorman::on_message>(*this),
                    loop::to<&Doorman::on_closed>(*this)) {}
 
+    [[nodiscard]] bool may_ask() const noexcept { return may_ask_; }
+
 private:
     void on_message(rpc::Control::Message& message) noexcept {
+        if (message.header.program == proto::sessions::k_program && !administrator_.empty())
+            return entrance_.administration_->serve(control_, message, administrator_);
         const auto is = [&](Procedure procedure) {
-            return message.header == rpc::make_call(proto::broker::k_program, proto::broker::k_version,
+            return may_ask_ && message.header == rpc::make_call(proto::broker::k_program, proto::broker::k_version,
                                                     procedure, message.header.serial);
         };
         if (is(Procedure::open_session)) return open_session(message);
@@ -79,6 +87,8 @@ private:
         entrance_.on_doorman_gone(*this);
     }
 
+    const bool may_ask_;               // for sessions
+    const std::string administrator_;  // who it is; empty: none
     Entrance& entrance_;
     rpc::Control control_;
 };
@@ -113,12 +123,18 @@ void Entrance::on_connection(Want) noexcept {
     socklen_t size = sizeof peer;
     if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
         return k_log.error("nobody knows who connected: {}", strerror(errno));
-    if (std::find(allowed_.begin(), allowed_.end(), peer.uid) == allowed_.end())
+    const bool may_ask = std::find(allowed_.begin(), allowed_.end(), peer.uid) != allowed_.end();
+    const bool administers = administration_ != nullptr && (peer.uid == 0 || peer.uid == geteuid());
+    if (!may_ask && !administers)
         return k_log.warning("user {} (process {}) may not ask for sessions", peer.uid, peer.pid);
-    if (doormen_.size() >= k_doormen_max)
-        return k_log.warning("process {} is one doorman too many", peer.pid);
-    k_log.debug("process {} of user {} is a doorman", peer.pid, peer.uid);
-    doormen_.push_back(std::make_unique<Doorman>(*this, std::move(socket)));
+    const auto others = static_cast<std::size_t>(std::count_if(
+        doormen_.begin(), doormen_.end(), [&](const auto& one) { return one->may_ask() == may_ask; }));
+    if (others >= (may_ask ? k_doormen_max : k_administrators_max))
+        return k_log.warning("process {} is one {} too many", peer.pid, may_ask ? "doorman" : "administrator");
+    k_log.debug("process {} of user {} has come in", peer.pid, peer.uid);
+    doormen_.push_back(std::make_unique<Doorman>(
+        *this, std::move(socket), may_ask,
+        administers ? fmt::format("user {} (process {})", peer.uid, peer.pid) : std::string{}));
 }
 
 void Entrance::on_retry() noexcept { watch_->set(Want::read); }

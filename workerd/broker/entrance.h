@@ -39,9 +39,12 @@ public:
     virtual proto::broker::RevokeRet serve_revoke(const proto::broker::RevokeArgs& args) = 0;
 };
 
+class Administration;
+
 class Entrance {
 public:
     static constexpr std::size_t k_doormen_max = 8;
+    static constexpr std::size_t k_administrators_max = 8;  // who are no doormen
 
     // Listens at `path`, which must not be in use; a socket that a dead process left there is replaced. The
     // socket is given to `group`, if there is one. Whoever connects waits for an Entrance. Error: system's fault.
@@ -52,6 +55,8 @@ public:
     Entrance(loop::Loop& loop, channel::LocalListener listener, std::vector<uid_t> allowed,
              Admission& admission);
     ~Entrance();
+    // From now on root and this process's own user may call `administration`, too (borrowed).
+    void open_to_administrators(Administration& administration) noexcept { administration_ = &administration; }
     Entrance(const Entrance&) = delete;
     Entrance& operator=(const Entrance&) = delete;
 
@@ -65,6 +70,7 @@ private:
     channel::LocalListener listener_;
     const std::vector<uid_t> allowed_;
     Admission& admission_;
+    Administration* administration_ = nullptr;
     std::unique_ptr<loop::Watch> watch_;
     std::unique_ptr<loop::Timer> retry_;
     std::vector<std::unique_ptr<Doorman>> doormen_;

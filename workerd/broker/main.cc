@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // virtgate-workerd - the broker: admits clients and starts the workers that serve them.
 //
-//   virtgate-workerd --config FILE [--check | --sandbox]
+//   virtgate-workerd --config FILE [--daemon] [--pid-file FILE] [--check | --sandbox]
 //
 // SIGHUP reads the policy again, SIGTERM and SIGINT end it. Exit status: 0; 64 wrong command line; 71 the
 // machine is in the way; 78 the configuration or the policy is wrong.
@@ -12,6 +12,8 @@
 #include <csignal>
 
 #include "config.h"
+#include "libshared/logging/outputs.h"
+#include "libshared/spawn/background.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
 #include "libshared/spawn/watchdog.h"
@@ -23,6 +25,7 @@ namespace virtgate::workerd::broker {
 namespace {
 
 constexpr const char* k_default_config = VIRTGATE_SYSCONFDIR "/workerd.toml";
+constexpr const char* k_pid_file = VIRTGATE_RUNDIR "/workerd.pid";
 constexpr mode_t k_mask = 0077;
 
 class Signals {
@@ -35,7 +38,10 @@ public:
 
 private:
     void on_stop(loop::Want) noexcept { broker_.stop(); }
-    void on_reload(loop::Want) noexcept { broker_.reload(); }
+    void on_reload(loop::Want) noexcept {
+        logging::reopen_outputs();
+        broker_.reload();
+    }
     Broker& broker_;
     std::unique_ptr<loop::Watch> term_, interrupt_, hangup_;
 };
@@ -57,10 +63,14 @@ int show_sandbox(const std::string& file) {
     return confine::show(make_plan(*settings, *programs));
 }
 
-int run(const std::string& file, bool check_only) {
-    // Before anything else opens a descriptor.
-    auto passed = spawn::take_listen_fds();
-    if (!passed) return spawn::complain(passed.error(), spawn::k_exit_system);
+struct Start {
+    std::string file;
+    bool check_only = false;
+    spawn::Background::Options background{};
+};
+
+int serve(const Start& start, std::vector<spawn::NamedFd> passed, const std::string& pid_file) {
+    const auto& [file, check_only, background] = start;
     if (const auto closed = spawn::close_to_others(); !closed)
         return spawn::complain(closed.error(), spawn::k_exit_system);
     // Lost log readers and doormen are noticed where something is written to them.
@@ -70,21 +80,36 @@ int run(const std::string& file, bool check_only) {
     if (!settings) return spawn::complain(settings.error(), spawn::k_exit_config);
     const auto programs = spawn::program_directory();
     if (!programs) return spawn::complain(programs.error(), spawn::k_exit_system);
-    set_log_level(settings->log_level);
+    set_log_level(settings->log.of("workerd"));
+    if (background.daemon) settings->log.leave_terminal("virtgate-workerd");
     const auto loop = loop::make_event_loop();
     if (!check_only) make_store_directories(settings->store, settings->store_user);
+    if (!check_only)
+        if (const auto done = logging::open_outputs(settings->log, "virtgate-workerd"); !done)
+            return spawn::complain(done.error(), spawn::k_exit_system);
     auto plan = make_plan(*settings, *programs);
+    plan.paths.add_parents_of(pid_file, confine::PathAccess::create);
     const auto mode = static_cast<confine::Mode>(settings->sandbox);
     Broker broker(*loop, std::move(*settings), *programs, check_only);
     const Signals signals(*loop, broker);
     if (!check_only)
-        if (const auto listening = broker.listen(std::move(*passed)); !listening)
+        if (const auto listening = broker.listen(std::move(passed)); !listening)
             return spawn::complain(listening.error(), spawn::k_exit_system);
     if (!confine::confine(std::move(plan), mode)) return spawn::k_exit_system;
     const spawn::Watchdog watchdog(*loop);
     broker.start();
     loop->run();
     return broker.status();
+}
+
+int run(const Start& start) {
+    // Before anything else opens a descriptor.
+    auto passed = spawn::take_listen_fds();
+    if (!passed) return spawn::complain(passed.error(), spawn::k_exit_system);
+    if (start.check_only) return serve(start, {}, {});
+    auto background = spawn::Background::begin(start.background, k_pid_file);
+    if (!background) return spawn::complain(background.error(), spawn::k_exit_system);
+    return background->end(serve(start, std::move(*passed), background->pid_path()));
 }
 
 }  // namespace
@@ -95,15 +120,20 @@ int main(int argc, char** argv) {
     using namespace virtgate::workerd::broker;
     CLI::App app{
         "virtgate-workerd - admits clients by policy and carries their calls to local libvirt daemons"};
-    std::string file = k_default_config;
-    bool check_only = false;
+    Start start{.file = k_default_config};
     bool only_sandbox = false;
     bool only_settings = false;
-    app.add_option("--config", file, "configuration file")->type_name("FILE")->capture_default_str();
-    app.add_flag("--check", check_only, "check configuration and policy, then end");
+    app.add_option("--config", start.file, "configuration file")->type_name("FILE")->capture_default_str();
+    app.add_flag("--check", start.check_only, "check configuration and policy, then end");
     app.add_flag("--sandbox", only_sandbox, "only show what it takes from itself; see virtgate-sandbox(1)");
     app.add_flag("--settings", only_settings,
                  "only list the settings, with their defaults; see virtgate-config(1)");
+    app.add_flag("-d,--daemon", start.background.daemon,
+                 "run in the background; the command ends when the daemon serves");
+    app.add_option("-p,--pid-file", start.background.pid_file,
+                   "its number, and a lock that one instance has (with --daemon: " VIRTGATE_RUNDIR
+                   "/workerd.pid)")
+        ->type_name("FILE");
     app.set_version_flag("--version", "virtgate-workerd " VIRTGATE_VERSION);
     try {
         app.parse(argc, argv);
@@ -111,8 +141,9 @@ int main(int argc, char** argv) {
         return app.exit(error) == 0 ? 0 : virtgate::spawn::k_exit_usage;
     }
     // Where nothing is configured, there are the defaults of an empty file.
-    if ((only_sandbox || only_settings) && app.count("--config") == 0 && access(file.c_str(), F_OK) != 0)
-        file = "/dev/null";
-    if (only_settings) return show_settings(file);
-    return only_sandbox ? show_sandbox(file) : run(file, check_only);
+    if ((only_sandbox || only_settings) && app.count("--config") == 0 &&
+        access(start.file.c_str(), F_OK) != 0)
+        start.file = "/dev/null";
+    if (only_settings) return show_settings(start.file);
+    return only_sandbox ? show_sandbox(start.file) : run(start);
 }

@@ -11,18 +11,22 @@
 #include "libshared/config/document.h"
 #include "libshared/confine/plan.h"
 #include "proto/config.h"
+#include "workerd/broker/program_posts.h"
 #include "workerd/broker/store_post.h"
 
 namespace virtgate::workerd::broker {
 
 namespace {
 
+// Whose level can be set by itself.
+constexpr std::string_view k_log_names[] = {"workerd", "worker", "auditor", "store", "program"};
 constexpr const char* k_socket = VIRTGATE_RUNDIR "/broker.sock";
 constexpr const char* k_lockd_socket = VIRTGATE_RUNDIR "/lockd.sock";
 constexpr const char* k_vendor_policy = "/usr/lib/virtgate/policy.d";
 constexpr const char* k_journal = "/run/systemd/journal/socket";
 constexpr const char* k_audit_file = VIRTGATE_LOGDIR "/audit.jsonl";
 constexpr const char* k_local_policy = VIRTGATE_SYSCONFDIR "/policy.d";
+constexpr const char* k_programs = VIRTGATE_SYSCONFDIR "/programs.d";
 constexpr const char* k_store_state = VIRTGATE_STATEDIR "/store";
 constexpr Milliseconds k_timeout_min{100};
 constexpr Milliseconds k_timeout_max{600'000};
@@ -102,7 +106,7 @@ void read_audit(config::Section section, Settings& settings) {
 
 void read_store(config::Section section, Settings& settings) {
     proto::config::StoreConfig& store = settings.store;
-    store.log_level = static_cast<std::uint32_t>(settings.log_level);
+    store.log_level = static_cast<std::uint32_t>(settings.log.of("store"));
     store.sandbox = settings.sandbox;
     store.directories = section.texts("directories");
     store.state_directory = section.text("state_directory", k_store_state);
@@ -133,6 +137,45 @@ void read_store(config::Section section, Settings& settings) {
         section.refuse("state_directory", "\"state_directory\" has to be an absolute path");
     const std::string user = section.text("user", VIRTGATE_STORE_USER);
     if (settings.user_switch) settings.store_user = look_up(section, "user", user);
+}
+
+// The directory. Its files are read when this one is known to be right.
+std::string read_programs_directory(config::Section section) {
+    std::string directory = section.text("directory", k_programs);
+    if (!is_absolute(directory)) section.refuse("directory", "\"directory\" has to be an absolute path");
+    return directory;
+}
+
+// What can only be judged beside the other settings.
+Done take_programs(const std::string& directory, Settings& settings) {
+    auto programs = programs::read_programs(directory);
+    if (!programs) return tl::unexpected(std::move(programs.error()));
+    std::string complaints;
+    for (const programs::Announced& one : *programs) {
+        const auto complain = [&](std::string_view text) {
+            complaints += fmt::format("{}{}: error: {}", complaints.empty() ? "" : "\n", one.file, text);
+        };
+        const std::string scheme = one.uri.substr(0, one.uri.find(':') + 1);
+        if (k_store_uri.starts_with(scheme) ||
+            std::any_of(settings.upstreams.begin(), settings.upstreams.end(),
+                        [&](const UpstreamRow& row) { return row.uri.starts_with(scheme); }))
+            complain(fmt::format("{} is libvirt's or the store's: the file needs another name", one.uri));
+        if (access(one.executable.c_str(), X_OK) < 0)
+            complain(fmt::format("the executable {} cannot be started", escape(one.executable)));
+        auto user = settings.worker_user;
+        if (settings.user_switch && !one.user.empty()) {
+            auto found = spawn::find_user(one.user);
+            if (!found || !*found) complain(fmt::format("there is no user \"{}\"", escape(one.user)));
+            if (found) user = std::move(*found);
+        }
+        settings.program_users.push_back(std::move(user));
+    }
+    if (settings.upstreams.size() + programs->size() >= proto::config::k_upstreams_max)
+        complaints += fmt::format("{}more than {} upstreams and programs", complaints.empty() ? "" : "\n",
+                                  proto::config::k_upstreams_max);
+    if (!complaints.empty()) return system_fault(0, std::move(complaints));
+    settings.programs = std::move(*programs);
+    return {};
 }
 
 // Whether a daemon of that table is there, or whoever starts it when somebody connects.
@@ -173,8 +216,7 @@ void read_upstreams(config::Section root, Settings& settings) {
 Result<Settings> read(config::Document& document) {
     Settings settings;
     config::Section root = document.root();
-    if (!parse_level(root.text("log_level", "info"), settings.log_level))
-        root.refuse("log_level", "\"log_level\" has to be debug, info, warning or error");
+    settings.log = logging::read_log(root, "virtgate-workerd", k_log_names);
     confine::Mode sandbox{};
     if (!confine::parse_mode(root.text("sandbox", "best-effort"), sandbox))
         root.refuse("sandbox", "\"sandbox\" has to be \"best-effort\", \"strict\", \"report\" or \"off\"");
@@ -193,7 +235,9 @@ Result<Settings> read(config::Document& document) {
     read_audit(root.section("audit"), settings);
     read_store(root.section("store"), settings);
     read_upstreams(root, settings);
+    const std::string programs = read_programs_directory(root.section("programs"));
     if (auto done = document.finish(); !done) return tl::unexpected(std::move(done.error()));
+    if (auto done = take_programs(programs, settings); !done) return tl::unexpected(std::move(done.error()));
     return settings;
 }
 

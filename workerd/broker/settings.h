@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // settings - what workerd.toml says.
 //
-//     log_level = "info"
+//     log_level = "info"                   # and log_filters, log_outputs: libshared/logging/settings.h
 //     default_uri = "qemu:///system"       # for clients that name none
 //     upstream_timeout = 30                # seconds until a libvirt daemon has to have opened a connection
 //     lockd_socket = "/run/virtgate/lockd.sock"    # where the lock daemon is; empty: nobody may lock
@@ -20,6 +20,8 @@
 //     user = "_virtgate-audit"             # only where the broker runs as root
 //     [policy]
 //     directories = ["/usr/lib/virtgate/policy.d", "/etc/virtgate/policy.d"]
+//     [programs]                           # of others, one file for each; see libshared/programs
+//     directory = "/etc/virtgate/programs.d"
 //     [store]                              # virtgate:///, without a libvirt daemon; off without directories
 //     directories = ["/srv/images"]        # beneath which pools may be
 //     default_pool = "/srv/images/default" # a store without a pool makes one there
@@ -42,8 +44,9 @@
 #include <vector>
 
 #include "libshared/base/clock.h"
-#include "libshared/base/log.h"
+#include "libshared/logging/settings.h"
 #include "libshared/base/result.h"
+#include "libshared/programs/programs.h"
 #include "libshared/spawn/user.h"
 #include "proto/config.h"
 #include "workerd/broker/default_uris.h"
@@ -51,7 +54,7 @@
 namespace virtgate::workerd::broker {
 
 struct Settings {
-    Level log_level = Level::info;
+    logging::Settings log;
     proto::config::SandboxMode sandbox{};
     bool user_switch = false;  // started as root: the children get users of their own
     std::string default_uri{};
@@ -71,6 +74,8 @@ struct Settings {
     std::vector<UpstreamRow> upstreams{};
     proto::config::StoreConfig store{};       // without directories: none
     std::optional<spawn::User> store_user{};  // none: the broker's own
+    std::vector<programs::Announced> programs{};
+    std::vector<std::optional<spawn::User>> program_users{};  // of each; none: the broker's own
 };
 
 // The settings in the file `path`. Error: system's fault, all complaints, separated by newlines.

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "libshared/confine/rows.h"
 #include "libshared/fdmap.h"
@@ -17,6 +18,9 @@ using confine::allow;
 using confine::FdKind;
 using confine::has_of;
 using confine::is;
+using confine::lacks;
+
+constexpr std::uint64_t k_special_mode = S_ISUID | S_ISGID | S_ISVTX;
 
 constexpr confine::Row k_rows[] = {
     allow("getsockopt", "a connection of the broker's is a socket", {is(1, SOL_SOCKET), is(2, SO_PEERCRED)}),
@@ -34,8 +38,9 @@ constexpr confine::Row k_rows[] = {
     allow("fallocate", "room on the disk", {is(1, 0)}),
     allow("fallocate", "a hole", {is(1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)}),
     allow("fsync", "what is finished is on the disk"),
-    allow("fchmod", "the mode of a volume"),
-    allow("mkdirat", "the directory of a pool"),
+    allow("fchmod", "the mode of a volume, which gives nobody the rights of its owner",
+          {lacks(1, k_special_mode)}),
+    allow("mkdirat", "the directory of a pool", {lacks(2, k_special_mode)}),
     allow("unlinkat", "volumes, the directory of a pool"),
     allow("renameat", "what is finished gets its name"),
     allow("renameat2", "the same, where nobody may have it"),
@@ -52,7 +57,8 @@ confine::Plan make_plan(const proto::config::StoreConfig& config) {
             FdKind::channel, {{confine::MeantFd::k_any_number, {FdKind::file, FdKind::directory}}}),
         .limits = {.file_size = {}},
         .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
-                 confine::own_socket_rows(), k_rows}};
+                 confine::own_socket_rows(), k_rows},
+        .stays = "it tells whose volumes are"};
     for (const std::string& directory : config.directories)
         plan.paths.add_if_there(directory, PathAccess::grow);
     if (!config.state_directory.empty()) plan.paths.add_if_there(config.state_directory, PathAccess::create);

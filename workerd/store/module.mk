@@ -7,7 +7,7 @@ store_SOURCES := workerd/store/announcer.cc workerd/store/connect_desk.cc worker
                  workerd/store/places.cc workerd/store/pool_desk.cc workerd/store/qcow2.cc \
                  workerd/store/state_directory.cc workerd/store/store.cc workerd/store/transfer_desk.cc \
                  workerd/store/upload.cc workerd/store/volume.cc workerd/store/volume_desk.cc \
-                 workerd/store/workshop.cc workerd/store/xml.cc
+                 workerd/store/xml.cc
 store_PACKAGES := XML
 
 PROGRAMS += virtgate-store

@@ -19,6 +19,9 @@ namespace {
 
 constexpr std::uint64_t k_hole_cost = 256;  // of memory, for a hole that waits
 
+// Of a mode, what a volume keeps that a client writes anew: nobody gets rights by executing what he wrote.
+constexpr unsigned k_kept_mode = 0777;
+
 // A hole may lie over what is there, or behind it, where the file becomes longer.
 bool write_hole(int file, std::uint64_t at, std::uint64_t length, const Closing& closing) noexcept {
     struct stat status {};
@@ -42,8 +45,8 @@ void Upload::begin(std::shared_ptr<Upload> upload, server::Call call) noexcept {
             const auto fail = [&](int number) {
                 return refuse(system_failure(number, fmt::format("cannot open volume '{}'", name)));
             };
-            UniqueFd file =
-                open_file(directory->get(), name, O_RDWR | (is_new ? O_CREAT : 0), is_new ? mode : 0);
+            UniqueFd file = open_file(directory->get(), name, O_RDWR | (is_new ? O_CREAT : 0),
+                                      is_new ? mode & k_kept_mode : 0);
             struct stat status {};
             if (!file || fstat(file.get(), &status) < 0) return fail(errno);
             if (!is_new && offset > static_cast<std::uint64_t>(status.st_size))
@@ -169,14 +172,14 @@ Answer<Volume> Upload::finish_file() {
         if (!is_image && at_ < plan_.capacity &&
             ftruncate(file_.get(), static_cast<off_t>(plan_.capacity)) < 0)
             return fail();
-        // What was there before keeps its mode.
+        // What was there before keeps its mode, apart from bits that say with whose rights others execute it.
         struct stat before {};
         if (fstatat(directory, plan_.target.c_str(), &before, AT_SYMLINK_NOFOLLOW) == 0) {
             if (!S_ISREG(before.st_mode)) {
                 errno = EINVAL;
                 return fail();
             }
-            if (fchmod(file_.get(), before.st_mode & 07777) < 0) return fail();
+            if (fchmod(file_.get(), before.st_mode & k_kept_mode) < 0) return fail();
         }
     }
     if (fsync(file_.get()) < 0) return fail();

@@ -7,6 +7,8 @@
 #include <optional>
 #include <utility>
 
+#include "proto/programs.h"
+
 namespace virtgate::workerd::worker {
 
 namespace {
@@ -166,6 +168,8 @@ ReplyRules::ReplyRules(const proto::ProgramInfo& program) : program_(program) {
         rules_[procedure.number] = make(procedure);
     }
 }
+
+ReplyRules::ReplyRules() : program_(proto::remote_program()) {}
 
 const ReplyRule& ReplyRules::of(const ProcedureInfo& procedure) const noexcept {
     static const ReplyRule k_nothing{};

@@ -64,8 +64,10 @@ struct ReplyRule {
 
 class ReplyRules {
 public:
-    // The rules of a program; all of them `nothing` for one that is not libvirt's.
+    // The rules of a program of libvirt's.
     explicit ReplyRules(const proto::ProgramInfo& program);
+    // Of those of others: all of them `nothing`.
+    ReplyRules();
 
     // The rule of a call of the program. O(1).
     [[nodiscard]] const ReplyRule& of(const proto::ProcedureInfo& procedure) const noexcept;

@@ -11,6 +11,7 @@
 #include <csignal>
 
 #include "libshared/fdmap.h"
+#include "libshared/programs/schemas.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
 #include "proto/config.h"
@@ -37,7 +38,7 @@ std::size_t find_sessions_max() noexcept {
 Worker::Settings settings_of(const proto::config::WorkerConfig& config) {
     std::vector<UriRow> rows;
     for (const proto::config::Upstream& upstream : config.upstreams)
-        rows.push_back({upstream.uri, upstream.socket, upstream.read_only_socket});
+        rows.push_back({upstream.uri, upstream.socket, upstream.read_only_socket, upstream.program});
     return {.identity = config.identity,
             .uris = UriTable(std::move(rows), config.default_uri),
             .ours = find_own_process(),
@@ -75,6 +76,10 @@ int main(int argc, char** argv) {
         return spawn::k_exit_usage;
     }
     set_log_level(static_cast<Level>(config->log_level));
+    if (const auto added = programs::add_schemas(config->schemas); !added) {
+        Log{}.error("{}", added.error().text);
+        return spawn::k_exit_usage;
+    }
     const auto loop = loop::make_event_loop();
     const Terminator terminator(*loop);
     const Worker::Settings settings = settings_of(*config);

@@ -24,7 +24,7 @@ worker_SOURCES += workerd/worker/names_cache.cc workerd/worker/names_directory.c
 
 PROGRAMS += virtgate-worker
 virtgate-worker_SOURCES   := workerd/worker/main.cc workerd/worker/confinement.cc
-virtgate-worker_LIBRARIES := confine worker scrutiny filter policy spawn rpc channel loop xml proto xdr base
+virtgate-worker_LIBRARIES := schemas confine worker scrutiny filter policy spawn rpc channel loop xml proto xdr base
 virtgate-worker_PACKAGES  := EVENT
 
 UNIT_TESTS += test-worker

@@ -43,14 +43,14 @@ Opening::~Opening() {
 
 void Opening::on_timer() noexcept {
     if (loop_.clock().now() >= deadline_)
-        fail("it did not answer in time", "the libvirt daemon did not answer in time");
+        fail("it did not answer in time", "{} did not answer in time");
     else if (!socket_ && !ticket_)
         connect_next();
     if (finished_) on_done_();
 }
 
 void Opening::connect_next() {
-    if (next_socket_ == request_.sockets.size()) return fail(misses_, "cannot connect to the libvirt daemon");
+    if (next_socket_ == request_.sockets.size()) return fail(misses_, "cannot connect to {}");
     ticket_ = connector_.ask_connect(request_.sockets[next_socket_], request_.session,
                                      loop::to<&Opening::on_connected>(*this));
     timer_->start(std::chrono::ceil<Milliseconds>(deadline_ - loop_.clock().now()));
@@ -82,9 +82,9 @@ void Opening::on_ready(Want) noexcept {
     if (n > 0)
         on_bytes(scratch_.area().first(static_cast<std::size_t>(n)));
     else if (n == 0)
-        fail("it closed the connection", "the libvirt daemon closed the connection");
+        fail("it closed the connection", "{} closed the connection");
     else if (errno != EAGAIN && errno != EINTR)
-        fail(strerror(errno), "the connection to the libvirt daemon failed");
+        fail(strerror(errno), "the connection to {} failed");
     if (finished_) on_done_();
 }
 
@@ -103,13 +103,12 @@ void Opening::on_bytes(MutableBytes in) {
             case rpc::Cut::Kind::piece:
             case rpc::Cut::Kind::skipped: break;
             case rpc::Cut::Kind::flaw:
-                return fail("it sent a frame of a wrong length",
-                            "the libvirt daemon sent what is not libvirt's protocol");
+                return fail("it sent a frame of a wrong length", "{} sent what is not libvirt's protocol");
         }
         if (finished_ && !in.empty() && outcome_.upstream) {
             // A daemon that talks before it is asked anything cannot be followed.
             outcome_.upstream.reset();
-            fail("it sent more than it was asked for", "the libvirt daemon sent what was not asked for");
+            fail("it sent more than it was asked for", "{} sent what was not asked for");
         }
     }
 }
@@ -126,8 +125,7 @@ void Opening::on_frame(const rpc::Cut& cut) {
             log_.info("{} was not opened: {}", request_.uri,
                       escape(rpc::read_error_text(ByteView(cut.bytes).subspan(rpc::k_frame_min))));
             return finish({.reply = std::move(step.frame)});
-        case Prologue::Step::Kind::failed:
-            return fail(step.text, "the libvirt daemon refused virtgate's connection");
+        case Prologue::Step::Kind::failed: return fail(step.text, "{} refused virtgate's connection");
     }
 }
 
@@ -138,16 +136,17 @@ void Opening::send(ByteView frame) {
         n = ::send(socket_.get(), frame.data(), frame.size(), MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
     if (n < 0)
-        fail(strerror(errno), "the connection to the libvirt daemon failed");
+        fail(strerror(errno), "the connection to {} failed");
     else if (static_cast<std::size_t>(n) != frame.size())
-        fail("its socket buffer is too small", "the connection to the libvirt daemon failed");
+        fail("its socket buffer is too small", "the connection to {} failed");
 }
 
 void Opening::fail(std::string_view for_log, std::string_view for_client) {
     const bool connected = static_cast<bool>(socket_);
-    log_.error("no connection to libvirt for {}{}{}: {}", request_.uri, connected ? " on " : "",
+    log_.error("no connection for {}{}{}: {}", request_.uri, connected ? " on " : "",
                connected ? request_.sockets[next_socket_] : "", for_log);
-    finish({.reply = rpc::make_error_reply(request_.call, rpc::k_code_internal, for_client)});
+    finish({.reply = rpc::make_error_reply(request_.call, rpc::k_code_internal,
+                                           fmt::format(fmt::runtime(for_client), request_.backend))});
 }
 
 void Opening::finish(Outcome outcome) {

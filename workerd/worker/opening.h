@@ -33,6 +33,7 @@ public:
         bool read_only = false;
         std::uint64_t session = 0;      // and for which session; 0: for none
         Prologue::Identity identity{};  // whom it is for
+        std::string_view backend = "the libvirt daemon";  // what is there, for messages; a constant
         Milliseconds timeout{};
     };
     struct Outcome {
@@ -64,6 +65,7 @@ private:
     void on_bytes(MutableBytes in);
     void on_frame(const rpc::Cut& cut);
     void send(ByteView frame);
+    // `for_client`: {} stands for what is there.
     void fail(std::string_view for_log, std::string_view for_client);
     void finish(Outcome outcome);
 

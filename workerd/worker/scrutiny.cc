@@ -58,6 +58,14 @@ proto::audit::AuditReason reason_of(Reason reason) noexcept {
     return AuditReason::reason_no_binding;
 }
 
+bool reaches_any(const Rights& rights, const ProgramInfo& program) noexcept {
+    return std::any_of(program.procedures().begin(), program.procedures().end(),
+                       [&](const ProcedureInfo& procedure) {
+                           return procedure.kind == ProcedureInfo::Kind::call &&
+                                  rights.need(program, procedure) != Rights::Need::refused;
+                       });
+}
+
 std::vector<Object> objects_of(const Claims& claims) {
     std::vector<Object> objects;
     objects.reserve(claims.list.size() + 1);
@@ -77,7 +85,9 @@ const ReplyRules* rules_of(const ProgramInfo& program) {
     static const ReplyRules lxc(proto::lxc_program());
     for (const ReplyRules* rules : {&remote, &qemu, &lxc})
         if (&rules->program() == &program) return rules;
-    return nullptr;
+    // In those of others there are no objects of libvirt's (proto::add_programs()).
+    static const ReplyRules others;
+    return program.is_added() ? &others : nullptr;
 }
 
 proto::net::Error not_there(const Rights& rights, Driver driver, const Claim& claim) {
@@ -135,7 +145,9 @@ bool Scrutiny::find_idle() const noexcept {
     const Rights& rights = *rights_;
     for (const std::string_view permission : {"domain:read_secure", "secret:read_secure"})
         if (rights.redacts(permission)) return false;
-    for (const ProgramInfo* program : proto::hypervisor_programs())
+    for (const ProgramInfo* program : proto::relayed_programs()) {
+        // Who may call nothing of a program is told nothing by it.
+        if (program->is_added() && !reaches_any(rights, *program)) continue;
         for (const ProcedureInfo& procedure : program->procedures()) {
             if (procedure.kind == ProcedureInfo::Kind::event) {
                 if (!rights.may_event(*program, procedure)) {
@@ -156,6 +168,7 @@ bool Scrutiny::find_idle() const noexcept {
             const RightsSight sight(rights, *program, procedure, 0);
             if (rule.action == ReplyAction::withhold || !sight.sees_all(kind_of(rule.shape))) return false;
         }
+    }
     return true;
 }
 

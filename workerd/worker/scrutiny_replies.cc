@@ -25,7 +25,7 @@ bool Scrutiny::wants(const rpc::Header& header) const noexcept {
         return (held_ && key_of(held_->question) == key_of(header)) ||
                (!open_.empty() && open_.contains(key_of(header)));
     if (header.type != rpc::Type::message || is_shadowed_) return false;
-    const ProgramInfo* program = proto::find_hypervisor_program(header.program, header.version);
+    const ProgramInfo* program = proto::find_relayed_program(header.program, header.version);
     const ProcedureInfo* event = program != nullptr ? program->find(header.procedure) : nullptr;
     if (event == nullptr || event->kind != ProcedureInfo::Kind::event) return false;
     if (!rights_->may_event(*program, *event)) return true;
@@ -156,7 +156,7 @@ Scrutiny::Outcome Scrutiny::on_reply(const rpc::Header& header, MutableBytes pay
 }
 
 Scrutiny::Outcome Scrutiny::on_event(const rpc::Header& header, MutableBytes payload) const {
-    const ProgramInfo* program = proto::find_hypervisor_program(header.program, header.version);
+    const ProgramInfo* program = proto::find_relayed_program(header.program, header.version);
     const ProcedureInfo* event = program != nullptr ? program->find(header.procedure) : nullptr;
     if (event == nullptr || event->kind != ProcedureInfo::Kind::event || header.status != rpc::Status::ok ||
         !rights_->may_event(*program, *event))

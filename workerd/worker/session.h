@@ -106,6 +106,8 @@ private:
     [[nodiscard]] bool refuse_early(const rpc::Header& call, ByteView payload, std::size_t fds);
     [[nodiscard]] bool answer_feature(const rpc::Header& call, ByteView payload);
     void on_open_call(const rpc::Header& header, ByteView payload);
+    [[nodiscard]] bool carries(std::uint32_t program) const noexcept;
+    [[nodiscard]] std::string_view backend() const noexcept;
 
     // Calls, replies and events of an identity that may not do everything (session_scrutiny.cc).
     [[nodiscard]] bool scrutinise(const rpc::Header& call, MutableBytes payload, std::size_t fds);
@@ -218,6 +220,7 @@ private:
     bool down_in_frame_ = false;    // the gate has got a part of a frame
     bool is_closing_ = false;       // the client said goodbye: the daemon will close the connection
     bool read_only_ = false;        // the connection was opened for reading
+    std::uint32_t program_ = 0;     // of others, for which it was opened; 0: libvirt's
     bool notices_first_ = false;    // nothing may overtake the notices: the daemon is not read
     rpc::Header open_call_{};       // the CONNECT_OPEN that is being served
     Fds up_fds_;                    // for the daemon, behind what is unsent; the last one first

@@ -177,7 +177,7 @@ std::string_view Session::judge_down(const rpc::Cut& cut, bool& wanted) {
                 return "it sent a reply with descriptors of a wrong length";
             return {};
         case rpc::Type::message:
-            wanted = header.status == rpc::Status::ok && is_known_event(header);
+            wanted = header.status == rpc::Status::ok && is_known_event(header) && carries(header.program);
             return {};
         case rpc::Type::stream:
         case rpc::Type::stream_hole:
@@ -217,11 +217,10 @@ bool Session::send_down(Run& run, MutableBytes in) {
 
 void Session::lose_upstream(std::string_view why) {
     if (open_.empty() && (is_closing_ || down_in_frame_))
-        log_.debug("the libvirt daemon's side ended: {}", why);
+        log_.debug("the side of {} ended: {}", backend(), why);
     else
-        log_.warning("the connection to the libvirt daemon was lost with {} calls open: {}", open_.calls(),
-                     why);
-    const std::string text = fmt::format("the connection to the libvirt daemon was lost: {}", why);
+        log_.warning("the connection to {} was lost with {} calls open: {}", backend(), open_.calls(), why);
+    const std::string text = fmt::format("the connection to {} was lost: {}", backend(), why);
     leave_upstream(rpc::k_code_internal, rpc::k_domain_rpc, text);
 }
 

@@ -83,7 +83,7 @@ void Session::note_stream(const rpc::Header& call, const proto::ProcedureInfo& p
 bool Session::set_rights(std::shared_ptr<const policy::Rights> rights, bool is_shadowed) {
     const auto may_go_on = [&](const StreamNote& note) {
         const proto::ProgramInfo* program =
-            proto::find_hypervisor_program(note.call.program, note.call.version);
+            proto::find_relayed_program(note.call.program, note.call.version);
         require(program != nullptr, "a stream of a program that is not served");
         std::vector<policy::Object> objects;
         policy::KindMask unknown = 0;
@@ -114,7 +114,7 @@ void Session::send_own_up() noexcept {
 void Session::on_shown(const Outcome& outcome) {
     const rpc::Header reply = rpc::read_header(outcome.frame.data());
     if (outcome.finding) {
-        const proto::ProgramInfo* program = proto::find_hypervisor_program(reply.program, reply.version);
+        const proto::ProgramInfo* program = proto::find_relayed_program(reply.program, reply.version);
         const proto::ProcedureInfo* procedure = program != nullptr ? program->find(reply.procedure) : nullptr;
         require(procedure != nullptr, "a call was judged that is none");
         answered_.number = record(reply, *procedure, *outcome.finding, answered_.began);
@@ -138,7 +138,7 @@ void Session::on_scrutinised(const rpc::Cut& frame) {
         case Outcome::Kind::resume: break;
     }
     const proto::ProgramInfo* program =
-        proto::find_hypervisor_program(outcome.held.program, outcome.held.version);
+        proto::find_relayed_program(outcome.held.program, outcome.held.version);
     const proto::ProcedureInfo* procedure =
         program != nullptr ? program->find(outcome.held.procedure) : nullptr;
     require(procedure != nullptr, "a call was held that is none");

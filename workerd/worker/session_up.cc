@@ -6,6 +6,7 @@
 
 #include "libshared/rpc/error.h"
 #include "proto/codec.h"
+#include "proto/programs.h"
 #include "workerd/worker/remote.h"
 #include "workerd/worker/session.h"
 
@@ -111,6 +112,11 @@ bool Session::on_call(const rpc::Header& call, MutableBytes payload, std::size_t
         answer(call, rpc::k_code_internal, "connection not open", rpc::k_domain_rpc);
     } else if (is_open_call) {
         answer(call, rpc::k_code_internal, "connection already open", rpc::k_domain_rpc);
+    } else if (!carries(call.program)) {
+        answer(call, rpc::k_code_rpc,
+               fmt::format("Cannot find program {} version {}", static_cast<std::int32_t>(call.program),
+                           static_cast<std::int32_t>(call.version)),
+               rpc::k_domain_rpc);
     } else if (opens_stream && open_.streams_full()) {
         answer(call, rpc::k_code_operation_failed, "too many open streams", rpc::k_domain_rpc);
     } else if (const std::string limit = home_.budget.take_call(payload.size(), opens_stream);
@@ -176,14 +182,16 @@ void Session::on_open_call(const rpc::Header& header, ByteView payload) {
         return answer(header, rpc::k_code_invalid_argument, "no connection driver available for this URI",
                       rpc::k_domain_rpc);
     }
+    program_ = home_.uris.program_of(*uri);
     // Whoever may only read gets the daemon's connection for readers: so the daemon holds it as well.
-    const bool reads = read_only_ || scrutiny_.only_reads();
+    const bool reads = read_only_ || (program_ == 0 && scrutiny_.only_reads());
     Opening::Request request{.call = header,
                              .uri = std::string(*uri),
                              .sockets = home_.uris.sockets_for(*uri, reads),
                              .read_only = reads,
                              .session = number_,
                              .identity = identity_,
+                             .backend = backend(),
                              .timeout = home_.upstream_timeout};
     log_.info("opens {}{}", *uri, reads ? " read-only" : "");
     scrutiny_.set_driver(driver_of(uri->substr(0, uri->find(':'))));
@@ -191,6 +199,17 @@ void Session::on_open_call(const rpc::Header& header, ByteView payload) {
     opening_ = std::make_unique<Opening>(home_.loop, home_.scratch, home_.connector, log_, std::move(request),
                                          loop::to<&Session::on_opened>(*this));
     enter(State::opening);
+}
+
+// A daemon of libvirt's serves libvirt's programs, the process of another program that one, and of libvirt's main program
+// what opens a connection.
+bool Session::carries(std::uint32_t program) const noexcept {
+    return program_ == 0 ? !proto::is_added(program)
+                         : program == program_ || program == proto::remote::k_program;
+}
+
+std::string_view Session::backend() const noexcept {
+    return program_ == 0 ? "the libvirt daemon" : "the program's process";
 }
 
 // Adds `bytes` to the run, or sends them at once if the cutter holds them: then they are gone at its next

@@ -19,6 +19,11 @@ std::optional<std::string_view> UriTable::find(std::string_view asked) const noe
     return row->uri;
 }
 
+std::uint32_t UriTable::program_of(std::string_view uri) const noexcept {
+    const auto row = std::find_if(rows_.begin(), rows_.end(), [&](const UriRow& r) { return r.uri == uri; });
+    return row == rows_.end() ? 0 : row->program;
+}
+
 std::vector<std::string> UriTable::sockets_for(std::string_view uri, bool read_only) const {
     std::vector<std::string> sockets;
     for (const UriRow& row : rows_)

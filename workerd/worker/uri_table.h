@@ -19,6 +19,7 @@ struct UriRow {
     std::string uri;               // what is sent upstream, too
     std::string socket;            // absolute path
     std::string read_only_socket;  // absolute path, or empty: then `socket` with the read-only flag serves
+    std::uint32_t program = 0;     // of others, which is all that is served there; 0: libvirt's
 };
 
 class UriTable {
@@ -29,6 +30,9 @@ public:
     // The URI that is meant by `asked`, with the table's own bytes; no value if there is no such row.
     // An empty `asked` means the default.
     [[nodiscard]] std::optional<std::string_view> find(std::string_view asked) const noexcept;
+
+    // The program of others that `uri` is for; 0: libvirt's.
+    [[nodiscard]] std::uint32_t program_of(std::string_view uri) const noexcept;
 
     // The sockets to try for `uri`, in order. `read_only`: those for read-only access where there are such.
     [[nodiscard]] std::vector<std::string> sockets_for(std::string_view uri, bool read_only) const;

@@ -19,7 +19,7 @@ FromGate lie(std::string_view flaw) noexcept { return {.kind = FromGate::Kind::l
 
 FromGate vet_call_header(const Header& header, std::size_t args_size) noexcept {
     if (header.status != Status::ok) return lie("a call with a status");
-    const proto::ProgramInfo* program = proto::find_hypervisor_program(header.program, header.version);
+    const proto::ProgramInfo* program = proto::find_relayed_program(header.program, header.version);
     if (program == nullptr) return lie("a call of an unknown program");
     const ProcedureInfo* procedure = program->find(header.procedure);
     if (procedure == nullptr || procedure->kind != ProcedureInfo::Kind::call)
@@ -74,7 +74,7 @@ std::string_view vet_hole(ByteView payload) noexcept {
 }
 
 bool is_known_event(const Header& header) noexcept {
-    const proto::ProgramInfo* program = proto::find_hypervisor_program(header.program, header.version);
+    const proto::ProgramInfo* program = proto::find_relayed_program(header.program, header.version);
     const ProcedureInfo* event = program != nullptr ? program->find(header.procedure) : nullptr;
     return event != nullptr && event->kind == ProcedureInfo::Kind::event;
 }

@@ -43,6 +43,11 @@ Done Service::report_ready() {
 }
 
 void Service::on_parent(rpc::Control::Message& message) noexcept {
+    // The processes of logins that are under way keep what they had.
+    if (message.header ==
+        rpc::make_message(supervise::k_program, supervise::k_version, supervise::Procedure::tune))
+        if (const auto change = proto::decode<supervise::TuneArgs>(message.payload))
+            return set_log_level(static_cast<Level>(change->log_level));
     const auto adopt = proto::decode<supervise::AdoptArgs>(message.payload);
     if (message.header !=
             rpc::make_message(supervise::k_program, supervise::k_version, supervise::Procedure::adopt) ||

@@ -29,7 +29,7 @@ from vgtest.suite import BUILD
 
 SUPERVISE, KEEPER, DOOR, BROKER, WORK, SASL, EXCHANGE, AUDIT = range(0x56470001, 0x56470009)
 ADOPT, DRAIN, READY, SERVE = 1, 2, 3, 4
-PEER_KEEPER, PEER_DOORMAN, PEER_GATE, PEER_SASL = 1, 2, 3, 4
+PEER_KEEPER, PEER_DOORMAN, PEER_GATE, PEER_SASL, PEER_STEWARD = 1, 2, 3, 4, 7
 SIGN = 1
 NONCES, ADMIT, ENTER, START, STEP, LEAVE, ARRIVE = 1, 2, 3, 4, 5, 6, 7
 OPEN_SESSION, REVOKE = 1, 2
@@ -188,7 +188,7 @@ class Gate(Captured):
     def __init__(self, leash, descriptors):
         super().__init__(leash, descriptors)
         self.index = int.from_bytes(self.config[:4], "big")
-        self.keeper = self.door = None
+        self.keeper = self.door = self.steward = None
         while not (self.keeper and self.door):
             self.adopt()
         self.say_ready()
@@ -196,9 +196,15 @@ class Gate(Captured):
         self.chain = [ssl.PEM_cert_to_DER_cert(own[0].decode())]
 
     def adopt(self, patience=wire.PATIENCE):
-        """Take the channel that the supervisor sends next: for a keeper or a doorman that was started."""
-        frame, (fd,) = self.control.message(SUPERVISE, ADOPT, patience)
-        role = int.from_bytes(frame.payload[:4], "big")
+        """Take the channel that the supervisor sends next: for a keeper or doorman that was started. The steward's comes when
+        that is ready.
+        """
+        role = PEER_STEWARD
+        while role == PEER_STEWARD:
+            frame, (fd,) = self.control.message(SUPERVISE, ADOPT, patience)
+            role = int.from_bytes(frame.payload[:4], "big")
+            if role == PEER_STEWARD:
+                self.steward = self.channel(fd)
         if role == PEER_KEEPER:
             self.keeper = self.channel(fd)
         else:
@@ -332,7 +338,7 @@ class Doorman(Captured):
 
     def _take(self, channel, frame, descriptors):
         if channel is self.control and frame.proc == ADOPT:
-            role, gate = struct.unpack(">2I", frame.payload)
+            role, gate, _ = struct.unpack(">3I", frame.payload)
             assert role in (PEER_GATE, PEER_SASL), f"doorman got a channel to a peer of role {role}"
             adopted = self.channel(descriptors[0])
             if role == PEER_GATE:

@@ -4,6 +4,7 @@
 A machine is a process in namespaces of networks, mounts and host names; what is started on it joins them.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -61,6 +62,27 @@ def missing():
     return f"no namespaces: {done.stderr.decode()}" if done.returncode else None
 
 
+# Of a suite that announces, where that can be done; for bus_for().
+SETTINGS = {} if missing() else {"netd.announce.enabled": "true"}
+
+
+@contextlib.contextmanager
+def bus_for(suite, accounts=None):
+    """A suite in the usual network, with SETTINGS, which announces to a machine that nobody is connected to. Whether it
+    does: it takes root and some programs. `accounts`: a directory with the passwd and group of that machine.
+    """
+    if not SETTINGS:
+        yield False
+        return
+    with Machine("vgt-bus") as machine:
+        for name in ("passwd", "group") if accounts else ():
+            machine.run("mount", "--bind", accounts / name, f"/etc/{name}").check_returncode()
+        machine.start_bus()
+        machine.start_avahi()
+        suite.prefix = (*machine.files, *suite.prefix)
+        yield True
+
+
 class Machine:
     """`name` is its host name. A context manager: at the end nothing of it is left."""
 
@@ -88,6 +110,11 @@ class Machine:
     def prefix(self):
         """Of a command that is to run there; it becomes that command's process."""
         return ("nsenter", "--target", str(self.holder.pid), *NAMESPACES, "--")
+
+    @property
+    def files(self):
+        """The same, for a command that is to have the machine's bus and not its network."""
+        return ("nsenter", "--target", str(self.holder.pid), "--mount", "--")
 
     def connect(self, other):
         """A cable between the two."""

@@ -22,6 +22,7 @@ NAMES = (
     "virtgate-keeper",
     "virtgate-doorman",
     "virtgate-announcer",
+    "virtgate-steward",
     "virtgate-workerd",
     "virtgate-auditor",
     "virtgate-lockd",
@@ -59,6 +60,11 @@ class Suite:
     def local_socket(self):
         """The UNIX socket for clients; the one for readers only has "-ro" behind that."""
         return self.directory / "run" / "virtgate-sock"
+
+    @property
+    def admin_socket(self):
+        """Where administrators connect: virt-admin, and virtgate's own tools."""
+        return self.directory / "run" / "admin-sock"
 
     @property
     def lock_socket(self):

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// command - the command lines of "virtgate status", "top", "sessions", "disconnect" and "drain".
+#include "ctl/admin/command.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <ctime>
+
+#include "ctl/admin/daemon.h"
+#include "ctl/admin/look.h"
+#include "ctl/admin/top.h"
+#include "ctl/output.h"
+#include "libshared/spawn/exit.h"
+
+namespace virtgate::ctl::admin {
+
+namespace {
+
+constexpr int k_exit_refused = 1;
+
+constexpr char k_disconnect_footer[] =
+    "Example, end all that a person has open:\n"
+    "  virtgate disconnect --identity alice --reason \"left the company\"\n"
+    "See virtgate-sessions(1).";
+
+int fail(const Error& error) {
+    return say(error.text, error.fault == Fault::peer ? k_exit_refused : spawn::k_exit_system);
+}
+
+class AdminCommand final : public Command {
+public:
+    explicit AdminCommand(CLI::App& app);
+    [[nodiscard]] bool parsed() const override {
+        return std::any_of(commands_.begin(), commands_.end(),
+                           [](const CLI::App* one) { return one->parsed(); });
+    }
+    [[nodiscard]] int run() const override;
+
+private:
+    CLI::App* add(CLI::App& app, const char* name, const char* what);
+    [[nodiscard]] int run_status() const;
+    [[nodiscard]] int run_sessions() const;
+    [[nodiscard]] int run_disconnect() const;
+    [[nodiscard]] int run_drain() const;
+    [[nodiscard]] int wait_for_drain(Daemon& steward) const;
+
+    std::vector<CLI::App*> commands_;
+    CLI::App *status_ = nullptr, *top_ = nullptr, *sessions_ = nullptr, *disconnect_ = nullptr,
+             *drain_ = nullptr;
+    std::string directory_, identity_, source_, reason_;
+    std::vector<std::uint64_t> numbers_;
+    unsigned interval_ = 2, timeout_ = 0;
+    bool json_ = false, end_ = false, no_wait_ = false;
+};
+
+CLI::App* AdminCommand::add(CLI::App& app, const char* name, const char* what) {
+    CLI::App* const command = app.add_subcommand(name, what);
+    command->add_option("--dir", directory_, "the directory of \"virtgate up\", whose daemons they are")
+        ->type_name("DIR");
+    commands_.push_back(command);
+    return command;
+}
+
+AdminCommand::AdminCommand(CLI::App& app) {
+    constexpr unsigned k_interval_max = 3'600, k_timeout_max = 604'800;
+    status_ = add(app, "status", "what runs, and how much there is to do");
+    status_->add_flag("--json", json_, "as JSON");
+    status_->footer("See virtgate-status(1).");
+
+    top_ = add(app, "top", "the busiest sessions, live");
+    top_->add_option("--interval", interval_, "seconds between two looks")
+        ->type_name("N")
+        ->check(CLI::Range(1U, k_interval_max))
+        ->capture_default_str();
+    top_->footer("\"q\" ends it. See virtgate-status(1).");
+
+    sessions_ = add(app, "sessions", "who is there");
+    sessions_->add_option("--identity", identity_, "only of this identity of the policy")->type_name("NAME");
+    sessions_->add_option("--source", source_, "only from this address")->type_name("ADDRESS");
+    sessions_->add_flag("--json", json_, "as JSON");
+    sessions_->footer("See virtgate-sessions(1).");
+
+    disconnect_ = add(app, "disconnect", "end sessions");
+    disconnect_->add_option("SESSION", numbers_, "their numbers, as \"virtgate sessions\" lists them");
+    disconnect_
+        ->add_option("--identity", identity_, "all of this identity; with numbers: only if they are its")
+        ->type_name("NAME");
+    disconnect_->add_option("--reason", reason_, "why: for the clients, and for the log")->type_name("TEXT");
+    disconnect_->footer(k_disconnect_footer);
+
+    drain_ = add(app, "drain", "let nobody in any more, and wait until all have gone");
+    CLI::Option* const timeout =
+        drain_->add_option("--timeout", timeout_, "end those that are still here after so many seconds")
+            ->type_name("N")
+            ->check(CLI::Range(1U, k_timeout_max));
+    CLI::Option* const no_wait = drain_->add_flag("--no-wait", no_wait_, "do not wait");
+    drain_->add_flag("--end", end_, "let clients in again")->excludes(timeout)->excludes(no_wait);
+    drain_->footer("See virtgate-drain(1).");
+}
+
+int AdminCommand::run() const {
+    if (status_->parsed()) return run_status();
+    if (top_->parsed()) return run_top(find_sockets(directory_), interval_);
+    if (sessions_->parsed()) return run_sessions();
+    return disconnect_->parsed() ? run_disconnect() : run_drain();
+}
+
+int AdminCommand::run_status() const {
+    const Status status = look_at_status(find_sockets(directory_), true);
+    const std::int64_t now = std::time(nullptr);
+    // Not everybody needs locks.
+    const bool all_run =
+        status.netd && status.workerd && (status.lockd || status.workerd->lockd_socket.empty());
+    return show(json_ ? status_json(status, now) : status_text(status, now), all_run ? 0 : k_exit_refused);
+}
+
+int AdminCommand::run_sessions() const {
+    std::string problem;
+    auto sessions = look_at_sessions(find_sockets(directory_), problem);
+    if (!sessions) return fail(sessions.error());
+    if (!problem.empty()) say(problem + "; what it counts is missing", 0);
+    std::erase_if(*sessions, [&](const Session& one) {
+        return (!identity_.empty() && one.listed.identity != identity_) ||
+               (!source_.empty() && one.listed.source != source_);
+    });
+    return show(json_ ? sessions_json(*sessions) : sessions_text(*sessions, std::time(nullptr)), 0);
+}
+
+int AdminCommand::run_disconnect() const {
+    if (numbers_.empty() && identity_.empty())
+        return say("name sessions by their numbers, or an identity with --identity", spawn::k_exit_usage);
+    if (numbers_.size() > proto::sessions::k_ended_max)
+        return say(fmt::format("at most {} sessions at a time", proto::sessions::k_ended_max),
+                   spawn::k_exit_usage);
+    auto broker = Daemon::open(find_sockets(directory_).broker, SOCK_SEQPACKET, "virtgate-workerd");
+    if (!broker) return fail(broker.error());
+    std::vector<std::uint64_t> ended;
+    for (;;) {
+        auto part = broker->ask<proto::sessions::FinishRet>(
+            proto::sessions::Procedure::finish,
+            proto::sessions::FinishArgs{.sessions = numbers_, .identity = identity_, .reason = reason_});
+        if (!part) return fail(part.error());
+        ended.insert(ended.end(), part->sessions.begin(), part->sessions.end());
+        if (!numbers_.empty() || part->sessions.size() < proto::sessions::k_ended_max) break;
+    }
+    std::string text;
+    for (const std::uint64_t number : ended) text += fmt::format("session {} ends\n", number);
+    int status = show(text, ended.empty() ? k_exit_refused : 0);
+    if (numbers_.empty() && ended.empty()) say(fmt::format("{} has no session", escape(identity_)), 0);
+    for (const std::uint64_t number : numbers_)
+        if (std::find(ended.begin(), ended.end(), number) == ended.end())
+            status = say(fmt::format("there is no session {}{}", number,
+                                     identity_.empty() ? "" : fmt::format(" of {}", escape(identity_))),
+                         k_exit_refused);
+    return status;
+}
+
+int AdminCommand::run_drain() const {
+    auto steward = Daemon::open(find_sockets(directory_).admin, SOCK_STREAM, "virtgate-netd");
+    if (!steward) return fail(steward.error());
+    if (end_) {
+        if (const auto done = steward->tell(proto::control::Procedure::resume); !done)
+            return fail(done.error());
+        return show("clients are let in again\n", 0);
+    }
+    const auto payload = proto::encode(proto::control::DrainArgs{.timeout = timeout_});
+    if (!payload) return say("that is too long a time", spawn::k_exit_usage);
+    if (const auto done = steward->tell(proto::control::Procedure::drain, *payload); !done)
+        return fail(done.error());
+    return no_wait_ ? show("nobody is let in any more\n", 0) : wait_for_drain(*steward);
+}
+
+// Until all have gone. Whoever does not want to wait any longer interrupts it: that does not let anybody in.
+int AdminCommand::wait_for_drain(Daemon& steward) const {
+    constexpr useconds_t k_pause = 250'000;
+    for (std::uint32_t told = UINT32_MAX;;) {
+        const auto counters = steward.ask<proto::control::Counters>(proto::control::Procedure::counters);
+        if (!counters) return fail(counters.error());
+        if (counters->connections == 0) return show("drained: nobody is here\n", 0);
+        if (counters->connections != told)
+            if (const int status = show(
+                    fmt::format("nobody is let in any more; {} clients are here\n", counters->connections),
+                    0);
+                status != 0)
+                return status;
+        told = counters->connections;
+        usleep(k_pause);
+    }
+}
+
+}  // namespace
+
+std::unique_ptr<Command> add_command(CLI::App& app) { return std::make_unique<AdminCommand>(app); }
+
+}  // namespace virtgate::ctl::admin

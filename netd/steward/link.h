@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// link - one of our processes that the steward asks: a gate, or the supervisor.
+//
+// Twins: netd/gate/overseen, netd/stewardship (proto/control.x).
+//
+// Trust:  a gate may be taken over. What does not answer a question, or answers it in another form, breaks the link.
+// Limits: k_questions_max open questions; each is answered with an error when its time is over.
+// Owns:   the channel, and the questions that are open.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+
+#include "libshared/base/log.h"
+#include "libshared/rpc/control.h"
+#include "libshared/rpc/error.h"
+#include "proto/codec.h"
+#include "proto/control.h"
+
+namespace virtgate::netd::steward {
+
+template <class T>
+using Answer = tl::expected<T, rpc::Failure>;
+
+class Link {
+public:
+    static constexpr std::size_t k_questions_max = 256;
+    static constexpr Milliseconds k_patience{5'000};
+    // Of what waits for new processes.
+    static constexpr Milliseconds k_long_patience{60'000};
+
+    // `name`: for logs.
+    Link(loop::Loop& loop, UniqueFd channel, const std::string& name);
+    ~Link();
+    Link(const Link&) = delete;
+    Link& operator=(const Link&) = delete;
+
+    // Asks. `then` gets the payload of the answer, once, from the loop; from within this only if nothing can be asked.
+    using Then = std::function<void(Answer<ByteVector>)>;
+    void ask(proto::control::Procedure procedure, ByteView payload, Milliseconds patience, Then then);
+
+    // The other one said what cannot be: nothing more is heard of it.
+    void distrust(std::string_view why) noexcept;
+    [[nodiscard]] bool is_open() const noexcept { return control_ != nullptr; }
+
+private:
+    void on_message(rpc::Control::Message& message) noexcept;
+    void on_closed(std::string_view why) noexcept;
+    void on_time() noexcept;
+    void give_up() noexcept;
+
+    struct Question {
+        proto::control::Procedure procedure{};
+        Instant until{};
+        Then then{};
+    };
+    loop::Loop& loop_;
+    Log log_;
+    std::unique_ptr<rpc::Control> control_;
+    std::map<std::uint32_t, Question> questions_;  // by serial
+    std::unique_ptr<loop::Timer> timer_;
+};
+
+// What is said of one that does not answer.
+[[nodiscard]] rpc::Failure no_answer();
+
+}  // namespace virtgate::netd::steward

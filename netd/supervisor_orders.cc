@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// supervisor_orders - the supervisor, asked by administrators through the steward.
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "config.h"
+#include "libshared/rpc/error.h"
+#include "netd/supervisor.h"
+
+namespace virtgate::netd {
+
+namespace control = proto::control;
+
+namespace {
+
+// Of one gate, as in proto/config.x.
+constexpr std::uint32_t k_gate_bound_max = 1'000'000;
+constexpr std::size_t k_place_max = 4095;
+
+// libvirt's numbers of levels begin with 1.
+unsigned number_of(Level level) noexcept { return static_cast<unsigned>(level) + 1; }
+
+std::string to_text(const logging::Output& output) {
+    const unsigned level = number_of(output.level);
+    switch (output.kind) {
+        case logging::Output::Kind::standard_error: return fmt::format("{}:stderr", level);
+        case logging::Output::Kind::journald: return fmt::format("{}:journald", level);
+        case logging::Output::Kind::syslog: return fmt::format("{}:syslog:{}", level, output.target);
+        case logging::Output::Kind::file: return fmt::format("{}:file:{}", level, output.target);
+    }
+    panic("an unknown kind of output");
+}
+
+// What of `items` fits.
+template <class Items, class Text>
+std::string join(const Items& items, Text&& text_of) {
+    std::string text;
+    for (const auto& item : items) {
+        const std::string one = text_of(item);
+        if (text.size() + one.size() + 1 > k_place_max) break;
+        text += (text.empty() ? "" : " ") + one;
+    }
+    return text;
+}
+
+}  // namespace
+
+void Supervisor::on_steward_up() noexcept {
+    for (const auto& generation : generations_)
+        generation->visit_gates([&](Post& gate) { stewardship_.link(gate); });
+}
+
+control::StateRet Supervisor::tell_state() {
+    control::StateRet state;
+    state.version = VIRTGATE_VERSION;
+    state.pid = static_cast<std::uint32_t>(getpid());
+    state.since = since_;
+    state.generation = served_generation_;
+    state.drained = is_drained_;
+    state.drained_until = drained_until_;
+    if (settings_) {
+        const logging::Settings& log = settings_->log;
+        state.log_level = static_cast<std::uint32_t>(log.level);
+        state.log_filters = join(log.filters, [](const logging::Filter& filter) {
+            return fmt::format("{}:{}", number_of(filter.level), filter.process);
+        });
+        state.log_outputs =
+            log.outputs.empty() ? fmt::format("{}:stderr", number_of(log.level)) : join(log.outputs, to_text);
+        state.tls = ground_.tls.name;
+        if (settings_->tcp.is_on()) state.tcp = ground_.tcp.name;
+        if (settings_->local.is_on())
+            state.local = ground_.local.path().empty() ? settings_->local.path : ground_.local.path();
+        state.certificate_file = settings_->certificate_file;
+        state.authorities_file = settings_->ca_file;
+        state.revoked_file = settings_->crl_file;
+    }
+    for (const auto& generation : generations_) {
+        if (generation->is_serving()) state.bounds = generation->bounds();
+        generation->list_processes(state.processes);
+    }
+    for (const Post* post : {&stewardship_.post(), &announcement_.post()})
+        if (!post->is_idle()) state.processes.push_back(post->describe());
+    if (state.processes.size() > control::k_processes_max) state.processes.resize(control::k_processes_max);
+    return state;
+}
+
+StewardshipOwner::Verdict Supervisor::change(const control::ChangeArgs& arguments) {
+    const auto serving = std::find_if(generations_.begin(), generations_.end(),
+                                      [](const auto& one) { return one->is_serving(); });
+    if (!settings_ || (arguments.bounds && serving == generations_.end()))
+        return Refusal{rpc::k_code_operation_invalid, "no gate accepts clients now"};
+    if (arguments.bounds) {
+        const auto& [connections, arrivals] = *arguments.bounds;
+        const std::uint64_t most = std::uint64_t{k_gate_bound_max} * settings_->gates;
+        if (connections == 0 || arrivals == 0 || connections > most)
+            return Refusal{rpc::k_code_invalid_argument, fmt::format("a limit has to be 1 to {}", most)};
+        if (arrivals > connections)
+            return Refusal{rpc::k_code_invalid_argument,
+                           "there cannot be more clients that are not let in yet than clients"};
+    }
+    if (arguments.filters)
+        if (auto refusal = change_filters(arguments.filters->text)) return refusal;
+    if (arguments.bounds) {
+        log_.info("at most {} clients from now on, {} of them not let in yet", arguments.bounds->connections,
+                  arguments.bounds->arrivals);
+        (*serving)->set_bounds(*arguments.bounds);
+    }
+    if (arguments.verbosity) {
+        constexpr auto k_configured = static_cast<std::uint32_t>(Level::error) + 1;
+        const std::uint32_t level = arguments.verbosity->log_level;
+        logging::Settings log = settings_->log;
+        log.level = level == k_configured ? configured_level_ : static_cast<Level>(level);
+        set_log(std::move(log));
+    }
+    return {};
+}
+
+StewardshipOwner::Verdict Supervisor::change_filters(const std::string& text) {
+    logging::Settings log = settings_->log;
+    log.filters.clear();
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = std::min(text.find(' ', at), text.size());
+        if (end != at) {
+            auto filter = logging::parse_filter(std::string_view(text).substr(at, end - at), k_log_names);
+            if (!filter) return Refusal{rpc::k_code_invalid_argument, filter.error().text};
+            log.filters.push_back(std::move(*filter));
+        }
+        at = end + 1;
+    }
+    set_log(std::move(log));
+    return {};
+}
+
+// In force for who runs, and for who is started of these generations.
+void Supervisor::set_log(logging::Settings log) {
+    set_log_level(log.of("netd"));
+    for (const auto& generation : generations_) generation->set_log(log);
+    announcement_.set_log(log);
+    stewardship_.set_log(log);
+    settings_->log = std::move(log);
+    log_.info("what is logged was changed by an administrator");
+}
+
+StewardshipOwner::Verdict Supervisor::drain(const control::DrainArgs& arguments) {
+    if (std::any_of(generations_.begin(), generations_.end(), [](const auto& g) { return g->is_starting(); }))
+        return Refusal{rpc::k_code_resource_busy, "a reload is under way: try in a moment"};
+    if (!settings_ || stopping_)
+        return Refusal{rpc::k_code_operation_invalid, "there is nothing to drain: it does not serve"};
+    is_drained_ = true;
+    log_.info("drained by an administrator: nobody is let in any more{}",
+              arguments.timeout != 0
+                  ? fmt::format(", and who is still here in {} s is ended", arguments.timeout)
+                  : "");
+    if (const auto told = spawn::notify("STATUS=drained: nobody is let in"); !told)
+        log_.warning("{}", told.error().text);
+    announcement_.withdraw();
+    for (const auto& generation : generations_)
+        if (generation->is_serving()) generation->drain();
+    drain_end_->stop();
+    drained_until_ = arguments.timeout != 0 ? std::time(nullptr) + arguments.timeout : 0;
+    if (arguments.timeout != 0) drain_end_->start(std::chrono::seconds(arguments.timeout));
+    return {};
+}
+
+void Supervisor::on_drain_end() noexcept {
+    log_.info("the time to drain is over: who is still here is ended");
+    for (const auto& generation : generations_) generation->stop();
+}
+
+void Supervisor::reload(Ticket ticket) {
+    if (is_drained_)
+        return stewardship_.answer(ticket, Refusal{rpc::k_code_operation_invalid,
+                                                   "it is drained: \"virtgate drain --end\" reads all anew"});
+    asked_.push_back(ticket);
+    reload();
+}
+
+void Supervisor::resume(Ticket ticket) {
+    if (!is_drained_)
+        return stewardship_.answer(ticket, Refusal{rpc::k_code_operation_invalid, "it is not drained"});
+    if (std::any_of(generations_.begin(), generations_.end(), [](const auto& g) { return g->is_starting(); }))
+        return stewardship_.answer(ticket, Refusal{rpc::k_code_resource_busy, "that is under way"});
+    asked_.push_back(ticket);
+    if (const auto done = begin_reload(); !done)
+        answer_all(asked_, Refusal{rpc::k_code_operation_failed, done.error().text});
+}
+
+void Supervisor::answer_all(std::vector<Ticket>& tickets, const Verdict& verdict) noexcept {
+    for (const Ticket ticket : std::exchange(tickets, {})) stewardship_.answer(ticket, verdict);
+}
+
+}  // namespace virtgate::netd

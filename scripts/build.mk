@@ -37,9 +37,9 @@ $(precompiled): %.gch: % $(flags-file)
 endif
 
 # Command lines, and what only tests run: what the optimiser would gain there, it takes twice in the build.
-light := $(BUILD)/obj/tests/escape/%.o $(BUILD)/obj/tests/support/%.o $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/ctl/%.o \
-         $(BUILD)/obj/proto/xdrgen/%.o $(BUILD)/obj/gen/unity/ctl-%.o $(BUILD)/obj/gen/unity/xdrgen-parts.o $(BUILD)/obj/%/main.o
-plain := $(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/gen/test/%.o $(BUILD)/obj/gen/unity/test-%.o
+light := $(BUILD)/obj/tests/escape/%.o $(BUILD)/obj/examples/%.o $(BUILD)/obj/tests/support/%.o $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/ctl/%.o \
+         $(BUILD)/obj/proto/xdrgen/%.o $(BUILD)/obj/gen/unity/ctl-%.o $(BUILD)/obj/gen/unity/xdrgen-parts.o $(BUILD)/obj/gen/unity/virtgate.o $(BUILD)/obj/%/main.o
+plain := $(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/tests/client/%.o $(BUILD)/obj/gen/test/%.o $(BUILD)/obj/gen/unity/test-%.o
 $(light) $(BUILD)/common/light/%: private ALL_CXXFLAGS += -O1 -g1
 $(plain) $(BUILD)/common/plain/%: private ALL_CXXFLAGS += -O0 -g1 -U_FORTIFY_SOURCE
 $(light): private USE_COMMON = $(if $(common),-include $(BUILD)/common/light/common.h)

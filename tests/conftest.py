@@ -8,3 +8,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "support" / "python"))
 sys.dont_write_bytecode = True
 
 pytest_plugins = ("vgtest.fixtures",)
+
+
+def pytest_collection_modifyitems(items):
+    """Files that say `LENGTHY = True` come first: of several processes none has a long one left at the end."""
+    items.sort(key=lambda item: not getattr(item.module, "LENGTHY", False))

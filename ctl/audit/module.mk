@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += ctl-audit
 ctl-audit_UNITY := yes
-ctl-audit_SOURCES := ctl/audit/command.cc ctl/audit/entry.cc ctl/audit/follow.cc ctl/audit/listing.cc \
+ctl-audit_SOURCES := ctl/audit/entry.cc ctl/audit/follow.cc ctl/audit/listing.cc \
                      ctl/audit/moment.cc ctl/audit/reader.cc
 
 UNIT_TESTS += test-audit

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += ctl-policy
 ctl-policy_UNITY := yes
-ctl-policy_SOURCES := ctl/policy/audit_command.cc ctl/policy/check_command.cc ctl/policy/command.cc \
+ctl-policy_SOURCES := ctl/policy/audit_command.cc ctl/policy/check_command.cc \
                       ctl/policy/complaint_listing.cc ctl/policy/diff_command.cc ctl/policy/edit_command.cc \
                       ctl/policy/edited_copy.cc ctl/policy/effects.cc ctl/policy/excerpt.cc \
                       ctl/policy/explain_command.cc ctl/policy/explanation.cc ctl/policy/explanation_output.cc \

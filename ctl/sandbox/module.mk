@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += ctl-sandbox
 ctl-sandbox_UNITY := yes
-ctl-sandbox_SOURCES := ctl/sandbox/command.cc ctl/sandbox/listing.cc ctl/sandbox/machine.cc ctl/sandbox/running.cc \
+ctl-sandbox_SOURCES := ctl/sandbox/listing.cc ctl/sandbox/machine.cc ctl/sandbox/running.cc \
                        ctl/sandbox/statement.cc
 
 UNIT_TESTS += test-ctl-sandbox

@@ -11,6 +11,8 @@ import pytest
 from vgtest import processes, upstream, wire
 from vgtest.session import Session
 
+LENGTHY = True
+
 
 def test_client_that_never_reads_its_replies(gate, back):
     """5000 calls with 64 KiB replies: the gate stops reading the client instead of keeping the replies."""

@@ -17,6 +17,8 @@ import pytest
 from vgtest import mdns, processes, upstream
 from vgtest.suite import BUILD, Suite
 
+LENGTHY = True
+
 VERSION = re.search(r'^#define VIRTGATE_VERSION "(.*)"', (BUILD / "config.h").read_text(), re.M)[1]
 SANDBOXED = "#define VIRTGATE_SANITIZERS" not in (BUILD / "config.h").read_text()
 DEFAULT = "Virtualization Host vgt-server"

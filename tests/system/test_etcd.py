@@ -19,6 +19,8 @@ from vgtest.etcd import SPACE
 from vgtest.history import GIVE, OK, REFUSED, TAKE
 from vgtest.locks import AUTOCREATE, SHARED
 
+LENGTHY = True
+
 PAIRS = int(os.environ.get("VIRTGATE_ETCD_PAIRS", "500"))
 SEED = int(os.environ.get("VIRTGATE_SEED", random.SystemRandom().getrandbits(32)))
 CLIENTS, HOSTS, RESOURCES = 8, 3, 5

@@ -18,6 +18,8 @@ import pytest
 from vgtest import libvirtd, locks, processes, upstream
 from vgtest.libvirtd import NOBODY
 
+LENGTHY = True
+
 EMULATOR = "/usr/bin/qemu-system-x86_64"
 BUSY = "is locked"
 PIDFD_GETFD = 438  # the same number everywhere; Python has no name for it

@@ -18,6 +18,8 @@ import pytest
 from vgtest import locks, manager, processes, suite, upstream, wire
 from vgtest.locks import AUTOCREATE
 
+LENGTHY = True
+
 KILLS = int(os.environ.get("VIRTGATE_KILLS", "12"))
 SEED = int(os.environ.get("VIRTGATE_SEED", random.SystemRandom().getrandbits(32)))
 OWNER = 424242  # nobody's pid

@@ -9,6 +9,8 @@ import pytest
 
 from vgtest import clients, ssh, suite, tools, upstream
 
+LENGTHY = True
+
 PROBE = suite.BUILD / "client-probe"
 PROXIES = ("netcat", "native", "auto")
 

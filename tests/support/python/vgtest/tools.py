@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import termios
 import time
@@ -86,6 +87,12 @@ class Background:
         self.process.stderr.close()
 
 
+def _take_terminal():
+    """In the child: the terminal is the one that /dev/tty is; and ^C is not ignored, as it is by what a shell runs behind it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A command on a terminal of its own; `shown` is all that it has printed."""
 
@@ -96,7 +103,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [PROGRAM, *map(str, words)], stdin=slave, stdout=slave if stdout is None else stdout, stderr=slave, start_new_session=True,
             env=os.environ | ENVIRONMENT | {"TERM": "xterm"},
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # it is the one that /dev/tty is
+            preexec_fn=_take_terminal,
         )  # fmt: skip
 
     def read(self):

@@ -104,10 +104,13 @@ void Core::mend(Lock& lock) {
 // One try. What takes time is done, and undone, outside of the lock.
 Done Core::try_again(Lock& lock, Instant until, unsigned tries) {
     const Deadline deadline{.at = until, .stop = mend_stop_.get_token()};
-    std::vector<Renewal> renewals;
-    for (const auto& handler : handlers_) renewals.push_back({.handler = handler});
     lock.unlock();
     auto fresh = establish_(deadline);
+    // Those that are wanted now: connecting may have taken long.
+    std::vector<Renewal> renewals;
+    lock.lock();
+    for (const auto& handler : handlers_) renewals.push_back({.handler = handler});
+    lock.unlock();
     Done done;
     if (fresh)
         done = (*fresh)->renew(renewals, deadline);

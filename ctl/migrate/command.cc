@@ -14,6 +14,7 @@
 #include "ctl/files.h"
 #include "ctl/migrate/listing.h"
 #include "ctl/migrate/plan.h"
+#include "ctl/output.h"
 #include "libshared/base/bytes.h"
 #include "libshared/spawn/exit.h"
 
@@ -29,17 +30,6 @@ constexpr char k_footer[] =
     "Example, what becomes of this machine's libvirtd, with files to look at:\n"
     "  virtgate migrate-config /etc/libvirt/libvirtd.conf --output ./virtgate\n"
     "See virtgate-migrate-config(1).";
-
-int say(std::string_view text, int status) {
-    fmt::print(stderr, "virtgate: {}\n", text);
-    return status;
-}
-
-int show(std::string_view text, int status) {
-    const bool good =
-        std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-    return good ? status : say("cannot write to standard output", spawn::k_exit_system);
-}
 
 bool is_there(const std::string& path) noexcept {
     struct stat found {};

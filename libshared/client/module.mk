@@ -29,7 +29,7 @@ $(client_HEADERS): $(BUILD)/gen/proto/%_client.h: $(BUILD)/gen/stamp/% ;
 
 client-test-libraries := client rpc channel loop proto xdr base
 UNIT_TESTS += test-client
-test-client_SOURCES   := tests/unit/client_calls.cc tests/unit/client_reconnect.cc \
+test-client_SOURCES   := tests/unit/client_calls.cc tests/unit/client_events.cc tests/unit/client_reconnect.cc \
                           tests/unit/client_server.cc tests/unit/client_streams.cc
 test-client_LIBRARIES := $(client-test-libraries)
 test-client_PACKAGES  := EVENT

@@ -10,6 +10,7 @@
 #include <csignal>
 
 #include "libshared/fdmap.h"
+#include "libshared/loop/terminator.h"
 #include "libshared/service/confinement.h"
 #include "libshared/service/flow.h"
 #include "libshared/spawn/exit.h"
@@ -261,17 +262,6 @@ void Events::send(server::ClientId connection, ByteView payload) noexcept {
 
 namespace {
 
-class Terminator {
-public:
-    explicit Terminator(loop::Loop& loop)
-        : loop_(loop), watch_(loop.signal(SIGTERM, loop::to<&Terminator::on_signal>(*this))) {}
-
-private:
-    void on_signal(loop::Want) noexcept { loop_.stop(); }
-    loop::Loop& loop_;
-    std::unique_ptr<loop::Watch> watch_;
-};
-
 int fail(const Error& error) {
     Log{}.error("{}", error.text);
     return spawn::k_exit_system;
@@ -292,7 +282,7 @@ int run(int count, char** words, const SetUp& set_up, const Needs& needs) {
     if (!config) return fail(config.error());
     set_log_level(static_cast<Level>(config->log_level));
     const auto loop = loop::make_event_loop();
-    const Terminator terminator(*loop);
+    const loop::Terminator terminator(*loop);
     auto confinement = confine::Confinement::begin(make_plan(*config, needs.calls),
                                                    static_cast<confine::Mode>(config->sandbox));
     if (!confinement) return fail(confinement.error());

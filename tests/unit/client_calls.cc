@@ -19,19 +19,6 @@ using namespace virtgate::test;
 
 namespace {
 
-constexpr std::uint32_t k_echo = 1, k_silent = 2;
-constexpr Milliseconds k_patience{20000};
-
-CallOptions within(Milliseconds limit) {
-    return {.deadline = Deadline::in(limit), .fds = {}, .received = nullptr};
-}
-
-Connection attach(ScriptedServer& server, const Options& options = {}) {
-    auto connection = Connection::attach(server.channel(), options);
-    cr_assert(connection.has_value());
-    return std::move(*connection);
-}
-
 void echo(ScriptedServer& server, const Frame& frame) {
     if (frame.header.procedure == k_echo) server.reply(frame.header, frame.payload);
 }
@@ -39,12 +26,6 @@ void echo(ScriptedServer& server, const Frame& frame) {
 Failure failure_of(client::Result<ByteVector> result) {
     cr_assert(!result.has_value());
     return result.error();
-}
-
-std::string echo_of(Connection& connection, std::string_view words) {
-    const auto reply = connection.call(procedure(k_echo), as_bytes(words), within(k_patience));
-    cr_assert(reply.has_value(), "%s", reply ? "" : reply.error().text.c_str());
-    return text(*reply);
 }
 
 }  // namespace

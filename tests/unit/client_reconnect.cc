@@ -28,13 +28,6 @@ namespace remote = proto::remote;
 
 namespace {
 
-constexpr std::uint32_t k_echo = 1, k_silent = 2, k_open = 10, k_enrol = 20, k_leave = 21, k_event = 22;
-constexpr Milliseconds k_patience{20000};
-
-CallOptions within(Milliseconds limit) {
-    return {.deadline = Deadline::in(limit), .fds = {}, .received = nullptr};
-}
-
 struct Number {
     std::int32_t value = 0, more = 0;
     void encode(xdr::Writer& writer) const { writer.i32(value); }
@@ -166,7 +159,7 @@ private:
     Cause refusal_ = Cause::unreachable;
 };
 
-std::string echo_of(Connection& connection, std::string_view words) {
+std::string echo_or_cause(Connection& connection, std::string_view words) {
     const auto reply = connection.call(procedure(k_echo), as_bytes(words), within(k_patience));
     return reply ? text(*reply) : fmt::format("!{}", to_text(reply.error().cause));
 }
@@ -217,7 +210,7 @@ Test(client_reconnect, what_was_open_fails_once_and_is_never_sent_again) {
     cr_assert_eq(opened->stream.read(buffer, Deadline::in(k_patience)).error().cause, Cause::closed);
     cr_assert_eq(opened->stream.write(bytes("x"), Deadline::in(k_patience)).error().cause, Cause::closed);
     cr_assert_eq(opened->stream.finish(Deadline::in(k_patience)).error().cause, Cause::closed);
-    cr_assert_eq(echo_of(connection, "again"), "again");
+    cr_assert_eq(echo_or_cause(connection, "again"), "again");
     cr_assert(connection.is_connected() && !connection.closed());
     for (const Frame& frame : place.server().frames()) cr_assert_eq(frame.header.procedure, k_echo);
 }
@@ -260,7 +253,7 @@ Test(client_reconnect, subscriptions_go_on_with_each_service) {
         serve_until(connection, service, [&] { return count() == 4; });
         const std::vector<std::pair<int, int>> expected{{107, 0}, {207, 1}, {207, 1}, {207, 2}};
         cr_assert(seen == expected);
-        cr_assert_eq(echo_of(connection, "x"), "x");
+        cr_assert_eq(echo_or_cause(connection, "x"), "x");
         cr_assert(subscription->cancel(Deadline::in(k_patience)).has_value());
         const Frame last = place.server().frames().back();
         cr_assert_eq(last.header.procedure, k_leave);
@@ -280,7 +273,7 @@ Test(client_reconnect, a_subscription_that_was_ended_meanwhile_is_not_made_again
     cr_assert(ended->cancel(Deadline::in(k_patience)).has_value(), "the server does not know of it any more");
     place.refuse(0);
     place.await_changes(2);
-    cr_assert_eq(echo_of(connection, "x"), "x");
+    cr_assert_eq(echo_or_cause(connection, "x"), "x");
     std::vector<std::uint32_t> asked;
     for (const Frame& frame : place.server().frames())
         if (frame.header.procedure != k_echo) asked.push_back(load_be32(frame.payload.data()));
@@ -319,7 +312,7 @@ Test(client_reconnect, calls_fail_at_once_or_wait_while_there_is_no_connection) 
         place.refuse(-1);
         place.server().hang_up();
         serve_until(connection, service, [&] { return !connection.is_connected(); });
-        cr_assert_eq(echo_of(connection, "x"), "!closed");
+        cr_assert_eq(echo_or_cause(connection, "x"), "!closed");
         cr_assert(!connection.closed(), "it has not ended");
     }
     Place place;
@@ -328,7 +321,7 @@ Test(client_reconnect, calls_fail_at_once_or_wait_while_there_is_no_connection) 
     Connection connection = place.attach(options);
     place.refuse(-1);
     place.server().hang_up();
-    cr_assert_eq(echo_of(connection, "lost"), "!closed", "it may have been sent");
+    cr_assert_eq(echo_or_cause(connection, "lost"), "!closed", "it may have been sent");
     const auto late = connection.call(procedure(k_echo), {}, within(Milliseconds{30}));
     cr_assert_eq(late.error().cause, Cause::timeout);
     const auto never = connection.start_call(procedure(k_echo), {}, Instant::max(), [](auto) {});
@@ -336,7 +329,7 @@ Test(client_reconnect, calls_fail_at_once_or_wait_while_there_is_no_connection) 
     std::vector<std::thread> threads;
     std::atomic<int> good = 0;
     for (int i = 0; i < 8; ++i)
-        threads.emplace_back([&] { good += echo_of(connection, "wait") == "wait" ? 1 : 0; });
+        threads.emplace_back([&] { good += echo_or_cause(connection, "wait") == "wait" ? 1 : 0; });
     usleep(20000);
     place.refuse(0);
     for (std::thread& thread : threads) thread.join();
@@ -370,7 +363,7 @@ Test(client_reconnect, it_is_given_up_after_so_many_tries_or_at_a_clear_no) {
         });
         cr_assert_eq(ends.front(), "the server closed the connection; connecting again: nobody there");
         cr_assert(connection.closed().has_value());
-        cr_assert_eq(echo_of(connection, "x"), "!closed");
+        cr_assert_eq(echo_or_cause(connection, "x"), "!closed");
         cr_assert_eq(place.dials(), 1 + (denied ? 1 : 3));
         // Who asks late is told, too.
         connection.on_close([&](Connection::Reason, const Failure&) {
@@ -446,13 +439,13 @@ Test(client_reconnect, closing_ends_the_tries_too) {
         place.refuse(-1);
         place.server().hang_up();
         serve_until(connection, service, [&] { return !connection.is_connected(); });
-        std::thread waiting([&] { cr_assert_eq(echo_of(connection, "x"), "!closed"); });
+        std::thread waiting([&] { cr_assert_eq(echo_or_cause(connection, "x"), "!closed"); });
         usleep(10000);
         connection.close();
         waiting.join();
         cr_assert_eq(connection.closed()->text, "the connection was closed here");
         place.refuse(0);
-        cr_assert_eq(echo_of(connection, "x"), "!closed");
+        cr_assert_eq(echo_or_cause(connection, "x"), "!closed");
     }
 }
 

@@ -11,12 +11,6 @@
 
 namespace virtgate::test {
 
-namespace {
-
-constexpr std::chrono::seconds k_patience{20};
-
-}  // namespace
-
 ByteVector bytes(std::string_view text) {
     const ByteView view = as_bytes(text);
     return {view.begin(), view.end()};
@@ -147,6 +141,21 @@ void ScriptedServer::take(Frame frame) {
         came_.notify_all();
     }
     if (script_) script_(*this, frame);
+}
+
+client::CallOptions within(Milliseconds limit) {
+    return {.deadline = client::Deadline::in(limit), .fds = {}, .received = nullptr};
+}
+
+client::Connection attach(ScriptedServer& server, const client::Options& options) {
+    auto connection = client::Connection::attach(server.channel(), options);
+    require(connection.has_value(), "a connection to a socket pair fails");
+    return std::move(*connection);
+}
+
+std::string echo_of(client::Connection& connection, std::string_view words) {
+    const auto reply = connection.call(procedure(k_echo), as_bytes(words), within(k_patience));
+    return reply ? text(*reply) : "!" + reply.error().text;
 }
 
 }  // namespace virtgate::test

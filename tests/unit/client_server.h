@@ -17,6 +17,11 @@ namespace virtgate::test {
 
 constexpr std::uint32_t k_program = 0x1234;
 constexpr std::uint32_t k_version = 1;
+// What the scripts of several files do: answer with the arguments, say nothing, open a stream, register for events.
+constexpr std::uint32_t k_echo = 1, k_silent = 2, k_open = 10;
+constexpr std::uint32_t k_enrol = 20, k_leave = 21, k_event = 22;
+// For what has to come.
+constexpr Milliseconds k_patience{20000};
 
 struct Frame {
     rpc::Header header{};
@@ -75,5 +80,11 @@ private:
     Frame owing_;
     std::thread thread_;
 };
+
+[[nodiscard]] client::CallOptions within(Milliseconds limit);
+// A client of `server`.
+[[nodiscard]] client::Connection attach(ScriptedServer& server, const client::Options& options = {});
+// What k_echo answers; "!" and the text of the failure if it does not.
+[[nodiscard]] std::string echo_of(client::Connection& connection, std::string_view words);
 
 }  // namespace virtgate::test

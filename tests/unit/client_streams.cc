@@ -24,20 +24,8 @@ using rpc::Type;
 
 namespace {
 
-constexpr std::uint32_t k_echo = 1, k_silent = 2, k_open = 10;
-constexpr std::uint32_t k_enrol = 20, k_leave = 21, k_event = 22;
-constexpr Milliseconds k_patience{20000};
-
-CallOptions soon() { return {.deadline = Deadline::in(k_patience), .fds = {}, .received = nullptr}; }
-
-Connection attach(ScriptedServer& server, const Options& options = {}) {
-    auto connection = Connection::attach(server.channel(), options);
-    cr_assert(connection.has_value());
-    return std::move(*connection);
-}
-
 Stream open(Connection& connection, Streams kind = Streams::plain) {
-    auto opened = connection.open_stream(procedure(k_open), {}, kind, soon());
+    auto opened = connection.open_stream(procedure(k_open), {}, kind, within(k_patience));
     cr_assert(opened.has_value(), "%s", opened ? "" : opened.error().text.c_str());
     return std::move(opened->stream);
 }
@@ -54,9 +42,14 @@ void serve(ScriptedServer& server, const Frame& frame) {
     if (is_end(frame, Status::ok) || is_end(frame, Status::error)) server.stream(frame.header, Status::ok);
 }
 
-std::string echo_of(Connection& connection, std::string_view words) {
-    const auto reply = connection.call(procedure(k_echo), as_bytes(words), soon());
-    return reply ? text(*reply) : "!" + reply.error().text;
+// One that answers the opening of a stream in its own way.
+ScriptedServer opened_by(const std::function<void(ScriptedServer&, const rpc::Header&)>& answer) {
+    return ScriptedServer([answer](ScriptedServer& self, const Frame& frame) {
+        if (frame.header.type == Type::call && frame.header.procedure == k_open)
+            answer(self, frame.header);
+        else
+            serve(self, frame);
+    });
 }
 
 // What a stream brings until its end, "_N_" for a hole.
@@ -98,72 +91,45 @@ Test(client_streams, data_holes_and_the_end_come_in_order) {
     cr_assert(stream.finish().has_value(), "it stays finished");
 }
 
-// libvirtd sends the reply from one thread and the data from another.
+// libvirtd sends the reply from one thread and the data from another: some may be there before it, or all.
 Test(client_streams, data_before_the_reply_is_the_beginning) {
-    ScriptedServer server([](ScriptedServer& self, const Frame& frame) {
-        if (frame.header.procedure == k_open && frame.header.type == Type::call) {
-            self.stream(frame.header, Status::proceed, bytes("early, "));
-            self.hole(frame.header, 5);
-            self.reply(frame.header, frame.payload);
-            self.stream(frame.header, Status::proceed, bytes("late"));
-            self.stream(frame.header, Status::proceed);
-        } else {
-            serve(self, frame);
-        }
-    });
-    Connection connection = attach(server);
-    Stream stream = open(connection, Streams::sparse);
-    const std::string all = read_all(stream);
-    cr_assert_str_eq(all.c_str(), "early, _5_late");
-    cr_assert(stream.finish(Deadline::in(k_patience)).has_value());
+    for (const int before : {1, 2, 3, 4}) {
+        ScriptedServer server = opened_by([before](ScriptedServer& self, const rpc::Header& call) {
+            for (int step = 0; step < 5; ++step) {
+                if (step == before) self.reply(call);
+                if (step == 0) self.stream(call, Status::proceed, bytes("early, "));
+                if (step == 1) self.hole(call, 5);
+                if (step == 2) self.stream(call, Status::proceed, bytes("late"));
+                if (step == 3) self.stream(call, Status::proceed);
+            }
+        });
+        Connection connection = attach(server);
+        Stream stream = open(connection, Streams::sparse);
+        const std::string all = read_all(stream);
+        cr_assert_str_eq(all.c_str(), "early, _5_late");
+        cr_assert(stream.finish(Deadline::in(k_patience)).has_value());
+    }
 }
 
-Test(client_streams, all_of_it_may_come_before_the_reply) {
-    ScriptedServer server([](ScriptedServer& self, const Frame& frame) {
-        if (frame.header.procedure == k_open && frame.header.type == Type::call) {
-            self.stream(frame.header, Status::proceed, bytes("all"));
-            self.stream(frame.header, Status::proceed);
-            self.reply(frame.header, frame.payload);
-        } else {
-            serve(self, frame);
-        }
-    });
-    Connection connection = attach(server);
-    Stream stream = open(connection);
-    const std::string all = read_all(stream);
-    cr_assert_str_eq(all.c_str(), "all");
-    cr_assert(stream.finish(Deadline::in(k_patience)).has_value());
-}
-
-Test(client_streams, an_error_before_the_reply_is_the_end) {
-    ScriptedServer server([](ScriptedServer& self, const Frame& frame) {
-        if (frame.header.procedure == k_open && frame.header.type == Type::call) {
-            self.send(rpc::make_stream_error(frame.header, 39, "the disk is gone"));
-            self.reply(frame.header, frame.payload);
-        } else {
-            serve(self, frame);
-        }
+Test(client_streams, an_end_before_the_reply_is_one) {
+    ScriptedServer server = opened_by([](ScriptedServer& self, const rpc::Header& call) {
+        self.send(rpc::make_stream_error(call, 39, "the disk is gone"));
+        self.reply(call);
     });
     Connection connection = attach(server);
     Stream stream = open(connection);
     cr_assert(read_all(stream).find("the disk is gone") != std::string::npos);
     cr_assert_eq(echo_of(connection, "still there"), "still there");
-}
-
-Test(client_streams, data_before_a_refusal_comes_to_nothing) {
-    ScriptedServer server([](ScriptedServer& self, const Frame& frame) {
-        if (frame.header.procedure == k_open && frame.header.type == Type::call) {
-            self.stream(frame.header, Status::proceed, bytes("early"));
-            self.refuse(frame.header, 38, "no such thing");
-            self.stream(frame.header, Status::proceed, bytes("late"));
-        } else {
-            serve(self, frame);
-        }
+    // What comes with a refusal comes to nothing.
+    ScriptedServer refusing = opened_by([](ScriptedServer& self, const rpc::Header& call) {
+        self.stream(call, Status::proceed, bytes("early"));
+        self.refuse(call, 38, "no such thing");
+        self.stream(call, Status::proceed, bytes("late"));
     });
-    Connection connection = attach(server);
-    const auto opened = connection.open_stream(procedure(k_open), {}, Streams::plain, soon());
+    Connection other = attach(refusing);
+    const auto opened = other.open_stream(procedure(k_open), {}, Streams::plain, within(k_patience));
     cr_assert(!opened && opened.error().is(38));
-    cr_assert_eq(echo_of(connection, "still there"), "still there");
+    cr_assert_eq(echo_of(other, "still there"), "still there");
 }
 
 Test(client_streams, a_hole_that_was_read_is_not_counted_for_ever) {
@@ -269,7 +235,7 @@ Test(client_streams, one_that_is_opened_too_late_is_aborted) {
         connection.open_stream(procedure(k_open), {}, Streams::plain,
                                {.deadline = Deadline::in(Milliseconds{20}), .fds = {}, .received = nullptr});
     cr_assert(!opened && opened.error().cause == Cause::timeout);
-    cr_assert(connection.call(procedure(k_echo), {}, soon()).has_value());
+    cr_assert(connection.call(procedure(k_echo), {}, within(k_patience)).has_value());
     server.await(3);
     cr_assert(is_end(server.frames().back(), Status::error));
 }
@@ -290,7 +256,7 @@ Test(client_streams, streams_run_beside_each_other_and_beside_calls) {
             for (int i = 0; i < 50; ++i) {
                 const std::string mine = fmt::format("{}:{}", t, i);
                 cr_assert(stream.write(as_bytes(mine), Deadline::in(k_patience)).has_value());
-                cr_assert(connection.call(procedure(k_echo), {}, soon()).has_value());
+                cr_assert(connection.call(procedure(k_echo), {}, within(k_patience)).has_value());
                 const auto piece = stream.read(buffer, Deadline::in(k_patience));
                 if (piece && text(ByteView(buffer).first(piece->size)) == mine) ++good;
             }
@@ -372,7 +338,7 @@ Test(client_streams, calls_go_on_beside_a_stream_that_nobody_reads) {
         for (std::size_t i = 0; i < piece->size; ++i) cr_assert(buffer[i] == std::byte{1});
         sum += piece->size;
         more = piece->kind != Stream::Piece::Kind::end;
-        if (sum % 7 == 0) cr_assert(connection.call(procedure(k_echo), {}, soon()).has_value());
+        if (sum % 7 == 0) cr_assert(connection.call(procedure(k_echo), {}, within(k_patience)).has_value());
     }
     cr_assert_eq(sum, std::size_t{16} << 20);
 }
@@ -497,135 +463,3 @@ Test(client_streams, holes_and_ends_out_of_place_are_garbage) {
 }
 
 // ---- events
-
-namespace {
-
-// What the generated functions do, for a program that has no schema.
-struct Number {
-    std::int32_t value = 0;
-    void encode(xdr::Writer& writer) const { writer.i32(value); }
-    void decode(xdr::Reader& reader) { value = reader.i32(); }
-};
-struct Message {
-    std::int32_t callback_id = 0;
-    std::string words;
-    void encode(xdr::Writer& writer) const {
-        writer.i32(callback_id);
-        writer.string(words, 1000);
-    }
-    void decode(xdr::Reader& reader) {
-        callback_id = reader.i32();
-        words = reader.string(1000);
-    }
-};
-template <class Caller>
-class Program {
-public:
-    explicit Program(Caller caller) : caller_(std::move(caller)) {}
-    template <class Handler>
-    client::Result<client::Subscription> on_message(Handler handler, const CallOptions& options = {}) const {
-        return caller_.template subscribe<Message>(procedure(k_event), procedure(k_enrol), procedure(k_leave),
-                                                   Number{0}, std::move(handler), options);
-    }
-
-private:
-    Caller caller_;
-};
-
-ByteVector message(std::int32_t id, std::string_view words) {
-    return *proto::encode(Message{id, std::string(words)});
-}
-
-}  // namespace
-
-Test(client_streams, events_reach_their_handler_in_order_also_the_early_ones) {
-    std::int32_t next = 5;
-    ScriptedServer server([&next](ScriptedServer& self, const Frame& frame) {
-        if (frame.header.procedure == k_enrol) {
-            const std::int32_t id = next++;
-            // One that comes before the client can know its number, and one for somebody else.
-            self.event(k_event, message(id, "early"));
-            self.event(k_event, message(77, "not ours"));
-            self.reply(frame.header, *proto::encode(Number{id}));
-            for (int i = 0; i < 100; ++i) self.event(k_event, message(id, fmt::format("{}", i)));
-            return;
-        }
-        self.reply(frame.header, frame.payload);
-    });
-    Options options;
-    options.service = Service::thread;
-    Connection connection = attach(server, options);
-    std::mutex mutex;
-    std::vector<std::string> seen;
-    auto subscription = connection.program<Program>().on_message([&](const Message& message) {
-        const std::lock_guard lock(mutex);
-        seen.push_back(message.words);
-    });
-    cr_assert(subscription.has_value());
-    for (int i = 0; i < 2000; ++i) {
-        usleep(1000);
-        const std::lock_guard lock(mutex);
-        if (seen.size() >= 101) break;
-    }
-    cr_assert(subscription->cancel(Deadline::in(k_patience)).has_value());
-    cr_assert_eq(seen.size(), 101);
-    cr_assert_eq(seen.front(), "early");
-    for (int i = 0; i < 100; ++i) cr_assert_eq(seen[static_cast<std::size_t>(i) + 1], fmt::format("{}", i));
-    cr_assert_eq(server.frames().back().header.procedure, k_leave);
-    cr_assert_eq(load_be32(server.frames().back().payload.data()), 5);
-}
-
-Test(client_streams, a_handler_may_end_itself_and_may_call) {
-    ScriptedServer server([](ScriptedServer& self, const Frame& frame) {
-        if (frame.header.procedure == k_enrol) {
-            self.reply(frame.header, word(1));
-            for (int i = 0; i < 10; ++i) self.event(k_event, message(1, "x"));
-            return;
-        }
-        self.reply(frame.header, frame.payload);
-    });
-    Options options;
-    options.service = Service::thread;
-    Connection connection = attach(server, options);
-    std::atomic<int> calls = 0;
-    std::atomic<bool> ready = false, over = false;
-    client::Subscription subscription;
-    auto made = connection.program<Program>().on_message([&](const Message&) {
-        while (!ready) usleep(1000);
-        if (++calls < 3) {
-            cr_assert(connection.call(procedure(k_echo), {}, soon()).has_value());
-            return;
-        }
-        cr_assert(subscription.cancel(Deadline::in(k_patience)).has_value());
-        over = true;
-    });
-    cr_assert(made.has_value());
-    subscription = std::move(*made);
-    ready = true;
-    for (int i = 0; i < 2000 && !over; ++i) usleep(1000);
-    usleep(20000);
-    cr_assert_eq(calls, 3, "the rest was not delivered any more");
-}
-
-Test(client_streams, events_beyond_the_bound_are_counted) {
-    ScriptedServer server([](ScriptedServer& self, const Frame& frame) {
-        if (frame.header.procedure == k_enrol) {
-            self.reply(frame.header, word(1));
-            for (int i = 0; i < 50; ++i) self.event(k_event, message(1, "x"));
-            return;
-        }
-        self.reply(frame.header, frame.payload);
-    });
-    Options options;
-    options.limits.events = 10;
-    Connection connection = attach(server, options);
-    int seen = 0;
-    auto subscription = connection.program<Program>().on_message([&](const Message&) { ++seen; });
-    cr_assert(subscription.has_value());
-    cr_assert(connection.call(procedure(k_echo), {}, soon()).has_value());
-    while (connection.lost_events() < 40)
-        cr_assert(connection.call(procedure(k_echo), {}, soon()).has_value());
-    cr_assert(connection.serve(Deadline::in(k_patience)).has_value());
-    cr_assert_eq(seen, 10);
-    cr_assert_eq(connection.lost_events(), 40);
-}

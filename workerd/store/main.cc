@@ -11,6 +11,7 @@
 #include <csignal>
 
 #include "libshared/fdmap.h"
+#include "libshared/loop/terminator.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
 #include "workerd/store/confinement.h"
@@ -22,17 +23,6 @@ namespace {
 
 // Of each kind: what waits for a disk does not use a processor.
 constexpr unsigned k_swift_threads = 4, k_slow_threads = 4;
-
-class Terminator {
-public:
-    explicit Terminator(loop::Loop& loop)
-        : loop_(loop), watch_(loop.signal(SIGTERM, loop::to<&Terminator::on_signal>(*this))) {}
-
-private:
-    void on_signal(loop::Want) noexcept { loop_.stop(); }
-    loop::Loop& loop_;
-    std::unique_ptr<loop::Watch> watch_;
-};
 
 int fail(const Error& error) {
     Log{}.error("{}", error.text);
@@ -46,7 +36,7 @@ int run(const proto::config::StoreConfig& config) {
     Places places(config.directories);
     auto state = StateDirectory::open(config.state_directory, host.boot());
     if (!state) return fail(state.error());
-    const Terminator terminator(*loop);
+    const loop::Terminator terminator(*loop);
     auto confinement =
         confine::Confinement::begin(make_plan(config), static_cast<confine::Mode>(config.sandbox));
     if (!confinement) return fail(confinement.error());

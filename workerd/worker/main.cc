@@ -11,6 +11,7 @@
 #include <csignal>
 
 #include "libshared/fdmap.h"
+#include "libshared/loop/terminator.h"
 #include "libshared/programs/schemas.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
@@ -46,17 +47,6 @@ Worker::Settings settings_of(const proto::config::WorkerConfig& config) {
             .sessions_max = find_sessions_max()};
 }
 
-class Terminator {
-public:
-    explicit Terminator(loop::Loop& loop)
-        : loop_(loop), watch_(loop.signal(SIGTERM, loop::to<&Terminator::on_signal>(*this))) {}
-
-private:
-    void on_signal(loop::Want) noexcept { loop_.stop(); }
-    loop::Loop& loop_;
-    std::unique_ptr<loop::Watch> watch_;
-};
-
 }  // namespace
 
 }  // namespace virtgate::workerd::worker
@@ -81,7 +71,7 @@ int main(int argc, char** argv) {
         return spawn::k_exit_usage;
     }
     const auto loop = loop::make_event_loop();
-    const Terminator terminator(*loop);
+    const loop::Terminator terminator(*loop);
     const Worker::Settings settings = settings_of(*config);
     Worker worker(*loop, settings, UniqueFd{fdmap::k_control});
     if (!confine::confine(make_plan(), static_cast<confine::Mode>(config->sandbox)))

@@ -260,18 +260,10 @@ void Events::send(server::ClientId connection, ByteView payload) noexcept {
 
 // ---- the process ----------------------------------------
 
-namespace {
-
-int fail(const Error& error) {
-    Log{}.error("{}", error.text);
-    return spawn::k_exit_system;
-}
-
-}  // namespace
-
 int run(int count, char** words, const SetUp& set_up, const Needs& needs) {
     if (confine::is_asked_to_show(count, words)) return confine::show(make_plan({}, needs.calls));
-    if (const auto closed = spawn::close_to_others(); !closed) return fail(closed.error());
+    if (const auto closed = spawn::close_to_others(); !closed)
+        return spawn::complain(closed.error(), spawn::k_exit_system);
     std::signal(SIGPIPE, SIG_IGN);
     std::signal(SIGXFSZ, SIG_IGN);
     umask(0077);
@@ -279,18 +271,21 @@ int run(int count, char** words, const SetUp& set_up, const Needs& needs) {
     // The C library opens a file of /proc before it gives memory of a thread's own arena back.
     mallopt(M_ARENA_MAX, 1);
     auto config = spawn::read_config<proto::config::ServiceConfig>(fdmap::k_config);
-    if (!config) return fail(config.error());
+    if (!config) return spawn::complain(config.error(), spawn::k_exit_system);
     set_log_level(static_cast<Level>(config->log_level));
     const auto loop = loop::make_event_loop();
     const loop::Terminator terminator(*loop);
     auto confinement = confine::Confinement::begin(make_plan(*config, needs.calls),
                                                    static_cast<confine::Mode>(config->sandbox));
-    if (!confinement) return fail(confinement.error());
+    if (!confinement) return spawn::complain(confinement.error(), spawn::k_exit_system);
     // The threads come after what belongs to each of them, and before the filter, which lets nobody start one.
     Service service(*loop, std::move(*config), UniqueFd{fdmap::k_control});
-    if (const auto ready = set_up(service); !ready) return fail(ready.error());
-    if (const auto served = confinement->serve(); !served) return fail(served.error());
-    if (const auto started = service.start(); !started) return fail(started.error());
+    if (const auto ready = set_up(service); !ready)
+        return spawn::complain(ready.error(), spawn::k_exit_system);
+    if (const auto served = confinement->serve(); !served)
+        return spawn::complain(served.error(), spawn::k_exit_system);
+    if (const auto started = service.start(); !started)
+        return spawn::complain(started.error(), spawn::k_exit_system);
     loop->run();
     // What the handlers belong to may be gone before the service, and threads may be at work: all of it ends at once.
     _exit(0);

@@ -5,39 +5,17 @@
 // all of it before it is asked for anything; then it hangs up. The first one is asked for a subscription (serial
 // 0), a call (1) and a stream (2), the others for the subscription (0) before calls go on with further serials.
 // Behind the last one nobody is let in any more.
-#include <sys/socket.h>
-
 #include <cstdint>
 #include <mutex>
 
-#include "libshared/client/connection.h"
-#include "libshared/rpc/header.h"
+#include "tests/fuzz/client_program.h"
 
 using namespace virtgate;
+using namespace virtgate::fuzz;
 
 namespace {
 
 constexpr std::size_t k_servers = 4, k_part_max = 32768;
-constexpr std::uint32_t k_program = 1, k_version = 1, k_call = 1, k_open = 2, k_enrol = 3, k_event = 4;
-
-struct Number {
-    void encode(xdr::Writer&) const {}
-    void decode(xdr::Reader& reader) { static_cast<void>(reader.i32()); }
-};
-
-template <class Caller>
-class Program {
-public:
-    explicit Program(Caller caller) : caller_(std::move(caller)) {}
-    client::Result<client::Subscription> watch(int& seen) const {
-        return caller_.template subscribe<Number>(
-            {k_program, k_version, k_event}, {k_program, k_version, k_enrol}, {k_program, k_version, k_enrol},
-            Number{}, [&seen](const Number&) { ++seen; }, {});
-    }
-
-private:
-    Caller caller_;
-};
 
 using Parts = std::vector<ByteView>;
 
@@ -51,25 +29,6 @@ Parts cut(ByteView input) {
         input = input.subspan(2 + size);
     }
     return parts;
-}
-
-// A server that has said all it will ever say.
-client::Result<std::unique_ptr<client::Channel>> make_server(ByteView says, UniqueFd& server) {
-    int ends[2];
-    require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "no socket pair");
-    server = UniqueFd{ends[0]};
-    require(send(ends[0], says.data(), says.size(), MSG_DONTWAIT) == static_cast<ssize_t>(says.size()),
-            "the socket is too small");
-    require(shutdown(ends[0], SHUT_WR) == 0, "no shutdown");
-    require(set_nonblocking(ends[1], true).has_value(), "no such descriptor");
-    return client::make_socket_channel(UniqueFd{ends[1]}, true, true);
-}
-
-void check(const client::Failure& failure) {
-    require(failure.cause == client::Cause::remote || failure.cause == client::Cause::protocol ||
-                failure.cause == client::Cause::closed,
-            "a failure of another kind than a server can cause");
-    require(!failure.text.empty(), "a failure without words");
 }
 
 void use(client::Connection& connection) {

@@ -57,11 +57,6 @@ private:
     std::unique_ptr<loop::Watch> watch_;
 };
 
-int fail(const Error& error) {
-    Log{}.error("{}", error.text);
-    return spawn::k_exit_system;
-}
-
 }  // namespace
 
 }  // namespace virtgate::workerd::auditor
@@ -70,14 +65,16 @@ int main(int argc, char** argv) {
     using namespace virtgate;
     using namespace virtgate::workerd::auditor;
     if (confine::is_asked_to_show(argc, argv)) return confine::show(make_plan({}));
-    if (const auto closed = spawn::close_to_others(); !closed) return fail(closed.error());
+    if (const auto closed = spawn::close_to_others(); !closed)
+        return spawn::complain(closed.error(), spawn::k_exit_system);
     outlive_parent();
     // One descriptor for each worker, and there are as many of those as identities are here.
     spawn::raise_descriptor_limit();
     const auto config = spawn::read_config<proto::config::AuditorConfig>(fdmap::k_config);
-    if (!config) return fail(config.error());
+    if (!config) return spawn::complain(config.error(), spawn::k_exit_system);
     set_log_level(static_cast<Level>(config->log_level));
-    if (const auto added = programs::add_schemas(config->schemas); !added) return fail(added.error());
+    if (const auto added = programs::add_schemas(config->schemas); !added)
+        return spawn::complain(added.error(), spawn::k_exit_system);
 
     const auto loop = loop::make_event_loop();
     Outlets outlets(now);
@@ -87,7 +84,8 @@ int main(int argc, char** argv) {
     const Terminator terminator(*loop, auditor);
     if (!confine::confine(make_plan(config->file), static_cast<confine::Mode>(config->sandbox)))
         return spawn::k_exit_system;
-    if (const auto done = auditor.report_ready(); !done) return fail(done.error());
+    if (const auto done = auditor.report_ready(); !done)
+        return spawn::complain(done.error(), spawn::k_exit_system);
     loop->run();
     return 0;
 }

@@ -244,7 +244,8 @@ def sockets(pid):
     found = {}
     for line in read(pid, "net/unix").splitlines()[1:]:
         words = line.split()
-        kind = {SEQPACKET: "packets", STREAM: "stream", DATAGRAM: "datagrams"}[int(words[4])]
+        # The table also shows sockets that are just being made, of whomever: they have no type yet.
+        kind = {SEQPACKET: "packets", STREAM: "stream", DATAGRAM: "datagrams"}.get(int(words[4], 16), "unknown")
         found[words[6]] = kind + (" listening" if int(words[3], 16) & LISTENING_UNIX else "")
     for family in ("tcp", "tcp6"):
         for line in read(pid, f"net/{family}").splitlines()[1:]:

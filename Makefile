@@ -27,9 +27,9 @@ GENERATED     :=
 
 # Goals that need no configuration, and goals that install what they miss before anything is configured.
 GOALS      := $(or $(MAKECMDGOALS),all)
-CONFIGURED := $(filter-out help deps clean layering lint dist deb rpm check-boot,$(GOALS))
-DEPS_SETS  := $(sort $(if $(filter-out check-boot,$(filter deps check% bench%,$(GOALS))),build test) $(if $(filter demo,$(GOALS)),build demo) \
-              $(if $(filter fuzz,$(GOALS)),build fuzz))
+CONFIGURED := $(filter-out help deps clean layering lint dist deb rpm check-boot check-boot-real,$(GOALS))
+DEPS_SETS  := $(sort $(if $(filter-out check-boot%,$(filter deps check% bench%,$(GOALS))),build test) $(if $(filter demo,$(GOALS)),build demo) \
+              $(if $(CI),$(if $(filter check,$(GOALS)),boot package)) $(if $(filter fuzz,$(GOALS)),build fuzz))
 
 MODULES := $(filter-out build/% $(BUILD)/%,$(wildcard */module.mk */*/module.mk */*/*/module.mk))
 include $(MODULES)
@@ -40,7 +40,7 @@ include scripts/build.mk
 include scripts/install.mk
 endif
 
-.PHONY: help deps all demo check check-unit check-system check-hostile check-kills check-etcd check-calls check-boot check-sanitizers fuzz bench bench-limits lint \
+.PHONY: help deps all demo check check-unit check-system check-hostile check-kills check-etcd check-calls check-boot check-boot-real check-sanitizers fuzz bench bench-limits lint \
         layering accept-layout install dist deb rpm clean FORCE
 
 help: ## list the targets
@@ -58,12 +58,14 @@ demo: all ## show virtgate at work, on this machine, without touching its config
 # Suites are named kind:name; tests/run knows the kinds, runs them with a time limit and counts the results.
 UNIT_SUITES    := $(UNIT_TESTS:%=unit:%) $(FUZZERS:%=replay:%) $(TESTS_SCRIPTS:%=script:%)
 SYSTEM_SUITES  := $(if $(wildcard tests/system/test_*.py),pytest:tests/system)
+# In a container, with packages of what is built; only root can, and only what is configured for packages, as in CI.
+BOOT_SUITES    := script:tests/boot/run:600
 HOSTILE_SUITES := $(if $(wildcard tests/hostile/test_*.py),pytest:tests/hostile)
 RUN_SUITES      = @/usr/bin/python3 -B tests/run --build '$(BUILD)'
 test-programs  := $(PROGRAMS:%=$(BUILD)/%) $(UNIT_TESTS:%=$(BUILD)/%) $(FUZZERS:%=$(BUILD)/replay-%)
 
 check: $(test-programs) ## build, then run every test; the last line counts them
-	$(RUN_SUITES) $(UNIT_SUITES) $(SYSTEM_SUITES) $(HOSTILE_SUITES)
+	$(RUN_SUITES) $(BOOT_SUITES) $(UNIT_SUITES) $(SYSTEM_SUITES) $(HOSTILE_SUITES)
 
 check-unit: $(test-programs) ## unit tests, script tests and the replay of the fuzz corpora
 	$(RUN_SUITES) $(UNIT_SUITES)
@@ -87,8 +89,11 @@ check-etcd: $(PROGRAMS:%=$(BUILD)/%) ## take and release locks in etcd PAIRS tim
 	$(Q)VIRTGATE_ETCD_PAIRS=$(PAIRS) VIRTGATE_BUILD='$(abspath $(BUILD))' \
 	    /usr/bin/python3 -B -m pytest -p no:cacheprovider -q -s tests/system/test_etcd.py -k held_twice
 
-check-boot: ## install the packages of the last commit under a real systemd, and use them; needs root
-	$(RUN_SUITES) script:tests/boot/run:2400
+check-boot: deb ## install the packages of the last commit under a real systemd, and use them; needs root
+	$(Q)export VIRTGATE_PACKAGES=build/packages; $(subst @,,$(RUN_SUITES)) script:tests/boot/run:600
+
+check-boot-real: deb ## the same on a kernel of Debian's with AppArmor, in a virtual machine that is started again in between
+	$(Q)export VIRTGATE_PACKAGES=build/packages VIRTGATE_BOOT=vm; $(subst @,,$(RUN_SUITES)) script:tests/boot/run:1800
 
 # The same tests in a second build directory with AddressSanitizer and UndefinedBehaviorSanitizer.
 check-sanitizers: ## unit, replay and system tests under AddressSanitizer and UBSan

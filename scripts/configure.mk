@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # How a build directory gets its configure, config.mk and config.h. Nothing generated lands in the source tree.
 
-# CONFIGURE_FLAGS, once given, stay valid for the build directory: they are kept in $(BUILD)/configure.flags.
+# CONFIGURE_FLAGS, once given, stay valid for the build directory: they are kept in $(BUILD)/configure.flags. Continuous integration
+# packs what it builds, and has packages' directories.
+CI_FLAGS := --enable-werror --prefix=/usr --sysconfdir=/etc --localstatedir=/var --runstatedir=/run
 ifeq ($(origin CONFIGURE_FLAGS),undefined)
-CONFIGURE_FLAGS := $(if $(wildcard $(BUILD)/configure.flags),$(file < $(BUILD)/configure.flags),$(if $(CI),--enable-werror))
+CONFIGURE_FLAGS := $(if $(wildcard $(BUILD)/configure.flags),$(file < $(BUILD)/configure.flags),$(if $(CI),$(CI_FLAGS)))
 endif
 ifneq ($(strip $(CONFIGURE_FLAGS)),$(if $(wildcard $(BUILD)/configure.flags),$(strip $(file < $(BUILD)/configure.flags)),none))
 $(shell mkdir -p '$(BUILD)')

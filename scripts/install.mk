@@ -36,6 +36,7 @@ install: all ## install below prefix (DESTDIR=dir: into a directory tree, for pa
 	    $(call template,$$file,$(sysconfdir)/virtgate/)"$${file##*/}"; done
 	$(call each,$(wildcard packaging/systemd/*.service packaging/systemd/*.socket),\
 	    $(call template,$$file,$(unitdir)/)"$${file##*/}")
+	$(call each,$(wildcard packaging/apparmor/*),$(call template,$$file,$(sysconfdir)/apparmor.d/)"$${file##*/}")
 	$(call each,$(wildcard packaging/sysusers.d/*.conf),$(call template,$$file,$(prefix)/lib/sysusers.d/)"$${file##*/}")
 	$(call each,$(wildcard packaging/tmpfiles.d/*.conf),$(call template,$$file,$(prefix)/lib/tmpfiles.d/)"$${file##*/}")
 

@@ -38,6 +38,7 @@ include scripts/configure.mk
 include $(BUILD)/config.mk
 include scripts/build.mk
 include scripts/install.mk
+include scripts/devel.mk
 endif
 
 .PHONY: help deps all demo check check-unit check-system check-hostile check-kills check-etcd check-calls check-boot check-boot-real check-sanitizers fuzz bench bench-limits lint \

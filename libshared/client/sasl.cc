@@ -20,11 +20,6 @@ constexpr unsigned k_strength_max = 100000;
 constexpr unsigned k_piece_max = 65536;  // proposed to the server for one encoded piece
 constexpr const char* k_file_keys[] = {"authname", "password", "realm", "username"};
 
-struct Dispose {
-    void operator()(sasl_conn_t* connection) const noexcept { sasl_dispose(&connection); }
-};
-using Conn = std::unique_ptr<sasl_conn_t, Dispose>;
-
 // Once in a process, and never undone: other libraries may use it too.
 int init_library() {
     static std::once_flag once;
@@ -44,7 +39,10 @@ struct SaslLogin::Parts {
     std::array<std::string, 4> answers;
     ByteVector secret;
     std::string missing;  // what nobody answered
-    Conn connection;
+    struct Dispose {
+        void operator()(sasl_conn_t* used_up) const noexcept { sasl_dispose(&used_up); }
+    };
+    std::unique_ptr<sasl_conn_t, Dispose> connection;
     std::mutex codec;  // encode and decode share error state in libsasl2; held while bytes are encrypted only
 
     ~Parts() {

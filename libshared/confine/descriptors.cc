@@ -72,7 +72,7 @@ void mark_own_pipes(std::vector<OpenFd>& open) noexcept {
             open[i].kind = FdKind::loop;
 }
 
-bool is_null(const struct stat& about) noexcept {
+bool is_null_device(const struct stat& about) noexcept {
     return S_ISCHR(about.st_mode) && about.st_rdev == makedev(1, 3);  // Linux: admin-guide/devices.txt
 }
 
@@ -104,7 +104,7 @@ Result<FdKind> find_kind(int fd) {
         case S_IFDIR: return FdKind::directory;
         default: break;
     }
-    if (is_null(about)) return FdKind::null;
+    if (is_null_device(about)) return FdKind::null;
     return is_loop(fd) ? FdKind::loop : FdKind::other;
 }
 

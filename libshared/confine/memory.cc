@@ -16,8 +16,6 @@ namespace {
 
 // Not in the headers of the oldest system that we build on. The number of mseal is the same on every
 // architecture.
-constexpr int k_set_mdwe = 65;
-constexpr int k_get_mdwe = 66;
 constexpr unsigned long k_refuse_exec_gain = 1;
 constexpr long k_mseal = 462;
 

@@ -8,6 +8,10 @@
 
 namespace virtgate::confine {
 
+// prctl(2) PR_SET_MDWE and PR_GET_MDWE: newer than the headers of the oldest system that we build on.
+inline constexpr int k_set_mdwe = 65;
+inline constexpr int k_get_mdwe = 66;
+
 // From now on the kernel refuses (EACCES) a mapping that is writable and executable, and to make one
 // executable that was not. Does no harm where it has been done already.
 // Source: prctl(2) PR_SET_MDWE, Linux 6.3; what is older lacks it.

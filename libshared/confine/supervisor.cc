@@ -13,12 +13,11 @@
 #include <csignal>
 #include <cstdlib>
 
+#include "libshared/confine/memory.h"
+
 namespace virtgate::confine {
 
 namespace {
-
-constexpr int k_set_mdwe = 65;  // newer than the headers of the oldest system that we build on
-constexpr int k_get_mdwe = 66;
 
 constexpr unsigned long k_namespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
                                        CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_PTRACE;

@@ -63,15 +63,16 @@ SYSTEM_SUITES  := $(if $(wildcard tests/system/test_*.py),pytest:tests/system)
 BOOT_SUITES    := script:tests/boot/run:600
 HOSTILE_SUITES := $(if $(wildcard tests/hostile/test_*.py),pytest:tests/hostile)
 RUN_SUITES      = @/usr/bin/python3 -B tests/run --build '$(BUILD)'
+# What tests install is finished before: two of them may want it at once.
 test-programs  := $(PROGRAMS:%=$(BUILD)/%) $(UNIT_TESTS:%=$(BUILD)/%) $(FUZZERS:%=$(BUILD)/replay-%)
 
-check: $(test-programs) ## build, then run every test; the last line counts them
+check: $(test-programs) devel ## build, then run every test; the last line counts them
 	$(RUN_SUITES) $(BOOT_SUITES) $(UNIT_SUITES) $(SYSTEM_SUITES) $(HOSTILE_SUITES)
 
 check-unit: $(test-programs) ## unit tests, script tests and the replay of the fuzz corpora
 	$(RUN_SUITES) $(UNIT_SUITES)
 
-check-system: $(PROGRAMS:%=$(BUILD)/%) ## virtgate's daemons against real libvirt clients and daemons
+check-system: $(PROGRAMS:%=$(BUILD)/%) devel ## virtgate's daemons against real libvirt clients and daemons
 	$(RUN_SUITES) $(SYSTEM_SUITES)
 
 check-hostile: $(PROGRAMS:%=$(BUILD)/%) ## virtgate's daemons against malicious clients and broken processes

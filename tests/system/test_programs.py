@@ -58,7 +58,17 @@ def environment(scratch):
     examples.parent.mkdir(parents=True)
     examples.symlink_to(TOP / "examples")
     directories = [root / "bin", suite.BUILD, "/usr/lib/ccache", os.environ["PATH"]]
-    return {"PATH": ":".join(map(str, directories)), "PKG_CONFIG_PATH": str(root / "lib/pkgconfig")}
+    # The client has the shared library, and is told where that is. The service has the static one: workerd lets what it
+    # starts load libraries from the system's directories only, and this is none.
+    library = root / "lib"
+    found = root / "bin" / "pkg-config"
+    found.write_text(
+        "#!/bin/sh\ncase \"$*\" in\n"
+        "*--libs*virtgate-service*) /usr/bin/pkg-config --static \"$@\" | sed 's/-lvirtgate /-l:libvirtgate.a /' ;;\n"
+        "*) exec /usr/bin/pkg-config \"$@\" ;;\nesac\n"
+    )
+    found.chmod(0o755)
+    return {"PATH": ":".join(map(str, directories)), "PKG_CONFIG_PATH": f"{library}/pkgconfig", "LD_RUN_PATH": str(library)}
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +91,15 @@ def built(scratch, environment):
     log = place / "inventory" / "try.log"
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{log.read_text()[-3000:] if log.exists() else ''}"
     return place / "inventory", done.stdout, done.stderr
+
+
+def test_one_library_for_both(built):
+    """Shared and static: both are linked with, as pkg-config says."""
+    place, _, _ = built
+    loads = {
+        name: "libvirtgate.so.0" in run("readelf", "-d", place / name) for name in ("inventory", "inventory-client")
+    }
+    assert loads == {"inventory": False, "inventory-client": True}
 
 
 def announce(directory, built, more="", name="inventory"):

@@ -25,6 +25,19 @@ bool is_call(const Header& header) noexcept {
     return header.type == Type::call || header.type == Type::call_with_fds;
 }
 
+// As much of both as the socket takes now; negative: errno.
+ssize_t send_parts(int socket, ByteView head, ByteView body) noexcept {
+    iovec parts[] = {{const_cast<std::byte*>(head.data()), head.size()},
+                     {const_cast<std::byte*>(body.data()), body.size()}};
+    msghdr message{};
+    message.msg_iov = parts;
+    message.msg_iovlen = std::size(parts);
+    ssize_t n;
+    do n = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
 // Header words are signed in the texts of libvirt's daemons.
 int as_signed(std::uint32_t word) noexcept { return static_cast<int>(word); }
 
@@ -88,7 +101,7 @@ void Client::on_ready(Want ready) noexcept {
 void Client::want() noexcept {
     if (may_take()) reads_ = true;
     const Want read = reads_ && !is_paused_ ? Want::read : Want::nothing;
-    watch_->set(output_.empty() ? read : read | Want::write);
+    watch_->set(unsent() == 0 ? read : read | Want::write);
     // After set(): libevent does not watch an event that becomes wanted while it is active.
     const Want wake = may_take() && !rest_.empty() ? Want::read : Want::nothing;
     if (owes_news_)
@@ -103,15 +116,27 @@ void Client::read_some() {
         return cut(rest);
     }
     static thread_local std::array<std::byte, k_piece> buffer;
+    const MutableBytes room = room_of_stream();
+    const MutableBytes into = room.size() > buffer.size() ? room : MutableBytes(buffer);
     std::size_t size = 0;
-    switch (channel::receive_some(socket_.get(), buffer, size)) {
+    switch (channel::receive_some(socket_.get(), into, size)) {
         case Outcome::blocked: return;
         case Outcome::closed: return close("it hung up");
         case Outcome::broken: return close("its socket failed");
         case Outcome::done: break;
     }
     if (pings_.started()) pings_.on_input(loop_.clock().now());
-    cut(MutableBytes(buffer).first(size));
+    cut(into.first(size));
+}
+
+// Where the rest of a frame may go at once. No byte behind that frame does: when the stream's user has taken what came,
+// nothing is left in its memory that somebody else would look at.
+MutableBytes Client::room_of_stream() noexcept {
+    if (frame_left_ == 0) return {};
+    Stream* const stream = find_stream(cutter_.header());
+    if (stream == nullptr) return {};
+    const MutableBytes room = stream->room();
+    return room.first(std::min(room.size(), frame_left_));
 }
 
 void Client::cut(MutableBytes in) {
@@ -151,6 +176,7 @@ void Client::take_header(const Cut& cut) {
 
 void Client::take_piece(const Cut& cut) {
     const ByteView bytes = cut.first ? ByteView(cut.bytes).subspan(rpc::k_frame_min) : ByteView(cut.bytes);
+    frame_left_ = (cut.first ? cut.frame_size : frame_left_) - cut.bytes.size();
     if (Stream* const stream = find_stream(cut.header); stream != nullptr) stream->take_data(bytes);
 }
 
@@ -216,6 +242,7 @@ void Client::answer(ByteView frame) noexcept {
 // Nearly always all of it leaves at once, and nothing is copied.
 void Client::send(ByteView frame) noexcept {
     if (is_over_) return;
+    keep_lent();
     if (output_.empty()) {
         const ssize_t n = ::send(socket_.get(), frame.data(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n > 0) frame = frame.subspan(static_cast<std::size_t>(n));
@@ -228,34 +255,38 @@ void Client::send(ByteView frame) noexcept {
 }
 
 // What does not leave at once is kept; nothing is copied before that is known.
-void Client::send(ByteView head, ByteView body) noexcept {
+void Client::send(ByteView head, ByteView body, Stream* lender) noexcept {
     if (is_over_) return;
+    keep_lent();
     std::size_t sent = 0;
     if (output_.empty()) {
-        iovec parts[] = {{const_cast<std::byte*>(head.data()), head.size()},
-                         {const_cast<std::byte*>(body.data()), body.size()}};
-        msghdr message{};
-        message.msg_iov = parts;
-        message.msg_iovlen = std::size(parts);
-        ssize_t n;
-        do n = sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        while (n < 0 && errno == EINTR);
+        const ssize_t n = send_parts(socket_.get(), head, body);
         if (n < 0 && errno != EAGAIN) return close("it hung up");
         sent = n > 0 ? static_cast<std::size_t>(n) : 0;
     }
-    for (const ByteView part : {head, body}) {
-        const std::size_t gone = std::min(sent, part.size());
-        sent -= gone;
-        output_.insert(output_.end(), part.begin() + static_cast<std::ptrdiff_t>(gone), part.end());
-    }
+    const std::size_t of_head = std::min(sent, head.size());
+    output_.insert(output_.end(), head.begin() + static_cast<std::ptrdiff_t>(of_head), head.end());
+    lent_ = body.subspan(sent - of_head);
+    lender_ = lender;
+    if (lender == nullptr) keep_lent();
     // The user of a stream hears that it left, from the loop.
-    owes_news_ = output_.empty();
+    owes_news_ = unsent() == 0;
     want();
+}
+
+// What follows comes behind it, or its memory goes away.
+void Client::keep_lent() noexcept {
+    const ByteView lent = std::exchange(lent_, {});
+    lender_ = nullptr;
+    output_.insert(output_.end(), lent.begin(), lent.end());
 }
 
 void Client::add_stream(Stream& stream) { streams_.push_back(&stream); }
 
-void Client::remove_stream(Stream& stream) noexcept { std::erase(streams_, &stream); }
+void Client::remove_stream(Stream& stream) noexcept {
+    if (lender_ == &stream) keep_lent();
+    std::erase(streams_, &stream);
+}
 
 void Client::release() noexcept {
     if (--holds_ == 0 && !is_over_ && watch_) want();
@@ -269,7 +300,7 @@ Stream* Client::find_stream(const Header& header) const noexcept {
 
 // Each may end its stream, or another one.
 void Client::tell_sent() noexcept {
-    if (is_over_ || !output_.empty()) return;
+    if (is_over_ || unsent() != 0) return;
     owes_news_ = false;
     const std::vector<Stream*> streams = streams_;
     for (Stream* const stream : streams) {
@@ -280,14 +311,14 @@ void Client::tell_sent() noexcept {
 
 void Client::flush() noexcept {
     std::size_t sent = 0;
-    while (sent < output_.size()) {
-        const ssize_t n =
-            ::send(socket_.get(), output_.data() + sent, output_.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR) continue;
+    while (sent < output_.size() || !lent_.empty()) {
+        const ssize_t n = send_parts(socket_.get(), ByteView(output_).subspan(sent), lent_);
         if (n < 0 && errno == EAGAIN) break;
         // It hung up; what it had sent before plays no part any more, since nobody could be told.
         if (n < 0) return close("it hung up");
-        sent += static_cast<std::size_t>(n);
+        const std::size_t kept = std::min(static_cast<std::size_t>(n), output_.size() - sent);
+        sent += kept;
+        lent_ = lent_.subspan(static_cast<std::size_t>(n) - kept);
     }
     if (sent == output_.size())
         output_ = {};  // an idle client holds no memory
@@ -331,6 +362,7 @@ ByteVector Client::input() {
 
 Client::Handed Client::give_up() {
     require(is_paused_ && is_settled() && !is_skipping(), "a client is given up in the middle of something");
+    keep_lent();
     watch_.reset();
     ping_timer_.reset();
     Handed handed{.socket = std::move(socket_), .input = input(), .output = std::move(output_)};

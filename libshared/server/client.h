@@ -10,7 +10,8 @@
 //
 // Trust:  input is hostile, whoever the peer is.
 // Limits: ClientLimits. A frame that is too long is passed over and answered with an error, never stored; what waits
-//         unread in this process is at most one piece of k_piece bytes.
+//         unread in this process is at most one piece of k_piece bytes. The data of a stream is read in longer ones where
+//         its user has room for it.
 // Owns:   the socket, a partial frame, unsent answers. Streams are their users', and are told when it ends.
 #pragma once
 
@@ -82,10 +83,8 @@ public:
 
     // Sends `frame`, an event. Nothing happens if it is over.
     void send(ByteView frame) noexcept;
-    // The same for a frame in two parts.
-    void send(ByteView head, ByteView body) noexcept;
     // Bytes that wait to be sent.
-    [[nodiscard]] std::size_t unsent() const noexcept { return output_.size(); }
+    [[nodiscard]] std::size_t unsent() const noexcept { return output_.size() + lent_.size(); }
 
     // Takes no call any more; those that are open go on. For good.
     void pause() noexcept;
@@ -101,6 +100,9 @@ private:
     friend class Call;
     friend class Stream;
     void answer(ByteView frame) noexcept;
+    // A frame in two parts; `body` stays where it is if it is `lender`'s.
+    void send(ByteView head, ByteView body, Stream* lender) noexcept;
+    void keep_lent() noexcept;
     void add_stream(Stream& stream);
     void remove_stream(Stream& stream) noexcept;
     void hold() noexcept { ++holds_; }
@@ -114,6 +116,7 @@ private:
     void on_ready(loop::Want ready) noexcept;
     void on_time() noexcept;
     void read_some();
+    [[nodiscard]] MutableBytes room_of_stream() noexcept;
     void cut(MutableBytes in);
     [[nodiscard]] bool take_cut(const rpc::Cut& cut);
     void take_frame(const rpc::Header& header, ByteView payload);
@@ -122,7 +125,7 @@ private:
     void flush() noexcept;
     void want() noexcept;
     [[nodiscard]] bool may_take() const noexcept {
-        return !is_over_ && !is_paused_ && open_calls_ < limits_.calls && output_.size() <= limits_.unsent &&
+        return !is_over_ && !is_paused_ && open_calls_ < limits_.calls && unsent() <= limits_.unsent &&
                holds_ == 0;
     }
     [[nodiscard]] ByteVector input();
@@ -138,12 +141,15 @@ private:
     std::shared_ptr<ClientLink> link_;
     std::unique_ptr<loop::Watch> watch_;
     rpc::Cutter cutter_;
-    ByteVector rest_;    // read, and behind what was taken
-    ByteVector output_;  // not sent yet
+    std::size_t frame_left_ = 0;  // of a frame that is taken in pieces, after the first one
+    ByteVector rest_;             // read, and behind what was taken
+    ByteVector output_;           // not sent yet
+    ByteView lent_;               // neither, and behind it
+    Stream* lender_ = nullptr;    // whose that is
     unsigned open_calls_ = 0;
     unsigned holds_ = 0;            // streams that cannot take more
     std::vector<Stream*> streams_;  // open, in no order
-    bool reads_ = true;  // the watch waits for input
+    bool reads_ = true;             // the watch waits for input
     bool skipping_ = false;
     bool owes_news_ = false;  // all was sent at once, and streams have not heard of it
     bool is_paused_ = false;

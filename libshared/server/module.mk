@@ -6,6 +6,6 @@ server_SOURCES := libshared/server/call.cc libshared/server/client.cc libshared/
                   libshared/server/subscriptions.cc libshared/server/workshop.cc
 
 UNIT_TESTS += test-server
-test-server_SOURCES   := tests/unit/server.cc tests/unit/pump.cc
+test-server_SOURCES   := tests/unit/server.cc tests/unit/server_streams.cc tests/unit/pump.cc
 test-server_LIBRARIES := server rpc channel loop proto xdr base
 test-server_PACKAGES  := EVENT

@@ -48,11 +48,17 @@ void Stream::send(ByteView bytes) noexcept {
     send_packet(packet(rpc::Status::proceed), bytes);
 }
 
-void Stream::send_packet(const rpc::Header& header, ByteView payload) noexcept {
+void Stream::lend(ByteView bytes) noexcept {
+    if (client_ == nullptr) return;
+    require(!bytes.empty() && bytes.size() <= k_stream_piece, "a piece of a stream of a wrong size");
+    send_packet(packet(rpc::Status::proceed), bytes, true);
+}
+
+void Stream::send_packet(const rpc::Header& header, ByteView payload, bool is_lent) noexcept {
     std::array<std::byte, rpc::k_frame_min> head;
     rpc::write_header(head.data(), head.size() + payload.size(), header);
     awaits_room_ = true;
-    client_->send(head, payload);
+    client_->send(head, payload, is_lent ? this : nullptr);
 }
 
 void Stream::send_hole(std::uint64_t length) noexcept {
@@ -90,6 +96,8 @@ void Stream::release() noexcept {
 void Stream::take_data(ByteView bytes) noexcept {
     if (state_ == State::open && !bytes.empty()) user_.on_data(bytes);
 }
+
+MutableBytes Stream::room() noexcept { return state_ == State::open ? user_.room() : MutableBytes{}; }
 
 // Anything but data: what is neither a finish nor an abort counts as the latter, and is answered as an error.
 void Stream::take_end(const rpc::Header& header) noexcept {

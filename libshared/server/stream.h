@@ -15,10 +15,14 @@
 // release() — as in libvirt's daemons, where a stream that cannot be written stops its connection. To the client a
 // user sends one piece at a time and waits for on_sent().
 //
+// Bulk data need not be copied: a user that has a room() gets the client's bytes read into it, and what is lent, not sent,
+// leaves from where it is.
+//
 // Source: the packets of a stream are those of libvirt's protocol (docs/protocol.md).
 // Trust:  the client may send anything in any order. What comes after it has finished or aborted is passed over; a hole on
 //         a stream that has none ends the connection, as libvirt's daemons do it.
-// Limits: a user gets at most k_piece bytes of Client at a time, however long the client's frames are.
+// Limits: a user gets at most k_piece bytes of Client at a time, or what its room() takes, however long the client's
+//         frames are.
 // Owns:   nothing of the client; the client forgets the stream when this is destroyed.
 #pragma once
 
@@ -40,6 +44,9 @@ public:
     virtual ~StreamUser() = default;
     // Bytes of the client, valid during the call.
     virtual void on_data(ByteView bytes) noexcept = 0;
+    // Where it would have the next bytes; they may come elsewhere, and fewer or more. Valid until the next on_data(), which
+    // tells of those that came: then its `bytes` are the front of the room.
+    [[nodiscard]] virtual MutableBytes room() noexcept { return {}; }
     // `length` bytes, more than 0, that are zeros and are not sent.
     virtual void on_hole(std::uint64_t length) noexcept = 0;
     // The client has sent or received all: to be answered by Stream::confirm() or fail(), now or later.
@@ -62,6 +69,8 @@ public:
 
     // At most k_stream_piece bytes. Then on_sent().
     void send(ByteView bytes) noexcept;
+    // The same without a copy: `bytes` stay as they are until on_sent(), or until the stream is over.
+    void lend(ByteView bytes) noexcept;
     // A hole of `length` bytes, more than 0. Then on_sent().
     void send_hole(std::uint64_t length) noexcept;
     // There is no more. The client finishes.
@@ -83,10 +92,11 @@ private:
     enum class State : unsigned char { open, closing, over };
     [[nodiscard]] bool is_of(const rpc::Header& header) const noexcept;
     void take_data(ByteView bytes) noexcept;
+    [[nodiscard]] MutableBytes room() noexcept;
     void take_end(const rpc::Header& header) noexcept;
     // False if the client may not send this.
     [[nodiscard]] bool take_hole(ByteView payload) noexcept;
-    void send_packet(const rpc::Header& header, ByteView payload) noexcept;
+    void send_packet(const rpc::Header& header, ByteView payload, bool is_lent = false) noexcept;
     void lose_client() noexcept;
     void end() noexcept;
     [[nodiscard]] rpc::Header packet(rpc::Status status, rpc::Type type = rpc::Type::stream) const noexcept;

@@ -88,7 +88,9 @@ Test(elsewhere, supervisors_allow_what_their_children_do) {
             for (const Row& row : table) {
                 if (row.error != 0) continue;
                 // What it writes volumes with its own supervisor alone allows (workerd/broker/confinement.cc).
-                if (plan.process == "store" && std::strcmp(row.call, "fallocate") == 0) continue;
+                const std::string_view call = row.call;
+                if (plan.process == "store" && (call == "fallocate" || call.starts_with("sync_file_range")))
+                    continue;
                 const auto rows = supervisor_rows();
                 cr_expect(std::any_of(rows.begin(), rows.end(),
                                       [&](const Row& other) {

@@ -5,9 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 
+#include "workerd/store/batch.h"
 #include "workerd/store/making.h"
 #include "workerd/store/places.h"
 #include "workerd/store/qcow2.h"
@@ -153,4 +155,53 @@ Test(store_making, volumes_are_whole_or_not_there) {
     const UniqueFd left = open_file(ground.fd(), make_unfinished_name(), O_RDWR | O_CREAT, 0600);
     cr_assert_eq(look_around(ground.fd(), true)->size(), 3U);
     cr_assert_eq(look_around(ground.fd(), true)->count("a"), 1U);
+}
+
+Test(store_batch, what_was_collected_is_written_where_it_belongs) {
+    const Ground ground;
+    const UniqueFd file{openat(ground.fd(), "v", O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
+    cr_assert(write_all(file.get(), ByteVector(40000, std::byte{9}), 0));
+    Batch batch;
+    cr_assert(batch.is_empty() && !batch.is_worth_it());
+    const ByteVector first(1000, std::byte{1}), second(500, std::byte{2});
+    batch.add(10, first);
+    batch.add(1010, second);
+    batch.add_hole(1510, 20000);
+    batch.add_hole(21510, 50000);  // beyond the end
+    const MutableBytes room = batch.room();
+    std::fill_n(room.begin(), 300, std::byte{3});
+    batch.add(71510, room.first(300));
+    batch.add_hole(71810, 7);
+    cr_assert(!batch.is_worth_it() && batch.begin() == 10 && batch.end() == 71817);
+    cr_assert(batch.write(file.get(), ground.closing));
+    ByteVector wanted(71817);
+    std::fill_n(wanted.begin(), 10, std::byte{9});
+    std::fill_n(wanted.begin() + 10, 1000, std::byte{1});
+    std::fill_n(wanted.begin() + 1010, 500, std::byte{2});
+    std::fill_n(wanted.begin() + 71510, 300, std::byte{3});
+    ByteVector got(wanted.size() + 1);
+    cr_assert_eq(pread(file.get(), got.data(), got.size(), 0), static_cast<ssize_t>(wanted.size()));
+    got.pop_back();
+    cr_assert(got == wanted);
+    batch.clear();
+    cr_assert(batch.is_empty());
+}
+
+Test(store_batch, is_bounded_in_bytes_and_in_changes) {
+    Batch bytes;
+    const ByteVector piece(server::Client::k_piece);
+    std::size_t size = 0;
+    for (; !bytes.is_full(); size += piece.size()) {
+        cr_assert_geq(bytes.room().size(), piece.size());
+        bytes.add(size, piece);
+        cr_assert_eq(bytes.is_worth_it(), size + piece.size() >= Batch::k_worth);
+    }
+    cr_assert_eq(size, Batch::k_full);
+    Batch holes;
+    for (std::uint64_t at = 0; !holes.is_full(); at += 2) {
+        cr_assert_lt(at, 2 * Batch::k_runs_max);
+        holes.add_hole(at, 1);
+        holes.add(at + 1, ByteView(piece).first(1));
+    }
+    cr_assert(holes.is_worth_it());
 }

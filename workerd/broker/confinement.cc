@@ -18,6 +18,8 @@ constexpr const char* k_files[] = {
 // The filter of a supervisor stays with what it starts.
 constexpr confine::Row k_of_store[] = {
     confine::allow("fallocate", "the store: room on the disk, and holes"),
+    confine::allow("sync_file_range", "the store: what was written sets out for the disk"),
+    confine::allow("sync_file_range2", "the same, where the kernel has it by that name"),
 };
 
 }  // namespace

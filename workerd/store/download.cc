@@ -50,7 +50,7 @@ void Download::begin(std::shared_ptr<Download> download, server::Call call) noex
 }
 
 // In a thread. The last one is empty.
-Answer<Download::Piece> Download::read_piece() const {
+Answer<Download::Piece> Download::read_piece(MutableBytes room) const {
     const auto fail = [&] {
         return refuse(system_failure(errno, fmt::format("cannot read volume '{}'", plan_.name)));
     };
@@ -64,26 +64,29 @@ Answer<Download::Piece> Download::read_piece() const {
         if (hole < 0) return fail();
         end = std::min(end, static_cast<std::uint64_t>(hole));
     }
-    Piece piece;
-    piece.bytes.resize(std::min<std::uint64_t>(server::k_stream_piece, end - at_));
+    room = room.first(std::min<std::uint64_t>(room.size(), end - at_));
     std::size_t size = 0;
-    while (size < piece.bytes.size()) {
-        const ssize_t n = pread(file_.get(), piece.bytes.data() + size, piece.bytes.size() - size,
-                                static_cast<off_t>(at_ + size));
+    while (size < room.size()) {
+        const ssize_t n =
+            pread(file_.get(), room.data() + size, room.size() - size, static_cast<off_t>(at_ + size));
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return fail();
         if (n == 0) break;  // it became shorter
         size += static_cast<std::size_t>(n);
     }
-    piece.bytes.resize(size);
-    return piece;
+    return Piece{.size = size};
+}
+
+MutableBytes Download::room(unsigned number) {
+    if (!rooms_[number]) rooms_[number] = std::make_unique_for_overwrite<std::byte[]>(server::k_stream_piece);
+    return {rooms_[number].get(), server::k_stream_piece};
 }
 
 void Download::read_next() noexcept {
     if (reads_ || ready_ || is_read_ || !stream_) return;
     reads_ = true;
     house_.swift.run(
-        [self = shared_from_this()] { return self->read_piece(); },
+        [self = shared_from_this(), into = room(next_)] { return self->read_piece(into); },
         [self = shared_from_this()](Answer<Piece> piece) noexcept { self->on_read(std::move(piece)); });
 }
 
@@ -94,27 +97,29 @@ void Download::on_read(Answer<Piece> piece) noexcept {
         stream_->fail(piece.error());
         return leave();
     }
-    at_ += piece->bytes.size() + piece->hole;
+    at_ += piece->size + piece->hole;
     is_read_ = piece->is_end();
+    next_ = 1 - next_;
     if (sends_)
-        ready_ = std::make_unique<Piece>(std::move(*piece));
+        ready_ = *piece;
     else
         send(*piece);
     read_next();
 }
 
+// What was read last.
 void Download::send(const Piece& piece) noexcept {
     if (piece.is_end()) return stream_->send_end();
     sends_ = true;
     if (piece.hole != 0)
         stream_->send_hole(piece.hole);
     else
-        stream_->send(piece.bytes);
+        stream_->lend(room(1 - next_).first(piece.size));
 }
 
 void Download::on_sent() noexcept {
     sends_ = false;
-    if (const auto piece = std::exchange(ready_, nullptr)) send(*piece);
+    if (const auto piece = std::exchange(ready_, std::nullopt)) send(*piece);
     read_next();
 }
 

@@ -10,7 +10,9 @@
 // Owns:   the stream and the open file.
 #pragma once
 
+#include <array>
 #include <memory>
+#include <optional>
 
 #include "libshared/server/stream.h"
 #include "workerd/store/house.h"
@@ -34,9 +36,9 @@ public:
 
 private:
     struct Piece {
-        ByteVector bytes{};
+        std::size_t size = 0;  // of what is in one of the rooms
         std::uint64_t hole = 0;
-        [[nodiscard]] bool is_end() const noexcept { return bytes.empty() && hole == 0; }
+        [[nodiscard]] bool is_end() const noexcept { return size == 0 && hole == 0; }
     };
     void on_data(ByteView) noexcept override {}
     void on_hole(std::uint64_t) noexcept override {}
@@ -45,7 +47,8 @@ private:
     void on_sent() noexcept override;
     void on_gone() noexcept override;
 
-    [[nodiscard]] Answer<Piece> read_piece() const;
+    [[nodiscard]] Answer<Piece> read_piece(MutableBytes room) const;
+    [[nodiscard]] MutableBytes room(unsigned number);
     void read_next() noexcept;
     void on_read(Answer<Piece> piece) noexcept;
     void send(const Piece& piece) noexcept;
@@ -56,9 +59,11 @@ private:
     std::uint64_t at_;       // where the next piece begins
     std::uint64_t end_ = 0;  // of what is read
     UniqueFd file_;
+    std::array<std::unique_ptr<std::byte[]>, 2> rooms_;  // one is sent while the other is read to
+    unsigned next_ = 0;                                  // which one is read to
     std::unique_ptr<server::Stream> stream_;
     std::shared_ptr<Download> self_;  // while the stream is open
-    std::unique_ptr<Piece> ready_;    // read, and not sent yet
+    std::optional<Piece> ready_;      // read, and not sent yet
     bool reads_ = false;              // a job is under way
     bool sends_ = false;              // on_sent() is due
     bool is_read_ = false;            // to the end

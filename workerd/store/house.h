@@ -26,10 +26,17 @@ namespace virtgate::workerd::store {
 class House {
 public:
     // All are borrowed. `swift`: for what takes one step on the disk; `slow`: for what may take minutes.
-    House(Places& places, StateDirectory& state, Workshop& swift, Workshop& slow, Announcer& announcer,
-          Locks& locks) noexcept
-        : places(places), state(state), swift(swift), slow(slow), announcer(announcer), locks(locks) {}
+    House(loop::Loop& loop, Places& places, StateDirectory& state, Workshop& swift, Workshop& slow,
+          Announcer& announcer, Locks& locks) noexcept
+        : loop(loop),
+          places(places),
+          state(state),
+          swift(swift),
+          slow(slow),
+          announcer(announcer),
+          locks(locks) {}
 
+    loop::Loop& loop;
     Places& places;
     StateDirectory& state;
     Workshop& swift;

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += store
 store_UNITY := yes
-store_SOURCES := workerd/store/announcer.cc workerd/store/connect_desk.cc workerd/store/download.cc \
-                 workerd/store/failures.cc workerd/store/host.cc workerd/store/house.cc workerd/store/lock_line.cc \
+store_SOURCES := workerd/store/announcer.cc workerd/store/batch.cc workerd/store/connect_desk.cc \
+                 workerd/store/download.cc workerd/store/failures.cc workerd/store/host.cc workerd/store/house.cc workerd/store/lock_line.cc \
                  workerd/store/locks.cc workerd/store/making.cc workerd/store/path_digest.cc \
                  workerd/store/places.cc workerd/store/pool_desk.cc workerd/store/qcow2.cc \
                  workerd/store/state_directory.cc workerd/store/store.cc workerd/store/transfer_desk.cc \

@@ -40,7 +40,7 @@ Store::Store(loop::Loop& loop, const Parts& parts, Locks::Plan locks, UniqueFd c
       server_(loop, make_limits(), *this),
       announcer_(server_),
       locks_(loop, std::move(locks), loop::to<&Store::ask_locks>(*this)),
-      house_(parts.places, parts.state, parts.swift, parts.slow, announcer_, locks_),
+      house_(loop, parts.places, parts.state, parts.swift, parts.slow, announcer_, locks_),
       connect_desk_(program_, parts.host, house_),
       pool_desk_(program_, house_),
       volume_desk_(program_, house_),

@@ -17,21 +17,17 @@ namespace virtgate::workerd::store {
 
 namespace {
 
-constexpr std::uint64_t k_hole_cost = 256;  // of memory, for a hole that waits
-
 // Of a mode, what a volume keeps that a client writes anew: nobody gets rights by executing what he wrote.
 constexpr unsigned k_kept_mode = 0777;
 
-// A hole may lie over what is there, or behind it, where the file becomes longer.
-bool write_hole(int file, std::uint64_t at, std::uint64_t length, const Closing& closing) noexcept {
-    struct stat status {};
-    if (fstat(file, &status) < 0) return false;
-    const auto size = static_cast<std::uint64_t>(status.st_size);
-    if (at < size && !write_zeros(file, at, std::min(length, size - at), closing, true)) return false;
-    return at + length <= size || ftruncate(file, static_cast<off_t>(at + length)) == 0;
-}
-
 }  // namespace
+
+Upload::Upload(House& house, Plan plan)
+    : house_(house),
+      plan_(std::move(plan)),
+      at_(plan_.offset),
+      flushed_(plan_.offset),
+      timer_(house.loop.timer(loop::to<&Upload::on_time>(*this))) {}
 
 Upload::~Upload() = default;
 
@@ -82,24 +78,17 @@ bool Upload::take_room(std::uint64_t length) noexcept {
 
 void Upload::on_data(ByteView bytes) noexcept {
     if (!take_room(bytes.size())) return;
-    if (runs_.empty() || runs_.back().hole != 0) {
-        runs_.push_back({.at = at_});
-    }
-    ByteVector& last = runs_.back().bytes;
-    last.insert(last.end(), bytes.begin(), bytes.end());
+    waiting().add(at_, bytes);
     at_ += bytes.size();
-    waiting_ += bytes.size();
     write_next();
 }
 
+MutableBytes Upload::room() noexcept { return finishes_ || aborts_ ? MutableBytes{} : waiting().room(); }
+
 void Upload::on_hole(std::uint64_t length) noexcept {
     if (!take_room(length)) return;
-    if (!runs_.empty() && runs_.back().hole != 0)
-        runs_.back().hole += length;
-    else
-        runs_.push_back({.at = at_, .hole = length});
+    waiting().add_hole(at_, length);
     at_ += length;
-    waiting_ += k_hole_cost;
     write_next();
 }
 
@@ -128,31 +117,45 @@ void Upload::on_lost() noexcept {
 
 void Upload::write_next() noexcept {
     if (writes_) {
-        if (waiting_ >= k_waiting_max && stream_) stream_->hold();
-        return;
-    }
-    if (runs_.empty()) {
+        if (waiting().is_full() && stream_) stream_->hold();
+    } else if (waiting().is_empty()) {
         if (finishes_) complete();
-        return;
+    } else if (waiting().is_worth_it() || finishes_ || aborts_) {
+        write();
+    } else if (!timer_->running()) {
+        timer_->start(k_pause);
     }
+}
+
+void Upload::on_time() noexcept {
+    if (!writes_ && !waiting().is_empty()) write();
+}
+
+// What waits, in a thread.
+void Upload::write() noexcept {
+    const Batch& batch = waiting();
     writes_ = true;
-    waiting_ = 0;
-    if (stream_) stream_->release();
+    filled_ = 1 - filled_;
+    timer_->stop();
+    std::uint64_t stretch = 0;
+    if (batch.end() - flushed_ >= k_stretch) stretch = batch.end() - std::exchange(flushed_, batch.end());
     house_.swift.run(
-        [file = file_.get(), runs = std::move(runs_),
+        [file = file_.get(), &batch, stretch,
          closing = Closing(house_.swift.is_closing(), plan_.lease.loss())]() -> Answer<void> {
-            for (const Run& run : runs)
-                if (run.hole != 0 ? !write_hole(file, run.at, run.hole, closing)
-                                  : !write_all(file, run.bytes, run.at))
-                    return refuse(system_failure(errno, "cannot write to volume"));
+            if (!batch.write(file, closing)) return refuse(system_failure(errno, "cannot write to volume"));
+            // Only a beginning: that all of it has arrived, fsync() will say, and what went wrong.
+            if (stretch != 0)
+                static_cast<void>(sync_file_range(file, static_cast<off_t>(batch.end() - stretch),
+                                                  static_cast<off_t>(stretch), SYNC_FILE_RANGE_WRITE));
             return {};
         },
         [self = shared_from_this()](Answer<void> written) noexcept { self->on_written(std::move(written)); });
-    runs_.clear();
+    if (stream_) stream_->release();
 }
 
 void Upload::on_written(Answer<void> written) noexcept {
     writes_ = false;
+    batches_[1 - filled_].clear();
     if (!written) return leave(&written.error());
     if (!stream_ || aborts_) return give_up();
     write_next();
@@ -216,7 +219,7 @@ void Upload::complete() noexcept {
 // The client wants no more of it. What it has sent is written, so that it can be gone on with.
 void Upload::give_up() noexcept {
     if (writes_) return;
-    if (!runs_.empty()) return write_next();
+    if (!waiting().is_empty()) return write_next();
     if (stream_) stream_->confirm();
     leave(nullptr);
 }
@@ -225,7 +228,8 @@ void Upload::give_up() noexcept {
 void Upload::leave(const rpc::Failure* failure) noexcept {
     if (failure != nullptr && stream_) stream_->fail(*failure);
     aborts_ = true;
-    if (failure != nullptr) runs_.clear();
+    if (failure != nullptr) waiting().clear();
+    timer_->stop();
     if (writes_) return;  // comes back here
     stream_.reset();
     if (plan_.writing.pool()) {

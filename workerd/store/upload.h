@@ -16,24 +16,29 @@
 // All the time NAME is locked, for either kind: so it is not in use when it gets its new content, and who would use it hears
 // of the upload at once. When that lock is lost the upload ends, as if the client had gone.
 //
-// What arrives is collected while a thread writes what arrived before; k_waiting_max bytes wait, and then the client is
-// not read. All that goes wrong, up to the last rename, is the answer to the client's finish.
+// What arrives is collected (batch.h) while a thread writes what arrived before; when that is full, the client is not read.
+// From a client that sends little, nothing waits longer than k_pause. While the rest is still coming, what was written sets out for
+// the disk: so the end of a large upload waits for little, and other files' writes do not wait for all of it.
+// All that goes wrong, up to the last rename, is the answer to the client's finish.
 //
 // Trust:  the bytes are a client's, and more than the volume can have are refused.
 // Owns:   the stream, the open file, what waits to be written.
 #pragma once
 
-#include <deque>
+#include <array>
 #include <memory>
 
 #include "libshared/server/stream.h"
+#include "workerd/store/batch.h"
 #include "workerd/store/house.h"
 
 namespace virtgate::workerd::store {
 
 class Upload final : public server::StreamUser, public std::enable_shared_from_this<Upload> {
 public:
-    static constexpr std::size_t k_waiting_max = 1U << 20;
+    static constexpr Milliseconds k_pause{20};
+    // As much is written before it is sent on to the disk.
+    static constexpr std::uint64_t k_stretch = 8U << 20;
 
     struct Plan {
         Writing writing{};                  // for the volume that is changed
@@ -47,22 +52,15 @@ public:
         bool starts_anew = false;           // what is in the file is not wanted
         bool is_sparse = false;
     };
-    Upload(House& house, Plan plan) : house_(house), plan_(std::move(plan)), at_(plan_.offset) {}
+    Upload(House& house, Plan plan);
     ~Upload() override;
 
     // Opens the file, answers the call, and has the stream from then on.
     static void begin(std::shared_ptr<Upload> upload, server::Call call) noexcept;
 
 private:
-    // Bytes, or a hole if there are none.
-    struct Run {
-        std::uint64_t at = 0;
-        ByteVector bytes{};
-        std::uint64_t hole = 0;
-    };
-    using Runs = std::deque<Run>;
-
     void on_data(ByteView bytes) noexcept override;
+    [[nodiscard]] MutableBytes room() noexcept override;
     void on_hole(std::uint64_t length) noexcept override;
     void on_finish() noexcept override;
     void on_abort() noexcept override;
@@ -71,7 +69,10 @@ private:
 
     [[nodiscard]] bool take_room(std::uint64_t length) noexcept;
     void on_lost() noexcept;
+    void on_time() noexcept;
     void write_next() noexcept;
+    void write() noexcept;
+    [[nodiscard]] Batch& waiting() noexcept { return batches_[filled_]; }
     void on_written(Answer<void> written) noexcept;
     void complete() noexcept;
     void give_up() noexcept;
@@ -80,9 +81,11 @@ private:
 
     House& house_;
     Plan plan_;
-    std::uint64_t at_;           // where the next byte belongs
-    std::uint64_t waiting_ = 0;  // bytes in `runs_`, and something for each hole
-    Runs runs_;
+    std::uint64_t at_;              // where the next byte belongs
+    std::uint64_t flushed_;         // what is before it has set out for the disk
+    std::array<Batch, 2> batches_;  // one is filled, the other one is being written, or is empty
+    unsigned filled_ = 0;
+    std::unique_ptr<loop::Timer> timer_;
     UniqueFd file_;
     UniqueFd replaced_;  // what had the volume's name before
     std::unique_ptr<server::Stream> stream_;

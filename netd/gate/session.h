@@ -22,6 +22,7 @@
 #include "libshared/loop/loop.h"
 #include "libshared/rpc/cutter.h"
 #include "libshared/rpc/ping_schedule.h"
+#include "netd/gate/backlog.h"
 #include "netd/gate/connection.h"
 #include "netd/gate/ledger.h"
 #include "netd/gate/roll.h"
@@ -140,7 +141,7 @@ private:
     const proto::ProcedureInfo* calling_ = nullptr;  // of the call that from_client_ is collecting
     std::size_t judged_ = 0;                         // bytes of a partial call that were found good so far
     ByteVector parked_;     // input that was read and not looked at yet, while paused
-    ByteVector to_worker_;  // vetted bytes that the worker's socket did not take yet
+    Backlog to_worker_;     // vetted bytes that the worker's socket did not take yet
     ByteVector to_client_;  // bytes that wait behind those in the connection
     ByteVector inserted_;   // own frames that wait for the end of a worker's frame
     // A call with descriptors, from its frame until the worker has it. They come behind it, one byte each.
@@ -165,9 +166,9 @@ private:
     // To the lock daemon, if there is a way to it.
     UniqueFd locks_;
     rpc::Cutter from_locks_{k_lock_answer_max};
-    ByteVector to_locks_;           // vetted calls that its socket did not take yet
-    std::string_view no_locks_;     // why there is no way, for the client
-    bool holds_locks_ = false;      // perhaps: it has answered a call well
+    ByteVector to_locks_;        // vetted calls that its socket did not take yet
+    std::string_view no_locks_;  // why there is no way, for the client
+    bool holds_locks_ = false;   // perhaps: it has answered a call well
     std::unique_ptr<loop::Watch> client_watch_, worker_watch_, locks_watch_;
     std::unique_ptr<loop::Timer> keepalive_timer_, deadline_timer_;
 };

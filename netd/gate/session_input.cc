@@ -209,27 +209,21 @@ void Session::send_to_worker(ByteView packet) {
     const Outcome outcome =
         to_worker_.empty() ? channel::send_packet(worker_.get(), packet) : Outcome::blocked;
     if (outcome == Outcome::blocked)
-        to_worker_.insert(to_worker_.end(), packet.begin(), packet.end());
+        to_worker_.add(packet);
     else if (outcome != Outcome::done)
         worker_gone("the process that served this connection has ended");
 }
 
 void Session::flush_to_worker() {
-    std::size_t sent = 0;
-    while (sent < to_worker_.size()) {
-        const ByteView packet =
-            ByteView(to_worker_).subspan(sent, std::min(to_worker_.size() - sent, channel::k_packet_max));
+    while (!to_worker_.empty()) {
+        const ByteView waiting = to_worker_.bytes();
+        const ByteView packet = waiting.first(std::min(waiting.size(), channel::k_packet_max));
         const Outcome outcome = channel::send_packet(worker_.get(), packet);
-        if (outcome == Outcome::blocked) break;
+        if (outcome == Outcome::blocked) return;
         if (outcome != Outcome::done) return worker_gone("the process that served this connection has ended");
-        sent += packet.size();
+        to_worker_.take(packet.size());
     }
-    if (sent == to_worker_.size()) {
-        to_worker_ = ByteVector{};
-        if (with_descriptors_ && with_descriptors_->vetted) send_descriptors_to_worker();
-    } else {
-        to_worker_.erase(to_worker_.begin(), to_worker_.begin() + static_cast<std::ptrdiff_t>(sent));
-    }
+    if (with_descriptors_ && with_descriptors_->vetted) send_descriptors_to_worker();
 }
 
 }  // namespace virtgate::netd::gate

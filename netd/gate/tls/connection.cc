@@ -221,25 +221,31 @@ Step TlsConnection::send_records() {
 // Sends records behind those that wait already; keeps what the kernel does not take.
 Step TlsConnection::write_out(ByteView bytes) {
     if (!waiting_.empty()) {
-        waiting_.insert(waiting_.end(), bytes.begin(), bytes.end());
+        waiting_.add(bytes);
         return Step::want_write;
     }
+    const Step step = write(bytes);
+    if (step == Step::want_write) waiting_.add(bytes);
+    return step;
+}
+
+// Sends what the kernel takes, and removes that from the front of `bytes`.
+Step TlsConnection::write(ByteView& bytes) noexcept {
     while (!bytes.empty()) {
         const ssize_t n = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno != EAGAIN && errno != ENOBUFS) return fail("the connection was lost");
-        if (n < 0) {
-            waiting_.assign(bytes.begin(), bytes.end());
-            return Step::want_write;
-        }
+        if (n < 0) return Step::want_write;
         bytes = bytes.subspan(static_cast<std::size_t>(n));
     }
     return Step::done;
 }
 
 Step TlsConnection::flush() {
-    const ByteVector waiting = std::exchange(waiting_, {});
-    return write_out(waiting);
+    ByteView bytes = waiting_.bytes();
+    const Step step = write(bytes);
+    waiting_.take(waiting_.size() - bytes.size());
+    return step;
 }
 
 void TlsConnection::bye() noexcept {

@@ -17,6 +17,7 @@
 
 #include "libshared/base/fd.h"
 #include "libshared/base/handle.h"
+#include "netd/gate/backlog.h"
 #include "netd/gate/connection.h"
 #include "netd/gate/tls/credentials.h"
 #include "netd/gate/tls/transcript.h"
@@ -70,6 +71,7 @@ private:
     void end_turn();
     Step read_record(MutableBytes into, std::size_t& size);
     Step write_out(ByteView bytes);
+    Step write(ByteView& bytes) noexcept;
     Step fail(std::string_view why) noexcept;
 
     UniqueFd socket_;
@@ -78,7 +80,7 @@ private:
     ByteView
         raw_{};  // bytes of the socket that GnuTLS has not taken yet, in the thread's buffer or in saved_
     ByteVector saved_;       // the same between turns
-    ByteVector waiting_;     // records that the kernel did not take yet
+    Backlog waiting_;        // records that the kernel did not take yet
     bool may_read_ = false;  // the socket has not been read in this turn
     bool ended_ = false;     // the socket said end of file
     int error_ = 0;          // errno of the socket's failure

@@ -290,6 +290,7 @@ private:
     // core_service.cc: when nobody waits
     void run_thread();
     void deliver(Lock& lock);
+    [[nodiscard]] bool may_deliver() const;
     void push_delivery(Delivery delivery);
     void run_timers(Instant now);
     [[nodiscard]] Instant next_timer() const;

@@ -85,11 +85,12 @@ void Core::run_thread() {
         if (stopping_) break;
         const Instant now = system_clock().now();
         const Instant free_at = last_caller_ + k_linger;
-        if (closed_ && deliveries_.empty())
+        const bool may_rest = !may_deliver();
+        if (closed_ && may_rest)
             service_ready_.wait(lock);
-        else if (deliveries_.empty() && (reading_ || !waiters_.empty() || now < free_at))
+        else if (may_rest && (reading_ || !waiters_.empty() || now < free_at))
             service_ready_.wait_until(lock, std::max(free_at, now + k_linger));
-        else if (deliveries_.empty())
+        else if (may_rest)
             serve_once(lock, Instant::max());
         if (!reading_ && !waiters_.empty()) waiters_.front()->ready.notify_one();
         release_channel(lock);
@@ -98,11 +99,19 @@ void Core::run_thread() {
 
 void Core::push_delivery(Delivery delivery) {
     if (delivery.run) deliveries_.push_back(std::move(delivery));
-    if (service_ == Service::thread) service_ready_.notify_one();
+    if (service_ == Service::thread) {
+        service_ready_.notify_one();
+        wake_reader();  // which the thread may be
+    }
     if (bell_) {
         const std::uint64_t one = 1;
         static_cast<void>(!write(bell_.get(), &one, sizeof one));
     }
+}
+
+// Whether there is a callback, and nobody runs one in another thread. Who is in one gets an answer at once.
+bool Core::may_deliver() const {
+    return !deliveries_.empty() && (!delivering_ || delivering_ == std::this_thread::get_id());
 }
 
 // Runs callbacks, one after the other, unless another thread (or this one, further up) is at it.
@@ -126,6 +135,10 @@ void Core::deliver(Lock& lock) {
         ran_.notify_all();
     }
     delivering_.reset();
+    if (deliveries_.empty()) return;
+    // Whoever did not run them because of us.
+    push_delivery({});
+    for (Waiting* waiting : waiters_) waiting->ready.notify_all();
 }
 
 void Core::dispatch() {
@@ -140,7 +153,6 @@ void Core::dispatch() {
         if (deliveries_.size() == before && !channel_->has_buffered()) break;
     }
     deliver(lock);
-    if (!deliveries_.empty()) push_delivery({});
     pass_on();
     rearm();
     release_channel(lock);
@@ -150,7 +162,7 @@ Done Core::serve(const Deadline& deadline) {
     Waiting me(*this, deadline);
     Lock lock(mutex_);
     const auto done = await(
-        lock, me, deadline, [this] { return !deliveries_.empty(); }, Temper::patient);
+        lock, me, deadline, [this] { return may_deliver(); }, Temper::patient);
     deliver(lock);
     return done;
 }

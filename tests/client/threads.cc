@@ -108,7 +108,7 @@ void run_late(Connection& connection, int rounds) {
 
 void run(client::Service service, int threads, long calls) {
     constexpr int k_streams = 8, k_rounds = 50;
-    ScriptedServer server(serve);
+    ScriptedServer server(serve, ScriptedServer::Memory::none);
     client::Options options;
     options.service = service;
     auto connection = Connection::attach(server.channel(), options);
@@ -127,7 +127,7 @@ class Place {
 public:
     client::Result<std::unique_ptr<client::Channel>> dial() {
         const std::lock_guard lock(mutex_);
-        servers_.push_back(std::make_unique<ScriptedServer>(serve));
+        servers_.push_back(std::make_unique<ScriptedServer>(serve, ScriptedServer::Memory::none));
         return servers_.back()->channel();
     }
     void kill() {

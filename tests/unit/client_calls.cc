@@ -341,6 +341,25 @@ Test(client_calls, started_calls_answer_in_the_loop_and_time_out_there) {
     cr_assert_eq(poll(&waited, 1, 0), 0, "nothing is left for the loop");
 }
 
+// The thread waits for the server then, which says nothing.
+Test(client_calls, a_started_call_that_is_given_up_is_told_of_at_once) {
+    ScriptedServer server(echo);
+    Options options;
+    options.service = Service::thread;
+    Connection connection = attach(server, options);
+    std::atomic<bool> told = false;
+    const auto id = connection.start_call(procedure(k_silent), {}, Instant::max(),
+                                          [&told](const client::Result<ByteVector>& reply) {
+                                              told = !reply && reply.error().cause == Cause::cancelled;
+                                          });
+    cr_assert(id.has_value());
+    server.await(1);
+    usleep(50000);
+    connection.cancel_call(*id);
+    for (int i = 0; i < 5000 && !told; ++i) usleep(1000);
+    cr_assert(told);
+}
+
 Test(client_calls, pings_are_answered_while_nobody_calls) {
     ScriptedServer server(echo);
     Options options;

@@ -146,3 +146,34 @@ Test(client_events, events_beyond_the_bound_are_counted) {
     cr_assert_eq(seen, 10);
     cr_assert_eq(connection.lost_events(), 40);
 }
+
+// With Service::thread nobody has to, but who does it anyway stops nobody: two threads want to run callbacks then.
+Test(client_events, may_be_served_beside_the_thread, .timeout = 30) {
+    ScriptedServer server([](ScriptedServer& self, const Frame& frame) {
+        if (frame.header.procedure == k_enrol) return self.reply(frame.header, word(1));
+        // All at once, so that the caller has them before the thread looks.
+        ByteVector together;
+        const auto event =
+            rpc::make_frame(rpc::make_message(k_program, k_version, k_event, 1), message(1, "x"));
+        for (int i = 0; i < 3; ++i) together.insert(together.end(), event.begin(), event.end());
+        const auto reply = rpc::make_frame(rpc::reply_to(frame.header), frame.payload);
+        together.insert(together.end(), reply.begin(), reply.end());
+        self.send(together);
+    });
+    Options options;
+    options.service = Service::thread;
+    Connection connection = attach(server, options);
+    std::atomic<int> seen = 0;
+    auto subscription = connection.program<Program>().on_message([&](const Message&) {
+        usleep(200);
+        ++seen;
+    });
+    cr_assert(subscription.has_value());
+    constexpr int k_rounds = 200;
+    for (int i = 0; i < k_rounds; ++i) {
+        cr_assert(connection.call(procedure(k_echo), {}, within(k_patience)).has_value());
+        static_cast<void>(connection.serve(Deadline::in(Milliseconds{0})));
+    }
+    for (int i = 0; i < 20000 && seen < 3 * k_rounds; ++i) usleep(1000);
+    cr_assert_eq(seen, 3 * k_rounds);
+}

@@ -24,7 +24,7 @@ ByteVector word(std::uint32_t value) {
     return out;
 }
 
-ScriptedServer::ScriptedServer(Script script) : script_(std::move(script)) {
+ScriptedServer::ScriptedServer(Script script, Memory memory) : script_(std::move(script)), memory_(memory) {
     int ends[2];
     require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "no socket pair");
     ours_ = UniqueFd{ends[0]};
@@ -135,7 +135,7 @@ void ScriptedServer::run() {
 }
 
 void ScriptedServer::take(Frame frame) {
-    {
+    if (memory_ == Memory::all) {
         const std::lock_guard lock(mutex_);
         frames_.push_back(frame);
         came_.notify_all();

@@ -39,7 +39,9 @@ class ScriptedServer {
 public:
     // Called in the server's thread for each frame that the client sends.
     using Script = std::function<void(ScriptedServer&, const Frame&)>;
-    explicit ScriptedServer(Script script);
+    enum class Memory : bool { none, all };
+    // Memory::none: frames() and await() have nothing, for tests that send very many.
+    explicit ScriptedServer(Script script, Memory memory = Memory::all);
     ~ScriptedServer();
 
     // The client's end, once.
@@ -70,6 +72,7 @@ private:
     void run();
     void take(Frame frame);
     Script script_;
+    const Memory memory_;
     UniqueFd ours_, theirs_;
     std::mutex mutex_, sending_;
     std::condition_variable came_;

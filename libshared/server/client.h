@@ -86,6 +86,9 @@ public:
     // Bytes that wait to be sent.
     [[nodiscard]] std::size_t unsent() const noexcept { return output_.size() + lent_.size(); }
 
+    // Open streams.
+    [[nodiscard]] std::size_t streams() const noexcept { return streams_.size(); }
+
     // Takes no call any more; those that are open go on. For good.
     void pause() noexcept;
     // No call is open.

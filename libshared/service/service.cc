@@ -181,6 +181,8 @@ std::optional<rpc::Failure> Version::judge(const server::Client& client, std::ui
     if (link.caller.read_only && info != nullptr && info->readonly != proto::ReadOnly::allowed)
         return rpc::Failure{.code = rpc::k_code_operation_denied,
                             .message = fmt::format("{} is not for connections that only read", info->name)};
+    if (info != nullptr && info->stream != proto::Stream::none && client.streams() >= Service::k_streams_max)
+        return rpc::Failure{.code = rpc::k_code_operation_failed, .message = "too many open streams"};
     return std::nullopt;
 }
 

@@ -17,8 +17,8 @@
 // What every connection needs of libvirt's main program is answered here: AUTH_LIST, CONNECT_OPEN and CLOSE, the URI, the type.
 //
 // Trust:  at the other end of a connection is a worker, whose frames are those of its client: every byte of them is hostile.
-// Limits: k_connections_max connections, k_calls calls at a time for each, frames of a call of k_frame_max bytes; the threads
-//         that programs.d says, and k_priority_threads. A client that does not read its events is ended when k_unread_max bytes
+// Limits: k_connections_max connections, k_calls calls at a time and k_streams_max open streams for each, frames of a call of
+//         k_frame_max bytes; the threads that programs.d says, and k_priority_threads. A client that does not read its events is ended when k_unread_max bytes
 //         wait for it.
 // Owns:   all of it, and the channel to workerd.
 #pragma once
@@ -47,6 +47,7 @@ class Service final : private server::ServerOwner {
 public:
     static constexpr std::size_t k_connections_max = 4096;
     static constexpr unsigned k_calls = 5;
+    static constexpr std::size_t k_streams_max = 256;  // no worker lets a client have more
     static constexpr std::size_t k_frame_max = 16384;
     static constexpr unsigned k_priority_threads = 2;
     static constexpr std::size_t k_unread_max = std::size_t{1} << 20;

@@ -165,6 +165,8 @@ Test(escape, from_the_steward) { attack("steward"); }
 Test(escape, from_a_worker) { attack("worker"); }
 Test(escape, from_the_auditor) { attack("auditor"); }
 Test(escape, from_the_store) { attack("store"); }
+Test(escape, from_a_program_of_others) { attack("program"); }
+Test(escape, from_a_program_of_others_with_files) { attack("program with files"); }
 Test(escape, from_the_locker) { attack("locker"); }
 Test(escape, from_the_policy_compiler) { attack("policy compiler"); }
 

@@ -43,6 +43,12 @@ const Exception k_exceptions[] = {
     // The store opens and removes files beneath configured directories (none here).
     {"store", "openat2", {EACCES}, {EACCES}},
     {"store", "unlink", {ENOENT}, k_any},
+    // So does a program of others that owns files, by their names: Landlock alone keeps it there.
+    {"program with files", "open a file", {EACCES}, {EACCES}},
+    {"program with files", "make a file", {EACCES}, {EACCES}},
+    {"program with files", "open /proc/self/mem", {EACCES}, {EACCES}},
+    {"program with files", "open /proc/1/environ", {EACCES}, {EACCES}},
+    {"program with files", "unlink", {ENOENT}, k_any},
     // The locker opens and removes lock files beneath configured directories (none here); with locks in etcd it has memory
     // files.
     {"locker", "openat2", {EACCES}, {EACCES}},
@@ -106,6 +112,15 @@ const Exception k_exceptions[] = {
     {"store", "a new user namespace", k_killed, k_any},
     {"store", "setuid", k_killed, {EPERM}},
     {"store", "its own name", k_killed, k_allowed},
+    {"program with files", "execve", k_killed, {EACCES}},
+    {"program with files", "whether a file is there", k_killed, k_allowed},
+    {"program with files", "connect to a socket that listens", k_killed, k_allowed},
+    {"program with files", "connect to an abstract socket that listens", k_killed, k_any},
+    {"program with files", "datagrams to this machine", k_killed, k_allowed},
+    {"program with files", "another process' shared memory", k_killed, k_allowed},
+    {"program with files", "a new user namespace", k_killed, k_any},
+    {"program with files", "setuid", k_killed, {EPERM}},
+    {"program with files", "its own name", k_killed, k_allowed},
     {"steward", "execve", k_killed, {EACCES}},
     {"steward", "whether a file is there", k_killed, k_allowed},
     {"steward", "connect to a socket that listens", k_killed, k_allowed},

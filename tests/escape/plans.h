@@ -5,13 +5,14 @@
 #include <vector>
 
 #include "libshared/confine/plan.h"
+#include "libshared/service/confinement.h"
 #include "lockd/locker/confinement.h"
 #include "netd/announcer/confinement.h"
-#include "netd/steward/confinement.h"
 #include "netd/doorman/confinement.h"
 #include "netd/doorman/sasl/confinement.h"
 #include "netd/gate/confinement.h"
 #include "netd/keeper/confinement.h"
+#include "netd/steward/confinement.h"
 #include "policy/compile/confinement.h"
 #include "workerd/auditor/confinement.h"
 #include "workerd/store/confinement.h"
@@ -27,6 +28,11 @@ namespace virtgate::escape {
     exchange.rows = sasl::exchange_rows();
     proto::config::LockerConfig locker;
     locker.fencing = true;
+    // A program of others: one that owns files (none is there) stays where its parent is.
+    proto::config::ServiceConfig owner;
+    owner.directories = {"/nonexistent/virtgate-escape"};
+    confine::Plan program_with_files = service::make_plan(owner, {});
+    program_with_files.process = "program with files";
     return {netd::gate::make_plan(),
             netd::keeper::make_plan(),
             netd::doorman::make_plan(true),
@@ -37,6 +43,8 @@ namespace virtgate::escape {
             workerd::worker::make_plan(),
             workerd::auditor::make_plan(""),
             workerd::store::make_plan({}),
+            service::make_plan({}, {}),
+            std::move(program_with_files),
             lockd::locker::make_plan(locker),
             policy::make_plan({})};
 }

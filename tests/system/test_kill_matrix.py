@@ -16,12 +16,13 @@ import time
 
 import pytest
 
-from vgtest import mdns, processes, sasl, upstream, wire
+from vgtest import captured_program, mdns, processes, sasl, upstream, wire
 
 KILLS = int(os.environ.get("VIRTGATE_KILLS", "1"))
 SEED = int(os.environ.get("VIRTGATE_SEED", random.SystemRandom().getrandbits(32)))
 
-URI, PASSWORD = "qemu:///system", "correct horse battery"
+URI, PROGRAM, PASSWORD = "qemu:///system", "inventory:///", "correct horse battery"
+INVENTORY, SET_ITEM = 0x20494E56, 3
 CERTIFIED = ("alice", "bob")
 CALL_PATIENCE, CONNECT_PATIENCE = 10.0, 20.0
 # A process that runs for this long is started again at once when it dies (spawn/ward.h); a round lasts longer.
@@ -31,7 +32,7 @@ SHADOW = 2.0
 
 VICTIMS = (
     "netd", "gate-0", "gate-1", "keeper-0", "keeper-1", "doorman", "sasl", "steward", "workerd", "auditor", "worker-alice",
-    "worker-bob", "worker-carol", "store", "lockd", "locker", *(("announcer",) if mdns.SETTINGS else ()),
+    "worker-bob", "worker-carol", "store", "program-inventory", "lockd", "locker", *(("announcer",) if mdns.SETTINGS else ()),
 )  # fmt: skip
 CRASHES = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGSYS)
 
@@ -42,6 +43,13 @@ any = [{{ x509 = {{ CN = "{0}" }} }}, {{ sasl = "{0}" }}]
 [[binding]]
 identity = "{0}"
 role = "admin"
+"""
+PROGRAM_POLICY = """
+[role.inventory]
+allow = ["proc:inventory.*"]
+[[binding]]
+identity = "admin"
+role = "inventory"
 """
 
 
@@ -54,6 +62,8 @@ class Kill:
     def concerns(self, client):
         if self.name in ("netd", "workerd"):
             return True
+        if self.name.startswith("program-"):
+            return client.uri == PROGRAM
         if self.name.startswith("worker-"):
             return client.identity == self.name.removeprefix("worker-")
         if self.name.startswith("gate-"):
@@ -66,8 +76,8 @@ class Kill:
 class Client:
     """Logs in, calls without a pause, and comes again when its session ends."""
 
-    def __init__(self, number, identity, connect, house):
-        self.number, self.identity, self.connect, self.house = number, identity, connect, house
+    def __init__(self, number, identity, connect, uri, house):
+        self.number, self.identity, self.connect, self.uri, self.house = number, identity, connect, uri, house
         self.port, self.since, self.calls, self.sessions = None, 0.0, 0, 0
         self.acknowledged, self.failures = [], []
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -93,7 +103,7 @@ class Client:
             client = self.connect()
             self.port = client.sock.getsockname()[1] if client.sock.family != 1 else None
             self.since = time.monotonic()
-            opened = client.ask(wire.CONNECT_OPEN, wire.open_args(URI), patience=CONNECT_PATIENCE)
+            opened = client.ask(wire.CONNECT_OPEN, wire.open_args(self.uri), patience=CONNECT_PATIENCE)
             if opened.status == wire.OK:
                 self.sessions += 1
                 return client
@@ -109,7 +119,7 @@ class Client:
             name = f"client-{self.number}-call-{self.calls}"
             self.calls += 1
             try:
-                answer = client.ask(wire.LOOKUP_BY_NAME, wire.string(name), patience=CALL_PATIENCE)
+                answer = self._call(client, name)
             except TimeoutError:
                 return self.failures.append(f"{name} of {self.identity} gets no answer")
             except wire.Closed:
@@ -118,6 +128,13 @@ class Client:
                 return self._ended(f"{name} got {answer.error()}")
             self.acknowledged.append(name)
             time.sleep(0.004)
+
+    def _call(self, client, name):
+        """To the daemon, or to the program, which keeps the last name of each client."""
+        if self.uri == URI:
+            return client.ask(wire.LOOKUP_BY_NAME, wire.string(name), patience=CALL_PATIENCE)
+        item = wire.string(f"client-{self.number}") + wire.string(name)
+        return client.ask(SET_ITEM, item, INVENTORY, patience=CALL_PATIENCE)
 
     def _ended(self, how):
         """A session ended, or is about to: somebody has to have been killed for that."""
@@ -174,6 +191,11 @@ class House:
         os.kill(pid, number)
         return True
 
+    def items(self):
+        """What the program has written down: {name: tag}."""
+        lines = (self.suite.directory / "items" / "items").read_text().splitlines()
+        return dict(line.split("\t") for line in lines)
+
     def census(self):
         """{name: descriptors} of all processes of the suite; of those that may not be looked at 0."""
         titles = processes.by_title(self.suite.process.pid)
@@ -199,6 +221,8 @@ def house(scratch, running_suite, recording, authority):
     names = (*CERTIFIED, "carol")
     suite.add_policy("20-people.toml", "".join(POLICY.format(name) for name in names))
     sasl.add_user(suite.directory / "etc" / "users", "carol", PASSWORD)
+    suite.add_policy("20-inventory.toml", PROGRAM_POLICY)
+    captured_program.announce_inventory(suite)
     recording.forget()
     with mdns.bus_for(suite), suite:
         made = House(suite, recording)
@@ -208,7 +232,9 @@ def house(scratch, running_suite, recording, authority):
 
 
 def make_clients(house, authority, first):
-    """20 of them, numbered from `first` on: with certificates, with a password, and at the UNIX socket."""
+    """20 of them, numbered from `first` on: with certificates, with a password, and at the UNIX socket; four of the last ones
+    are of the program.
+    """
     suite = house.suite
 
     def certified(name):
@@ -223,8 +249,9 @@ def make_clients(house, authority, first):
         assert refused is None
         return client
 
-    ways = [(name, certified(name)) for name in CERTIFIED]
-    ways += [("carol", with_password), ("admin", lambda: wire.connect_unix(suite.local_socket))]
+    ways = [(name, certified(name), URI) for name in CERTIFIED]
+    ways.append(("carol", with_password, URI))
+    ways += [("admin", lambda: wire.connect_unix(suite.local_socket), uri) for uri in (URI, PROGRAM)]
     return [Client(number, *ways[number % len(ways)], house) for number in range(first, first + 20)]
 
 
@@ -293,12 +320,21 @@ def test_death_of_any_process_concerns_only_its_own_sessions(house, authority):
     stop(house, clients)
 
     assert [failure for client in clients for failure in client.failures] == []
-    acknowledged = [name for client in warm + clients for name in client.acknowledged]
+    acknowledged = [name for client in warm + clients for name in client.acknowledged if client.uri == URI]
     lost = [name for name in acknowledged if name not in house.done]
     twice = [name for name, count in house.done.items() if count > 1]
     assert lost == [] and twice == []
+    kept = house.items()
+    for client in warm + clients:
+        if client.uri == PROGRAM:
+            # One that was not acknowledged may have happened, too.
+            assert number_of(kept[f"client-{client.number}"]) >= number_of(client.acknowledged[-1])
     assert all(client.sessions > 1 for client in clients), "netd died, and somebody did not notice"
     upstream.poll(lambda: has_settled(house.census(), before), 20, lambda: f"\n{before}\n{house.census()}")
+
+
+def number_of(name):
+    return int(name.rpartition("-")[2])
 
 
 def has_settled(now, before):

@@ -14,11 +14,18 @@ import sys
 
 import pytest
 
-from vgtest import mdns, processes, sasl, upstream, wire
+from vgtest import captured_program, mdns, processes, sasl, upstream, wire
 from vgtest.suite import BUILD
 
 TEST_DRIVER = "test:///default"
 PASSWORD = "correct horse battery"
+POLICY = """
+[role.inventory]
+allow = ["proc:inventory.*"]
+[[binding]]
+identity = "admin"
+role = "inventory"
+"""
 CAP_DAC_OVERRIDE, CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP = 1, 5, 6, 7, 8
 SUPERVISORS = ("netd", "workerd", "lockd")
 # What is left of root's capabilities to those whose children may be other users, and to who locks the files of other
@@ -62,9 +69,16 @@ def house(scratch, running_suite):
     suite = running_suite.sibling(scratch / "looked-at", settings)
     (suite.directory / "etc").mkdir()
     sasl.add_user(suite.directory / "etc" / "users", "alice", PASSWORD)
+    captured_program.announce_inventory(suite)
+    suite.add_policy("20-inventory.toml", POLICY)
     with mdns.bus_for(suite) as announces, suite:
         context = wire.tls_context(suite.pki, certificate=False)
-        with suite.open(TEST_DRIVER), wire.connect_unix(suite.local_socket) as local, suite.connect(context=context) as half:
+        with (
+            suite.open(TEST_DRIVER),
+            suite.open("inventory:///"),
+            wire.connect_unix(suite.local_socket) as local,
+            suite.connect(context=context) as half,
+        ):
             local.open(TEST_DRIVER)
             half.ask(sasl.INIT)
             answer = half.ask(sasl.START, sasl.start_args("SCRAM-SHA-256", sasl.Scram("alice", PASSWORD).first()))
@@ -98,9 +112,12 @@ def test_everybody_has_filters(house):
 
 
 def test_all_threads_have_them(house):
-    for pid in house.all("gate"):
+    some = [(pid, 2) for pid in house.all("gate")]
+    # Of a program: its loop, those for slow calls, of which its file has three, and two for calls with priority.
+    some += [(pid, 1 + 3 + 2) for pid in house.all("program")]
+    for pid, count in some:
         threads = list(pathlib.Path(f"/proc/{pid}/task").iterdir())
-        assert len(threads) == 2
+        assert len(threads) == count
         for thread in threads:
             text = (thread / "status").read_text()
             assert re.search(r"^Seccomp:\t2$", text, re.M) and re.search(r"^NoNewPrivs:\t1$", text, re.M)
@@ -227,7 +244,7 @@ def test_limits_are_those_of_the_kind(house):
             assert found["Max processes"] == (0, 0), kind
         if kind not in SUPERVISORS:
             assert found["Max locked memory"] == (0, 0), kind
-        if kind not in (*SUPERVISORS, "sasl", "exchange", "auditor", "store"):
+        if kind not in (*SUPERVISORS, "sasl", "exchange", "auditor", "store", "program"):
             assert found["Max file size"] == (0, 0), kind
         if kind == "keeper":
             assert found["Max open files"] == (32, 32)
@@ -284,6 +301,7 @@ MEANT = {
     "worker": ({"packets", "stream"}, set()),
     "auditor": ({"packets", "stream"}, {"datagrams"}),
     "store": ({"packets"}, {"stream"}),  # to workers, and to the locker
+    "program": ({"packets", "stream"}, set()),
     "lockd": ({"packets", "stream listening", "pidfd", "datagrams"}, set()),
     "locker": ({"packets", "stream listening", "stream"}, set()),
 }

@@ -413,6 +413,27 @@ Test(service, takes_a_stream_and_tells_late_errors) {
     }
 }
 
+// Whatever a worker lets through: a stream keeps memory here until it ends.
+Test(service, opens_only_so_many_streams) {
+    Stage stage;
+    Client client = stage.open();
+    Header first{};
+    for (std::size_t i = 0; i < service::Service::k_streams_max; ++i) {
+        const Header opened = client.start(Procedure::import_items, Nothing{});
+        cr_assert_eq(client.receive().header.status, Status::ok);
+        if (i == 0) first = opened;
+    }
+    cr_assert_eq(client.refusal(Procedure::import_items, Nothing{}), "too many open streams");
+    cr_assert_eq(client.ask(Procedure::list_items, Nothing{}).header.status, Status::ok);
+    first.type = Type::stream;
+    client.send(first);
+    cr_assert_eq(client.receive().header.type, Type::stream);
+    cr_assert_eq(client.ask(Procedure::import_items, Nothing{}).header.status, Status::ok);
+    // Another connection has its own.
+    Client other = stage.open();
+    cr_assert_eq(other.ask(Procedure::import_items, Nothing{}).header.status, Status::ok);
+}
+
 Test(service, takes_connections_of_its_broker_and_ends_with_it) {
     Stage stage;
     cr_assert(stage.service.start().has_value());

@@ -16,6 +16,8 @@ using confine::is;
 constexpr confine::Row k_rows[] = {
     allow("pread64", "rights, which come as a memory file"),
     allow("fstat", "the size of such a file"),
+    allow("poll", "whether a gate that is not read is still there"),
+    allow("ppoll", "the same, where there is no poll"),
     allow("setsockopt", "room for records on the channel to the auditor",
           {is(1, SOL_SOCKET), is(2, SO_SNDBUF)}),
 };

@@ -46,6 +46,8 @@ void Opening::on_timer() noexcept {
         fail("it did not answer in time", "{} did not answer in time");
     else if (!socket_ && !ticket_)
         connect_next();
+    else
+        await_deadline();
     if (finished_) on_done_();
 }
 
@@ -53,6 +55,11 @@ void Opening::connect_next() {
     if (next_socket_ == request_.sockets.size()) return fail(misses_, "cannot connect to {}");
     ticket_ = connector_.ask_connect(request_.sockets[next_socket_], request_.session,
                                      loop::to<&Opening::on_connected>(*this));
+    await_deadline();
+}
+
+// The loop's timers may come some milliseconds early.
+void Opening::await_deadline() noexcept {
     timer_->start(std::chrono::ceil<Milliseconds>(deadline_ - loop_.clock().now()));
 }
 

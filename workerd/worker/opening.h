@@ -61,6 +61,7 @@ private:
     void on_connected(Connector::Connected& connected) noexcept;
     void start_talking(UniqueFd socket);
     void on_timer() noexcept;
+    void await_deadline() noexcept;
     void on_ready(loop::Want ready) noexcept;
     void on_bytes(MutableBytes in);
     void on_frame(const rpc::Cut& cut);

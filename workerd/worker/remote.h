@@ -21,4 +21,22 @@ inline constexpr std::int32_t k_feature_fd_passing = 8;
            header.procedure == static_cast<std::uint32_t>(procedure);
 }
 
+// What is said of the remote program to the process of a program of others: what every connection needs. Nothing in it is
+// about an object of libvirt's, and nothing passes descriptors.
+[[nodiscard]] inline bool is_for_everybody(std::uint32_t procedure) noexcept {
+    using proto::remote::Procedure;
+    switch (static_cast<Procedure>(procedure)) {
+        case Procedure::auth_list:
+        case Procedure::connect_open:
+        case Procedure::connect_close:
+        case Procedure::connect_supports_feature:
+        case Procedure::connect_get_uri:
+        case Procedure::connect_get_type:
+        case Procedure::connect_register_close_callback:
+        case Procedure::connect_unregister_close_callback:
+        case Procedure::connect_event_connection_closed: return true;
+        default: return false;
+    }
+}
+
 }  // namespace virtgate::workerd::worker

@@ -107,6 +107,7 @@ private:
     [[nodiscard]] bool answer_feature(const rpc::Header& call, ByteView payload);
     void on_open_call(const rpc::Header& header, ByteView payload);
     [[nodiscard]] bool carries(std::uint32_t program) const noexcept;
+    [[nodiscard]] bool serves(const rpc::Header& header) const noexcept;
     [[nodiscard]] std::string_view backend() const noexcept;
 
     // Calls, replies and events of an identity that may not do everything (session_scrutiny.cc).

@@ -177,7 +177,7 @@ std::string_view Session::judge_down(const rpc::Cut& cut, bool& wanted) {
                 return "it sent a reply with descriptors of a wrong length";
             return {};
         case rpc::Type::message:
-            wanted = header.status == rpc::Status::ok && is_known_event(header) && carries(header.program);
+            wanted = header.status == rpc::Status::ok && is_known_event(header) && serves(header);
             return {};
         case rpc::Type::stream:
         case rpc::Type::stream_hole:

@@ -117,6 +117,10 @@ bool Session::on_call(const rpc::Header& call, MutableBytes payload, std::size_t
                fmt::format("Cannot find program {} version {}", static_cast<std::int32_t>(call.program),
                            static_cast<std::int32_t>(call.version)),
                rpc::k_domain_rpc);
+    } else if (!serves(call)) {
+        answer(call, rpc::k_code_rpc,
+               fmt::format("unknown procedure: {}", static_cast<std::int32_t>(call.procedure)),
+               rpc::k_domain_rpc);
     } else if (opens_stream && open_.streams_full()) {
         answer(call, rpc::k_code_operation_failed, "too many open streams", rpc::k_domain_rpc);
     } else if (const std::string limit = home_.budget.take_call(payload.size(), opens_stream);
@@ -201,11 +205,17 @@ void Session::on_open_call(const rpc::Header& header, ByteView payload) {
     enter(State::opening);
 }
 
-// A daemon of libvirt's serves libvirt's programs, the process of another program that one, and of libvirt's main program
-// what opens a connection.
+// A daemon of libvirt's serves libvirt's programs, the process of another program that one and a part of libvirt's main
+// program.
 bool Session::carries(std::uint32_t program) const noexcept {
     return program_ == 0 ? !proto::is_added(program)
                          : program == program_ || program == proto::remote::k_program;
+}
+
+// The same of a call or an event, with that part.
+bool Session::serves(const rpc::Header& header) const noexcept {
+    return carries(header.program) &&
+           (program_ == 0 || header.program == program_ || is_for_everybody(header.procedure));
 }
 
 std::string_view Session::backend() const noexcept {

@@ -434,10 +434,10 @@ class Captor:
         place = self.programs / f"virtgate-{self.role}"
         text = pathlib.Path(__file__).with_name("captured_stub.py").read_text()
         values = {"ROLE": self.role, "CAPTOR": self.address, "PREFIXES": prefixes}
-        values["REAL"] = self._link(place, f"real-{self.role}")
+        values["REAL"] = self._link(place, f"real-{self.role}") if place.exists() else ""
         values["PYTHON"] = self._link(pathlib.Path(sys.executable).resolve(), "python3")
         text = re.sub(r"@([A-Z]+)@", lambda found: values[found[1]], text)
-        place.unlink()
+        place.unlink(missing_ok=True)  # a program of others is none of ours
         place.write_text(text)
         place.chmod(0o755)
 

@@ -73,6 +73,11 @@ def frame(prog, proc, payload=b"", **changes):
     return wire.call(proc, payload, serial, prog)._replace(**changes).pack()
 
 
+def own(prog, proc, payload=b"", **changes):
+    """The bytes of one of our own messages."""
+    return frame(prog, proc, payload, **{"type": wire.MESSAGE, **changes})
+
+
 def framing(good):
     """What is no packet of ours, whatever is in it: {description: (bytes, number of descriptors)}. `good`
     would be one.

@@ -11,6 +11,7 @@
 #include <filesystem>
 
 #include "libshared/base/fd.h"
+#include "libshared/base/path_fault.h"
 
 namespace virtgate::ctl {
 
@@ -20,7 +21,7 @@ Done write_all(int fd, const std::string& path, std::string_view text) {
     while (!text.empty()) {
         const ssize_t n = write(fd, text.data(), text.size());
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return system_fault(errno, fmt::format("cannot write {}", path));
+        if (n < 0) return path_fault(errno, "cannot write", path);
         text.remove_prefix(static_cast<std::size_t>(n));
     }
     return {};
@@ -33,17 +34,17 @@ Done make_directory(const std::string& path, mode_t mode) {
     const int number = errno;
     struct stat found {};
     if (number == EEXIST && stat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode)) return {};
-    return system_fault(number, fmt::format("cannot make the directory {}", path));
+    return path_fault(number, "cannot make the directory", path);
 }
 
 Done write_new_file(const std::string& path, std::string_view text, mode_t mode) {
     UniqueFd fd{open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)};
-    if (!fd) return system_fault(errno, fmt::format("cannot make {}", path));
+    if (!fd) return path_fault(errno, "cannot make", path);
     Done done = write_all(fd.get(), path, text);
     // The umask may have taken bits away; it cannot add any, so a key was never readable by others meanwhile.
     if (done && fchmod(fd.get(), mode) < 0)
         done = system_fault(errno, fmt::format("cannot set the mode of {}", path));
-    if (done && fsync(fd.get()) < 0) done = system_fault(errno, fmt::format("cannot write {}", path));
+    if (done && fsync(fd.get()) < 0) done = path_fault(errno, "cannot write", path);
     if (!done) unlink(path.c_str());
     return done;
 }
@@ -58,7 +59,7 @@ Done rename_over(const std::string& fresh, const std::string& path) {
     }
     const int number = errno;
     unlink(fresh.c_str());
-    return system_fault(number, fmt::format("cannot replace {}", path));
+    return path_fault(number, "cannot replace", path);
 }
 
 std::string fresh_name(const std::string& path) {
@@ -89,19 +90,19 @@ Done replace_file(const std::string& path, std::string_view text, const struct s
 
 Done sync_directory(const std::string& path) {
     const UniqueFd fd{open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-    if (!fd || fsync(fd.get()) < 0) return system_fault(errno, fmt::format("cannot write {}", path));
+    if (!fd || fsync(fd.get()) < 0) return path_fault(errno, "cannot write", path);
     return {};
 }
 
 Result<std::string> read_file(const std::string& path) {
     UniqueFd fd{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)};
-    if (!fd) return system_fault(errno, fmt::format("cannot read {}", path));
+    if (!fd) return path_fault(errno, "cannot read", path);
     std::string text;
     char part[8192];
     for (;;) {
         const ssize_t n = read(fd.get(), part, sizeof part);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return system_fault(errno, fmt::format("cannot read {}", path));
+        if (n < 0) return path_fault(errno, "cannot read", path);
         if (n == 0) return text;
         text.append(part, static_cast<std::size_t>(n));
         if (text.size() > k_file_max) return system_fault(EFBIG, fmt::format("cannot read {}", path));

@@ -15,10 +15,12 @@ int say(std::string_view text, int status) {
     return status;
 }
 
+int say(const Error& error, int otherwise) { return say(error.text, spawn::status_of(error, otherwise)); }
+
 int show(std::string_view text, int status) {
     const bool good =
         std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-    return good ? status : say("cannot write to standard output", spawn::k_exit_system);
+    return good ? status : say("cannot write to standard output", spawn::k_exit_input_output);
 }
 
 }  // namespace virtgate::ctl

@@ -308,10 +308,10 @@ void Generation::serve(Post& post) noexcept {
 void Generation::on_down(Post& post, const spawn::Exit& exit) noexcept {
     sweep_->start(Milliseconds{0});  // not from here: the caller is a part of what may have to go
     if (state_ != State::starting || failure_ != 0) return;
-    const bool is_config = !exit.by_signal && exit.number == spawn::k_exit_config;
-    if (!is_config && ++early_ends_ < k_early_ends_max) return;
-    failure_ = is_config ? spawn::k_exit_config : spawn::k_exit_system;
-    log_.error("{} {}{}", post.name(), describe(exit), is_config ? "" : ", and this has never worked");
+    const bool is_final = exit.is_for_administrator();
+    if (!is_final && ++early_ends_ < k_early_ends_max) return;
+    failure_ = is_final ? exit.number : spawn::k_exit_system;
+    log_.error("{} {}{}", post.name(), describe(exit), is_final ? "" : ", and this has never worked");
 }
 
 // Ends what is to end, forgets what has ended, and tells the owner.

@@ -7,8 +7,10 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <ctime>
 
 #include "config.h"
+#include "libshared/base/wall_clock.h"
 #include "libshared/logging/outputs.h"
 #include "libshared/spawn/background.h"
 #include "libshared/spawn/exit.h"
@@ -53,6 +55,7 @@ int serve(const Start& start, std::vector<spawn::NamedFd> passed, const std::str
     if (!settings) return spawn::complain(settings.error(), spawn::k_exit_config);
     set_log_level(settings->log.of("netd"));
     if (start.background.daemon) settings->log.leave_terminal("virtgate-netd");
+    if (const std::time_t now = std::time(nullptr); now < k_released) Log{}.warning("{}", judge_clock(now));
     auto pki = netd::read_pki(*settings);
     if (!pki) return spawn::complain(pki.error(), spawn::k_exit_config);
     auto key = netd::open_key(*settings);

@@ -14,6 +14,7 @@
 #include <span>
 
 #include "config.h"
+#include "libshared/base/path_fault.h"
 #include "libshared/base/suggest.h"
 #include "libshared/config/document.h"
 #include "libshared/confine/plan.h"
@@ -49,7 +50,6 @@ constexpr std::uint32_t k_processes_max = 4096;
 // are not among them, PLAIN is for those who must.
 constexpr std::string_view k_mechanisms[] = {"SCRAM-SHA-256", "SCRAM-SHA-512", "SCRAM-SHA-1",
                                              "GSSAPI",        "DIGEST-MD5",    "PLAIN"};
-
 
 unsigned count_cores() noexcept {
     cpu_set_t set;
@@ -275,8 +275,7 @@ Result<Settings> read(config::Document& document) {
     if (!settings.broker_socket.starts_with('/') || settings.broker_socket.size() >= 108)
         broker.refuse("socket", "\"socket\" has to be an absolute path of at most 107 bytes");
     config::Section directory = root.section("programs");
-    const std::string programs =
-        read_needed_path(directory, "directory", VIRTGATE_SYSCONFDIR "/programs.d");
+    const std::string programs = read_needed_path(directory, "directory", VIRTGATE_SYSCONFDIR "/programs.d");
     if (auto done = document.finish(); !done) return tl::unexpected(done.error());
     const auto announced = programs::read_programs(programs);
     if (!announced) return tl::unexpected(announced.error());
@@ -292,7 +291,8 @@ Result<Settings> read(config::Document& document) {
 // A PEM file that has to contain `mark`.
 Result<std::string> read_pem(const std::string& path, std::string_view what, std::string_view mark) {
     const UniqueFd file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-    if (!file) return system_fault(errno, fmt::format("cannot open the {} {}", what, path));
+    if (!file) return path_fault(errno, fmt::format("cannot open the {}", what), path);
+    if (auto done = check_trusted(file.get(), path); !done) return wrap(std::move(done.error()), what);
     const auto bytes = spawn::read_file(file.get(), proto::config::k_pem_max);
     if (!bytes) return wrap(bytes.error(), fmt::format("the {} {}", what, path));
     std::string text(as_text(*bytes));
@@ -343,7 +343,7 @@ Result<UniqueFd> open_key(const Settings& settings) {
     UniqueFd file{open(settings.key_file.c_str(), O_RDONLY | O_CLOEXEC)};
     struct stat status {};
     if (!file || fstat(file.get(), &status) < 0)
-        return system_fault(errno, fmt::format("cannot open the private key {}", settings.key_file));
+        return path_fault(errno, "cannot open the private key", settings.key_file);
     if (!S_ISREG(status.st_mode))
         return system_fault(0, fmt::format("the private key {} is not a file", settings.key_file));
     if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0)
@@ -351,6 +351,8 @@ Result<UniqueFd> open_key(const Settings& settings) {
             0, fmt::format("the private key {} is open to its group or to everybody (mode {:04o}): "
                            "make that 0600 or 0400",
                            settings.key_file, status.st_mode & 07777));
+    if (auto done = check_trusted(file.get(), settings.key_file, Secrecy::secret); !done)
+        return wrap(std::move(done.error()), "private key");
     return file;
 }
 

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "libshared/base/path_fault.h"
 #include "libshared/rpc/error.h"
 
 namespace virtgate::ctl::admin {
@@ -38,9 +39,9 @@ Result<Daemon> Daemon::open(const std::string& path, int type, const std::string
         const int error = errno;
         if (error == ENOENT || error == ECONNREFUSED)
             return system_fault(
-                error,
+                ECONNREFUSED,
                 fmt::format("{} does not run, or not with that socket (nobody listens at {})", name, path));
-        return system_fault(error, fmt::format("cannot reach {} at {}", name, path));
+        return path_fault(error, fmt::format("cannot reach {} at", name), path);
     }
     return Daemon(std::move(socket), path, name);
 }

@@ -165,21 +165,21 @@ int AuditCommand::run() const {
 int AuditCommand::run_once(Display& display) const {
     const auto too_long = read_lines(file_, [&](std::string_view line) { return display.take(line); });
     const bool good = display.flush();
-    if (!too_long) return say(too_long.error().text, spawn::k_exit_system);
+    if (!too_long) return say(too_long.error(), spawn::k_exit_system);
     display.report_broken(file_, *too_long);
-    if (!good) return say("cannot write to standard output", spawn::k_exit_system);
+    if (!good) return say("cannot write to standard output", spawn::k_exit_input_output);
     return display.shown() != 0 ? 0 : k_exit_none;
 }
 
 int AuditCommand::run_follow(Display& display) const {
     auto follower = Follower::open(file_);
-    if (!follower) return say(follower.error().text, spawn::k_exit_system);
+    if (!follower) return say(follower.error(), spawn::k_exit_system);
     for (;;) {
         const auto too_long = follower->poll([&](std::string_view line) { return display.take(line); });
         const bool good = display.flush();
-        if (!too_long) return say(too_long.error().text, spawn::k_exit_system);
+        if (!too_long) return say(too_long.error(), spawn::k_exit_system);
         display.report_broken(file_, *too_long);
-        if (!good) return say("cannot write to standard output", spawn::k_exit_system);
+        if (!good) return say("cannot write to standard output", spawn::k_exit_input_output);
         std::this_thread::sleep_for(k_pause);
     }
 }

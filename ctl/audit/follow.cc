@@ -9,6 +9,8 @@
 #include <array>
 #include <cerrno>
 
+#include "libshared/base/path_fault.h"
+
 namespace virtgate::ctl::audit {
 
 namespace {
@@ -21,7 +23,7 @@ UniqueFd open_file(const std::string& path) noexcept {
 
 Result<Follower> Follower::open(const std::string& path) {
     UniqueFd file = open_file(path);
-    if (!file) return system_fault(errno, fmt::format("cannot open {}", path));
+    if (!file) return path_fault(errno, "cannot open", path);
     return Follower(path, std::move(file));
 }
 
@@ -30,7 +32,7 @@ Done Follower::read_on(const std::function<bool(std::string_view)>& take) {
     for (;;) {
         const ssize_t size = pread(file_.get(), buffer.data(), buffer.size(), offset_);
         if (size < 0 && errno == EINTR) continue;
-        if (size < 0) return system_fault(errno, fmt::format("cannot read {}", path_));
+        if (size < 0) return path_fault(errno, "cannot read", path_);
         if (size == 0) return {};
         offset_ += size;
         if (!lines_.feed({buffer.data(), static_cast<std::size_t>(size)}, take)) return {};

@@ -11,6 +11,7 @@
 
 #include "libshared/base/bytes.h"
 #include "libshared/base/fd.h"
+#include "libshared/base/path_fault.h"
 #include "policy/glob.h"
 
 namespace virtgate::ctl::audit {
@@ -83,7 +84,7 @@ Result<std::uint64_t> read_lines(const std::string& path, const std::function<bo
     UniqueFd file;
     if (path != "-") {
         file = UniqueFd{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)};
-        if (!file) return system_fault(errno, fmt::format("cannot open {}", path));
+        if (!file) return path_fault(errno, "cannot open", path);
     }
     const int fd = file ? file.get() : STDIN_FILENO;
     Lines lines;
@@ -91,7 +92,7 @@ Result<std::uint64_t> read_lines(const std::string& path, const std::function<bo
     for (;;) {
         const ssize_t size = read(fd, buffer.data(), buffer.size());
         if (size < 0 && errno == EINTR) continue;
-        if (size < 0) return system_fault(errno, fmt::format("cannot read {}", path));
+        if (size < 0) return path_fault(errno, "cannot read", path);
         if (size == 0) break;
         if (!lines.feed({buffer.data(), static_cast<std::size_t>(size)}, take)) return lines.too_long();
     }

@@ -96,22 +96,21 @@ tl::expected<std::vector<ConfigCommand::Asked>, ConfigCommand::Refusal> ConfigCo
 
 int ConfigCommand::run_check(const std::vector<Asked>& asked, const std::string& programs) const {
     std::vector<Verdict> verdicts;
-    bool is_good = true;
+    int status = 0;  // of the first that is not good
     for (const auto& [daemon, file] : asked) {
         auto verdict = ask_verdict(*daemon, programs, file);
-        if (!verdict) return say(verdict.error().text, spawn::k_exit_system);
-        is_good = is_good && verdict->is_good;
+        if (!verdict) return say(verdict.error(), spawn::k_exit_system);
+        if (status == 0) status = verdict->status;
         verdicts.push_back(std::move(*verdict));
     }
-    return show(json_ ? verdicts_to_json(verdicts) : list_verdicts(verdicts),
-                is_good ? 0 : spawn::k_exit_config);
+    return show(json_ ? verdicts_to_json(verdicts) : list_verdicts(verdicts), status);
 }
 
 int ConfigCommand::run_show(const std::vector<Asked>& asked, const std::string& programs) const {
     std::vector<Settings> all;
     for (const auto& [daemon, file] : asked) {
         auto settings = ask_settings(*daemon, programs, file);
-        if (!settings) return say(settings.error().text, spawn::k_exit_config);
+        if (!settings) return say(settings.error(), spawn::k_exit_config);
         all.push_back(std::move(*settings));
     }
     return show(json_ ? settings_to_json(all, diff_->parsed()) : list_settings(all, diff_->parsed()), 0);
@@ -119,7 +118,7 @@ int ConfigCommand::run_show(const std::vector<Asked>& asked, const std::string& 
 
 int ConfigCommand::run() const {
     const auto programs = find_programs();
-    if (!programs) return say(programs.error().text, spawn::k_exit_system);
+    if (!programs) return say(programs.error(), spawn::k_exit_system);
     const auto asked = choose(*programs);
     if (!asked) return say(asked.error().text, asked.error().status);
     return check_->parsed() ? run_check(*asked, *programs) : run_show(*asked, *programs);

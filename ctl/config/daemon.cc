@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <charconv>
 
 #include "config.h"
@@ -78,6 +79,17 @@ Result<std::vector<Setting>> parse_settings(std::string_view text) {
     return settings;
 }
 
+namespace {
+
+// What stands for the daemon's exit status in an error: this command ends with the same.
+int number_of(const spawn::Exit& exit) noexcept {
+    if (exit.by_signal) return 0;
+    if (exit.number == spawn::k_exit_no_input) return ENOENT;
+    return exit.number == spawn::k_exit_no_permission ? EACCES : 0;
+}
+
+}  // namespace
+
 Result<Settings> ask_settings(const Daemon& daemon, const std::string& programs, const std::string& file) {
     auto reply = ask(daemon, programs, "--settings", file);
     if (!reply) return tl::unexpected(std::move(reply.error()));
@@ -85,9 +97,11 @@ Result<Settings> ask_settings(const Daemon& daemon, const std::string& programs,
         std::string complaints;
         for (const std::string_view line : lines_of(reply->text))
             complaints.append(complaints.empty() ? "" : "\n").append(line);
-        return system_fault(0, complaints.empty()
-                                   ? fmt::format("{} {}", daemon.program, spawn::describe(reply->exit))
-                                   : complaints);
+        return tl::unexpected<Error>(
+            {.fault = Fault::system,
+             .number = number_of(reply->exit),
+             .text = complaints.empty() ? fmt::format("{} {}", daemon.program, spawn::describe(reply->exit))
+                                        : complaints});
     }
     auto settings = parse_settings(reply->text);
     if (!settings) return wrap(settings.error(), daemon.program);
@@ -97,7 +111,10 @@ Result<Settings> ask_settings(const Daemon& daemon, const std::string& programs,
 Result<Verdict> ask_verdict(const Daemon& daemon, const std::string& programs, const std::string& file) {
     auto reply = ask(daemon, programs, "--check", file);
     if (!reply) return tl::unexpected(std::move(reply.error()));
-    Verdict verdict{.daemon = &daemon, .file = file, .is_good = reply->exit.success(), .lines = {}};
+    Verdict verdict{
+        .daemon = &daemon, .file = file, .is_good = reply->exit.success(), .status = 0, .lines = {}};
+    if (!verdict.is_good)
+        verdict.status = reply->exit.is_for_administrator() ? reply->exit.number : spawn::k_exit_config;
     for (const std::string_view line : lines_of(reply->text)) verdict.lines.emplace_back(line);
     if (!verdict.is_good && verdict.lines.empty())
         verdict.lines.push_back(fmt::format("{} {}", daemon.program, spawn::describe(reply->exit)));

@@ -48,6 +48,7 @@ struct Verdict {
     const Daemon* daemon;
     std::string file;
     bool is_good;
+    int status;                      // of this command, if it is not good
     std::vector<std::string> lines;  // what it said: complaints, if it is not good
 };
 

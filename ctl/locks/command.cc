@@ -30,7 +30,8 @@ constexpr char k_footer[] =
     "See virtgate-locks(1).";
 
 int fail(const Error& error) {
-    return say(error.text, error.fault == Fault::peer ? k_exit_refused : spawn::k_exit_system);
+    // Whoever does not answer is not available.
+    return error.fault == Fault::peer ? say(error.text, k_exit_refused) : say(error, spawn::k_exit_system);
 }
 
 class LocksCommand final : public Command {

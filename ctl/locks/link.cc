@@ -9,11 +9,23 @@
 #include <cerrno>
 #include <cstring>
 
+#include "libshared/base/path_fault.h"
 #include "libshared/rpc/error.h"
 
 namespace virtgate::ctl::locks {
 
 namespace wire = proto::locks;
+
+namespace {
+
+tl::unexpected<Error> unreachable(int number, const std::string& path) {
+    auto error = path_fault(number, "cannot reach the lock daemon at", path);
+    // A socket that is not there is a daemon that does not run.
+    if (number == ENOENT) error.value().number = ECONNREFUSED;
+    return error;
+}
+
+}  // namespace
 
 Result<Link> Link::open(const std::string& path) {
     sockaddr_un address{};
@@ -27,7 +39,7 @@ Result<Link> Link::open(const std::string& path) {
     for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO})
         static_cast<void>(setsockopt(socket.get(), SOL_SOCKET, option, &patience, sizeof patience));
     if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
-        return system_fault(errno, fmt::format("cannot reach the lock daemon at {}", path));
+        return unreachable(errno, path);
     return Link(std::move(socket), path);
 }
 

@@ -113,16 +113,18 @@ Result<std::vector<std::string>> MigrateCommand::write(const Plan& plan) const {
 int MigrateCommand::run() const {
     if (force_ && output_.empty()) return say("--force is for --output", spawn::k_exit_usage);
     const auto file = choose_file();
-    if (!file) return say(file.error().text, file_.empty() ? spawn::k_exit_usage : spawn::k_exit_system);
+    if (!file)
+        return file_.empty() ? say(file.error().text, spawn::k_exit_usage)
+                             : say(file.error(), spawn::k_exit_system);
     const auto text = read_file(*file);
-    if (!text) return say(text.error().text, spawn::k_exit_system);
+    if (!text) return say(text.error(), spawn::k_exit_system);
     const auto plan = make_plan(*text, *file, {.has_units = !without_systemd_, .has_group = nullptr});
     if (!plan) {
         fmt::print(stderr, "{}\n", plan.error().text);
         return spawn::k_exit_config;
     }
     const auto written = write(*plan);
-    if (!written) return say(written.error().text, spawn::k_exit_system);
+    if (!written) return say(written.error(), spawn::k_exit_system);
     return show(json_ ? plan_to_json(*plan, *written) : list_plan(*plan, *written),
                 plan->has_open() ? k_exit_open : 0);
 }

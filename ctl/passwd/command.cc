@@ -33,7 +33,7 @@ constexpr char k_footer[] =
     "  virtgate passwd list\n"
     "\"virtgate help passwd COMMAND\" tells more about each. See virtgate-passwd(1).";
 
-int fail(const Error& error) { return say(error.text, spawn::k_exit_system); }
+int fail(const Error& error) { return say(error, spawn::k_exit_system); }
 int complain(const Error& error) { return say(error.text, spawn::k_exit_usage); }
 
 // A password in memory, overwritten at the end.

@@ -13,6 +13,7 @@
 
 #include "config.h"
 #include "ctl/files.h"
+#include "libshared/base/path_fault.h"
 #include "libshared/spawn/self.h"
 
 namespace virtgate::ctl::passwd {
@@ -64,8 +65,7 @@ Result<Store> Store::open(const std::string& name, bool change) {
         return store;
     }
     struct stat status {};
-    if (!file || fstat(file.get(), &status) < 0)
-        return system_fault(errno, fmt::format("cannot read {}", *path));
+    if (!file || fstat(file.get(), &status) < 0) return path_fault(errno, "cannot read", *path);
     if (!S_ISREG(status.st_mode)) return system_fault(0, fmt::format("{} is no regular file", *path));
     const auto bytes = spawn::read_file(file.get(), userdb::k_file_max);
     if (!bytes) return wrap(bytes.error(), *path);
@@ -88,7 +88,7 @@ Done Store::save() {
     const std::string fresh = fmt::format("{}.{}.new", path_, getpid());
     unlink(fresh.c_str());  // left by a process that had our pid and was killed
     const UniqueFd file{::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
-    if (!file) return system_fault(errno, fmt::format("cannot make {}", fresh));
+    if (!file) return path_fault(errno, "cannot make", fresh);
     Done done = write_all(file.get(), text);
     // First whose it is, then who may read it.
     if (done && (access.uid != geteuid() || access.gid != getegid() || keep_) &&

@@ -12,6 +12,7 @@
 #include <filesystem>
 
 #include "ctl/files.h"
+#include "libshared/base/path_fault.h"
 
 namespace virtgate::ctl::pki {
 
@@ -50,7 +51,7 @@ Done fill(const std::string& directory, const Bundle& bundle) {
 
 Done rename_with(const std::string& from, const std::string& to, unsigned flags) {
     if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0) return {};
-    return system_fault(errno, fmt::format("cannot make {}", to));
+    return path_fault(errno, "cannot make", to);
 }
 
 }  // namespace
@@ -61,7 +62,7 @@ std::string key_file(Kind kind) { return fmt::format("{}key.pem", name_of(kind))
 Done write_bundle(const std::string& parent, const std::string& name, const Bundle& bundle) {
     if (Done done = make_directory(parent, k_directory_mode); !done) return done;
     Fresh fresh{fmt::format("{}/.new.XXXXXX", parent)};  // short: the name may be as long as a name can be
-    if (!fresh.made()) return system_fault(errno, fmt::format("cannot make a directory in {}", parent));
+    if (!fresh.made()) return path_fault(errno, "cannot make a directory in", parent);
     if (Done done = fill(fresh.path(), bundle); !done) return done;
     if (Done done = rename_with(fresh.path(), fmt::format("{}/{}", parent, name), RENAME_NOREPLACE); !done)
         return done;
@@ -72,7 +73,7 @@ Done write_bundle(const std::string& parent, const std::string& name, const Bund
 Done exchange_bundle(const std::string& parent, const std::string& name, const Bundle& bundle,
                      const std::string& aside) {
     Fresh fresh{fmt::format("{}/.new.XXXXXX", parent)};
-    if (!fresh.made()) return system_fault(errno, fmt::format("cannot make a directory in {}", parent));
+    if (!fresh.made()) return path_fault(errno, "cannot make a directory in", parent);
     if (Done done = fill(fresh.path(), bundle); !done) return done;
     if (Done done = rename_with(fresh.path(), fmt::format("{}/{}", parent, name), RENAME_EXCHANGE); !done)
         return done;

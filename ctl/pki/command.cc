@@ -42,7 +42,7 @@ constexpr char k_footer[] =
 
 int fail(const Error& error) {
     fmt::print(stderr, "virtgate: {}\n", error.text);
-    return spawn::k_exit_system;
+    return spawn::status_of(error, spawn::k_exit_system);
 }
 
 int complain(const std::string& text) {

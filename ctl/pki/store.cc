@@ -16,6 +16,7 @@
 #include "ctl/files.h"
 #include "ctl/pki/lifetime.h"
 #include "ctl/pki/names.h"
+#include "libshared/base/path_fault.h"
 
 namespace virtgate::ctl::pki {
 
@@ -78,12 +79,11 @@ Done Store::lock() {
         const int number = errno;
         if (number == ENOENT)
             return refuse(number, fmt::format("there is no authority in {}; {}", directory_, k_how_to_begin));
-        return system_fault(number, fmt::format("cannot open {}", directory_));
+        return path_fault(number, "cannot open", directory_);
     }
     constexpr timespec k_pause{.tv_sec = 0, .tv_nsec = 100'000'000};
     for (int tries = k_lock_patience * 10; flock(lock_.get(), LOCK_EX | LOCK_NB) < 0; --tries) {
-        if (errno != EWOULDBLOCK && errno != EINTR)
-            return system_fault(errno, fmt::format("cannot lock {}", directory_));
+        if (errno != EWOULDBLOCK && errno != EINTR) return path_fault(errno, "cannot lock", directory_);
         if (tries == 0)
             return system_fault(0, fmt::format("another \"virtgate pki\" is at work in {}", directory_));
         nanosleep(&k_pause, nullptr);
@@ -131,8 +131,7 @@ Done Store::make_authority(const Order& order) {
     if (!crl) return tl::make_unexpected(crl.error());
 
     std::string fresh = directory_ + "/.ca.XXXXXX";
-    if (mkdtemp(fresh.data()) == nullptr)
-        return system_fault(errno, fmt::format("cannot make a directory in {}", directory_));
+    if (mkdtemp(fresh.data()) == nullptr) return path_fault(errno, "cannot make a directory in", directory_);
     Done done = write_new_file(fresh + "/cakey.pem", key_pem->text(), k_key_mode);
     if (done) done = write_new_file(fresh + "/cacert.pem", pem->text(), k_certificate_mode);
     if (done) done = write_new_file(fresh + "/cacrl.pem", crl->text(), k_certificate_mode);

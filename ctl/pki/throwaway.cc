@@ -15,6 +15,7 @@
 #include "ctl/files.h"
 #include "ctl/pki/lifetime.h"
 #include "ctl/pki/store.h"
+#include "libshared/base/path_fault.h"
 
 namespace virtgate::ctl::pki {
 
@@ -59,7 +60,7 @@ Done make_all(const std::string& directory, KeyType type, std::time_t now) {
     if (done && chmod(fresh.c_str(), 0755) < 0)
         done = system_fault(errno, fmt::format("cannot set the mode of {}", fresh));
     if (done && renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, directory.c_str(), RENAME_NOREPLACE) < 0)
-        done = system_fault(errno, fmt::format("cannot make {}", directory));
+        done = path_fault(errno, "cannot make", directory);
     if (!done) {
         std::error_code ignored;
         std::filesystem::remove_all(fresh, ignored);

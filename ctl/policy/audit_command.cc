@@ -71,7 +71,7 @@ int run_learn(const Options& options) {
                                                  lesson.add(entry);
                                                  return true;
                                              });
-    if (!summary) return say(summary.error().text, spawn::k_exit_system);
+    if (!summary) return say(summary.error(), spawn::k_exit_system);
     warn_of_broken(*summary, path);
     if (lesson.calls() == 0)
         return say(fmt::format("{} has no call of {} in that time", path, identity), k_exit_doubt);
@@ -97,7 +97,7 @@ int run_unused(const Options& options) {
         usage.add(entry, period->since);
         return true;
     });
-    if (!summary) return say(summary.error().text, spawn::k_exit_system);
+    if (!summary) return say(summary.error(), spawn::k_exit_system);
     warn_of_broken(*summary, path);
     const UsageReport report = usage.report(period->since, period->now);
     fmt::print("{}", options.json ? to_text(to_json(report)) : to_text(report));

@@ -15,6 +15,7 @@
 #include "ctl/policy/complaint_listing.h"
 #include "ctl/policy/edited_copy.h"
 #include "ctl/policy/test_cases.h"
+#include "libshared/base/path_fault.h"
 #include "libshared/spawn/exit.h"
 
 namespace virtgate::ctl::policy {
@@ -59,7 +60,7 @@ Result<Target> find_target(const std::string& file) {
     if (!followed) return tl::unexpected(followed.error());
     target.file = std::move(*followed);
     if (lstat(target.path().c_str(), &target.status) != 0)
-        return system_fault(errno, fmt::format("cannot read {}", target.path()));
+        return path_fault(errno, "cannot read", target.path());
     if (!S_ISREG(target.status.st_mode)) return peer_fault(fmt::format("{} is not a file", target.path()));
     auto text = read_file(target.path());
     if (!text) return tl::unexpected(text.error());
@@ -113,7 +114,7 @@ int run_edit(const Options& options) {
         return say(target.error().text,
                    target.error().fault == Fault::peer ? spawn::k_exit_usage : spawn::k_exit_system);
     Result<EditedCopy> copy = EditedCopy::make(target->name, target->text);
-    if (!copy) return say(copy.error().text, spawn::k_exit_system);
+    if (!copy) return say(copy.error(), spawn::k_exit_system);
     const auto text = edit_copy(*target, *copy);
     if (!text)
         return say(text.error().text, text.error().fault == Fault::peer ? k_exit_no : spawn::k_exit_system);

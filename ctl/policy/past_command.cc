@@ -104,7 +104,7 @@ int run_explain_past(const Options& options) {
     if (!options.call.empty()) filter.procedure = options.call.front();
     const std::string path = options.audit_file.empty() ? default_audit_file() : options.audit_file;
     const auto records = find_refusals(path, filter, *at, k_records_shown);
-    if (!records) return say(records.error().text, spawn::k_exit_system);
+    if (!records) return say(records.error(), spawn::k_exit_system);
     if (records->empty()) return say(fmt::format("{} has no refusal of that kind", path), k_exit_doubt);
     const Result<Loaded> loaded = open_policy(options.chosen_directories());
     if (!loaded) return say(loaded.error().text, k_exit_no);

@@ -74,18 +74,18 @@ int SandboxCommand::run_calls() const {
             fmt::format("there is no program \"{}\"{}", escape(program_), did_you_mean(program_, names)),
             spawn::k_exit_usage);
     const auto statements = ask_programs();
-    if (!statements) return say(statements.error().text, spawn::k_exit_system);
+    if (!statements) return say(statements.error(), spawn::k_exit_system);
     return show(json_ ? calls_to_json(*statements) : list_calls(*statements), 0);
 }
 
 int SandboxCommand::run() const {
     if (calls_->count() != 0) return run_calls();
     auto machine = find_machine();
-    if (!machine) return say(machine.error().text, spawn::k_exit_system);
+    if (!machine) return say(machine.error(), spawn::k_exit_system);
     auto statements = ask_programs();
-    if (!statements) return say(statements.error().text, spawn::k_exit_system);
+    if (!statements) return say(statements.error(), spawn::k_exit_system);
     auto running = find_running();
-    if (!running) return say(running.error().text, spawn::k_exit_system);
+    if (!running) return say(running.error(), spawn::k_exit_system);
     const Findings findings{std::move(*machine), std::move(*statements), std::move(*running)};
     return show(json_ ? to_json(findings) : list_findings(findings),
                 findings.is_complete() ? 0 : k_exit_incomplete);

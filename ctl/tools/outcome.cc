@@ -34,7 +34,8 @@ int exit_status(const client::Failure& failure) noexcept {
         case Cause::remote: return k_exit_refused;
         case Cause::invalid:
         case Cause::unsupported: return spawn::k_exit_usage;
-        case Cause::system: return spawn::k_exit_system;
+        case Cause::system:
+            return spawn::status_of(Error{Fault::system, failure.number, {}}, spawn::k_exit_system);
         case Cause::untrusted:
         case Cause::denied: return k_exit_denied;
         case Cause::protocol: return k_exit_protocol;

@@ -24,6 +24,7 @@
 #include "ctl/trace/line.h"
 #include "ctl/trace/relay.h"
 #include "libshared/base/handle.h"
+#include "libshared/base/path_fault.h"
 #include "libshared/client/environment.h"
 #include "libshared/spawn/exit.h"
 
@@ -81,7 +82,7 @@ public:
         const char* base = std::getenv("XDG_RUNTIME_DIR");
         std::string path =
             fmt::format("{}/virtgate-trace-XXXXXX", base != nullptr && *base == '/' ? base : "/tmp");
-        if (mkdtemp(path.data()) == nullptr) return system_fault(errno, fmt::format("cannot make {}", path));
+        if (mkdtemp(path.data()) == nullptr) return path_fault(errno, "cannot make", path);
         return std::unique_ptr<PrivatePlace>(new PrivatePlace(std::move(path)));
     }
     PrivatePlace(const PrivatePlace&) = delete;
@@ -205,13 +206,13 @@ int trace(const Order& order) {
     std::string path = order.listen;
     if (path.empty()) {
         auto made = PrivatePlace::make();
-        if (!made) return say(made.error().text, spawn::k_exit_system);
+        if (!made) return say(made.error(), spawn::k_exit_system);
         place = std::move(*made);
         path = place->socket();
     }
     FILE* usual = order.command.empty() ? stdout : stderr;
     Session session(order, route->upstream, file ? file.get() : usual);
-    if (const auto done = session.listen(path); !done) return say(done.error().text, spawn::k_exit_system);
+    if (const auto done = session.listen(path); !done) return say(done.error(), spawn::k_exit_system);
     route->uri.socket = path;
     const std::string uri = route->uri.print();
     if (order.command.empty()) {

@@ -11,6 +11,8 @@
 #include <charconv>
 #include <cstring>
 
+#include "libshared/base/path_fault.h"
+
 namespace virtgate::ctl::up {
 
 namespace {
@@ -91,8 +93,7 @@ Result<NotifySocket> NotifySocket::make(const std::string& path) {
     address.sun_family = AF_UNIX;
     if (path.size() >= sizeof address.sun_path) return system_fault(ENAMETOOLONG, path);
     std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-    if (unlink(path.c_str()) < 0 && errno != ENOENT)
-        return system_fault(errno, fmt::format("cannot remove {}", path));
+    if (unlink(path.c_str()) < 0 && errno != ENOENT) return path_fault(errno, "cannot remove", path);
     // The directory is this user's: nobody else can bind or reach the name.
     if (bind(fd.get(), static_cast<const sockaddr*>(static_cast<const void*>(&address)), sizeof address) < 0)
         return system_fault(errno, fmt::format("cannot bind a socket to {}", path));

@@ -11,6 +11,7 @@
 #include <cerrno>
 
 #include "ctl/files.h"
+#include "libshared/base/path_fault.h"
 
 namespace virtgate::ctl::up {
 
@@ -65,14 +66,14 @@ Result<UniqueFd> occupy(const Places& places) {
     // The directory itself is locked: there is no lock file to be left behind, and the kernel unlocks at our
     // death.
     UniqueFd lock{open(places.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-    if (!lock) return system_fault(errno, fmt::format("cannot open {}", places.directory));
+    if (!lock) return path_fault(errno, "cannot open", places.directory);
     if (flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {
         if (errno == EWOULDBLOCK)
-            return system_fault(0, fmt::format("another \"virtgate up\" runs in {}", places.directory));
-        return system_fault(errno, fmt::format("cannot lock {}", places.directory));
+            return taken(fmt::format("another \"virtgate up\" runs in {}", places.directory));
+        return path_fault(errno, "cannot lock", places.directory);
     }
     if (unlink(places.ready.c_str()) < 0 && errno != ENOENT)
-        return system_fault(errno, fmt::format("cannot remove {}", places.ready));
+        return path_fault(errno, "cannot remove", places.ready);
     return lock;
 }
 

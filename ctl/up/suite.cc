@@ -216,8 +216,7 @@ void Suite::on_ended(spawn::Ward& ward, const spawn::Exit& exit) noexcept {
         case State::starting:
             log_.error("{} {} before it was ready; its last lines above say why", ward.name(),
                        spawn::describe(exit));
-            return end(!exit.by_signal && exit.number == spawn::k_exit_config ? exit.number
-                                                                              : spawn::k_exit_system);
+            return end(exit.is_for_administrator() || exit.is_waiting() ? exit.number : spawn::k_exit_system);
         case State::serving:
             if (&daemon == &netd_) unlink(places_.ready.c_str());
             if (ward.is_idle())  // on_impatient() stopped it

@@ -46,7 +46,7 @@ Result<Configuration> prepare_configuration(const Options& options, const Places
 
 int fail(const Error& error, int status) {
     k_log.error("{}", error.text);
-    return status;
+    return spawn::status_of(error, status);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "libshared/base/path_fault.h"
 #include "libshared/base/process.h"
 
 namespace virtgate::channel {
@@ -23,7 +24,8 @@ UniqueFd make_socket(int type) noexcept {
 // Removes what a process that is dead left at `path`. Anything but a socket, or one that answers, stays.
 Done remove_stale(const std::string& path, const sockaddr_un& address, int type) {
     struct stat status {};
-    if (lstat(path.c_str(), &status) != 0) return errno == ENOENT ? Done{} : system_fault(errno, path);
+    if (lstat(path.c_str(), &status) != 0)
+        return errno == ENOENT ? Done{} : path_fault(errno, "cannot look at", path);
     if (!S_ISSOCK(status.st_mode)) return system_fault(0, path + " is there and is not a socket");
     const UniqueFd probe = make_socket(type);
     if (!probe) return system_fault(errno, "cannot make a socket");
@@ -31,13 +33,12 @@ Done remove_stale(const std::string& path, const sockaddr_un& address, int type)
         ucred peer{};
         socklen_t size = sizeof peer;
         if (getsockopt(probe.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid > 0)
-            return system_fault(0, fmt::format("{} is served by {}", path, name_process(peer.pid)));
+            return taken(fmt::format("{} is served by {}", path, name_process(peer.pid)));
         errno = EAGAIN;
     }
-    if (errno == EAGAIN || errno == EPROTOTYPE)
-        return system_fault(0, path + " is served by another process");
-    if (errno != ECONNREFUSED) return system_fault(errno, path);
-    return unlink(path.c_str()) == 0 ? Done{} : system_fault(errno, "cannot remove the old " + path);
+    if (errno == EAGAIN || errno == EPROTOTYPE) return taken(path + " is served by another process");
+    if (errno != ECONNREFUSED) return path_fault(errno, "cannot find out who serves", path);
+    return unlink(path.c_str()) == 0 ? Done{} : path_fault(errno, "cannot remove the old", path);
 }
 
 }  // namespace
@@ -56,7 +57,7 @@ Result<LocalListener> LocalListener::open(const std::string& path, const Options
     const int bound = bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
     const int number = errno;
     umask(old);
-    if (bound != 0) return system_fault(number, "cannot bind " + path);
+    if (bound != 0) return path_fault(number, "cannot bind", path);
     listener.note_name(path);
     if (options.group && chown(path.c_str(), static_cast<uid_t>(-1), *options.group) != 0)
         return system_fault(errno, "cannot give the group " + path);

@@ -2,7 +2,6 @@
 // tls_verify - is this certificate the server's that was asked for, and if not, why: in words that help.
 #include "libshared/client/tls_verify.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <gnutls/x509.h>
 
@@ -11,6 +10,7 @@
 #include <memory>
 
 #include "libshared/base/handle.h"
+#include "libshared/base/wall_clock.h"
 
 namespace virtgate::client {
 
@@ -43,12 +43,6 @@ std::string name_of(gnutls_x509_crt_t certificate, bool issuer) {
     return name;
 }
 
-std::string day_of(std::time_t time) {
-    std::tm parts{};
-    if (gmtime_r(&time, &parts) == nullptr) return "?";
-    return fmt::format("{:%Y-%m-%d %H:%M} UTC", parts);
-}
-
 std::string address_text(const std::byte* bytes, std::size_t size) {
     if (size == 4)
         return fmt::format("{}.{}.{}.{}", std::to_integer<int>(bytes[0]), std::to_integer<int>(bytes[1]),
@@ -79,11 +73,13 @@ std::string explain(unsigned bits, gnutls_x509_crt_t leaf) {
         return fmt::format("is from an authority that is not known here: {}", name_of(leaf, true));
     if ((bits & GNUTLS_CERT_EXPIRED) != 0) {
         const std::time_t until = gnutls_x509_crt_get_expiration_time(leaf);
-        if (until < std::time(nullptr)) return "expired on " + day_of(until);
+        if (until < std::time(nullptr)) return "expired on " + to_date(until);
         return "was issued with a certificate that has expired";
     }
     if ((bits & GNUTLS_CERT_NOT_ACTIVATED) != 0)
-        return "is not valid before " + day_of(gnutls_x509_crt_get_activation_time(leaf));
+        return fmt::format("is not valid before {}, and {}",
+                           to_date(gnutls_x509_crt_get_activation_time(leaf)),
+                           judge_clock(std::time(nullptr)));
     if ((bits & GNUTLS_CERT_INSECURE_ALGORITHM) != 0) return "is signed with an algorithm that is not safe";
     if ((bits & (GNUTLS_CERT_REVOCATION_DATA_SUPERSEDED | GNUTLS_CERT_REVOCATION_DATA_ISSUED_IN_FUTURE)) != 0)
         return "cannot be judged: the revocation list here is out of date";
@@ -145,10 +141,10 @@ Done check_own_certificate(gnutls_certificate_credentials_t credentials, const s
     if (!ours) return fail(Cause::invalid, "cannot read the certificate in " + path);
     const std::time_t now = std::time(nullptr);
     if (const std::time_t until = gnutls_x509_crt_get_expiration_time(ours.get()); until < now)
-        return fail(Cause::invalid, fmt::format("our certificate {} expired on {}", path, day_of(until)));
+        return fail(Cause::invalid, fmt::format("our certificate {} expired on {}", path, to_date(until)));
     if (const std::time_t from = gnutls_x509_crt_get_activation_time(ours.get()); from > now)
-        return fail(Cause::invalid,
-                    fmt::format("our certificate {} is not valid before {}", path, day_of(from)));
+        return fail(Cause::invalid, fmt::format("our certificate {} is not valid before {}, and {}", path,
+                                                to_date(from), judge_clock(now)));
     return {};
 }
 

@@ -12,6 +12,7 @@
 
 #include "libshared/base/bytes.h"
 #include "libshared/base/fd.h"
+#include "libshared/base/path_fault.h"
 #include "libshared/base/suggest.h"
 
 namespace virtgate::config {
@@ -26,13 +27,14 @@ const char* type_name(const Node& node) noexcept {
 
 Result<std::string> read_text(const std::string& path) {
     const UniqueFd file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-    if (!file) return system_fault(errno, "cannot open " + path);
+    if (!file) return path_fault(errno, "cannot open", path);
+    if (auto done = check_trusted(file.get(), path); !done) return tl::unexpected(std::move(done.error()));
     std::string text;
     std::array<char, 16384> buffer;
     for (;;) {
         const ssize_t n = read(file.get(), buffer.data(), buffer.size());
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return system_fault(errno, "cannot read " + path);
+        if (n < 0) return path_fault(errno, "cannot read", path);
         if (n == 0) return text;
         text.append(buffer.data(), static_cast<std::size_t>(n));
         if (text.size() > k_file_max) return system_fault(0, path + " is larger than 1 MiB");

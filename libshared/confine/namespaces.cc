@@ -14,6 +14,7 @@
 #include <optional>
 #include <string_view>
 
+#include "libshared/base/path_fault.h"
 #include "libshared/confine/privileges.h"
 
 namespace virtgate::confine {
@@ -112,6 +113,12 @@ int wait_and_leave(void* argument) noexcept {
     return 0;
 }
 
+tl::unexpected<Error> lacking(int number, std::string text) {
+    auto error = system_fault(number, std::move(text));
+    error.value().text += advice_for(number);
+    return error;
+}
+
 int try_in_vain(void*) noexcept { return unshare(k_flags) < 0 ? errno : 0; }
 
 // Starts `work` in a process with a copy of this one's memory, of whose end no signal tells. Negative with errno.
@@ -155,11 +162,11 @@ Result<bool> leave_namespaces(Report& report) {
 
 Result<EmptyRoot> EmptyRoot::prepare() {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC) < 0) return system_fault(errno, "cannot make a pipe");
+    if (pipe2(ends, O_CLOEXEC) < 0) return lacking(errno, "cannot make a pipe");
     const UniqueFd reading{ends[0]};
     UniqueFd writing{ends[1]};
     const pid_t helper = start(wait_and_leave, CLONE_FS, ends);
-    if (helper < 0) return system_fault(errno, "cannot make a process for the empty root directory");
+    if (helper < 0) return lacking(errno, "cannot make a process for the empty root directory");
     return EmptyRoot(std::move(writing), helper);
 }
 
@@ -194,7 +201,7 @@ Done EmptyRoot::enter(Report& report) {
 
 Result<std::string> find_why_not_alone() {
     const pid_t pid = start(try_in_vain, 0, nullptr);
-    if (pid < 0) return system_fault(errno, "cannot make a process that tries namespaces");
+    if (pid < 0) return lacking(errno, "cannot make a process that tries namespaces");
     const int status = await(pid);
     if (!WIFEXITED(status)) return system_fault(0, "the process that tries namespaces was killed");
     const int number = WEXITSTATUS(status);

@@ -19,6 +19,7 @@
 #include <memory>
 
 #include "libshared/base/fd.h"
+#include "libshared/base/path_fault.h"
 
 namespace virtgate::logging {
 
@@ -108,7 +109,7 @@ private:
                              k_file_mode)};
         struct stat facts {};
         if (!file || fstat(file.get(), &facts) < 0)
-            return system_fault(errno, fmt::format("cannot open the log file {}", output_.target));
+            return path_fault(errno, "cannot open the log file", output_.target);
         if (!S_ISREG(facts.st_mode)) return system_fault(0, fmt::format("{} is no file", output_.target));
         fd_ = std::move(file);
         return {};

@@ -3,10 +3,14 @@
 //
 // Read and write interest are two events: libevent then changes one epoll registration without rebuilding an event.
 #include <event2/event.h>
+#include <sysexits.h>
+#include <unistd.h>
 
 #include <cerrno>
 
 #include "libshared/base/handle.h"
+#include "libshared/base/log.h"
+#include "libshared/base/path_fault.h"
 #include "libshared/base/result.h"
 #include "libshared/loop/loop.h"
 
@@ -102,7 +106,17 @@ private:
     Event event_;
 };
 
+// The library says what is wrong, and then ends the process, when a loop or a signal's pipe finds no descriptor or memory.
+void on_library_line(int severity, const char* text) noexcept {
+    const int number = errno;
+    if (severity >= EVENT_LOG_WARN) Log{}.error("event loop: {}{}", text, advice_for(number));
+}
+
+void on_library_end(int) noexcept { _exit(EX_OSERR); }
+
 Base make_base() noexcept {
+    event_set_log_callback(on_library_line);
+    event_set_fatal_callback(on_library_end);
     const std::unique_ptr<event_config, FreeWith<event_config_free>> config{event_config_new()};
     require(config != nullptr, "no memory for an event loop");
     // Not EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST: it puts a removal off until the descriptor may be closed already, and cannot be
@@ -110,7 +124,10 @@ Base make_base() noexcept {
     event_config_set_flag(config.get(), EVENT_BASE_FLAG_NOLOCK);
     event_config_set_flag(config.get(), EVENT_BASE_FLAG_IGNORE_ENV);
     Base base{event_base_new_with_config(config.get())};
-    require(base != nullptr, "an event loop could not be made");
+    if (base == nullptr) {
+        Log{}.error("an event loop cannot be made{}", advice_for(errno));
+        _exit(EX_OSERR);
+    }
     return base;
 }
 

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "libshared/base/fd.h"
+#include "libshared/base/path_fault.h"
 #include "libshared/config/document.h"
 #include "proto/config.h"
 #include "proto/programs.h"
@@ -41,14 +42,14 @@ Result<std::vector<std::string>> list_files(const std::string& directory) {
     std::vector<std::string> names;
     const std::unique_ptr<DIR, DirectoryCloser> open{opendir(directory.c_str())};
     if (!open && errno == ENOENT) return names;
-    if (!open) return system_fault(errno, fmt::format("cannot read the directory {}", directory));
+    if (!open) return path_fault(errno, "cannot read the directory", directory);
     errno = 0;
     while (const dirent* entry = readdir(open.get())) {
         const std::string_view name = entry->d_name;
         if (name.ends_with(k_suffix) && !name.starts_with('.')) names.emplace_back(name);
         errno = 0;
     }
-    if (errno != 0) return system_fault(errno, fmt::format("cannot read the directory {}", directory));
+    if (errno != 0) return path_fault(errno, "cannot read the directory", directory);
     std::sort(names.begin(), names.end());
     return names;
 }
@@ -66,15 +67,15 @@ std::string read_path(config::Section& section, const char* key) {
 Result<ByteVector> read_schema(const std::string& path) {
     const UniqueFd file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
     struct stat status {};
-    if (!file || fstat(file.get(), &status) < 0)
-        return system_fault(errno, fmt::format("cannot open {}", path));
+    if (!file || fstat(file.get(), &status) < 0) return path_fault(errno, "cannot open", path);
     if (!S_ISREG(status.st_mode)) return system_fault(0, fmt::format("{} is not a file", path));
+    if (auto done = check_trusted(file.get(), path); !done) return tl::unexpected(std::move(done.error()));
     ByteVector bytes(proto::config::k_schema_size_max + 1);
     std::size_t size = 0;
     while (size < bytes.size()) {
         const ssize_t n = read(file.get(), bytes.data() + size, bytes.size() - size);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return system_fault(errno, fmt::format("cannot read {}", path));
+        if (n < 0) return path_fault(errno, "cannot read", path);
         if (n == 0) break;
         size += static_cast<std::size_t>(n);
     }

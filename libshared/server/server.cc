@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "libshared/base/path_fault.h"
+
 namespace virtgate::server {
 
 using loop::Want;
@@ -69,7 +71,9 @@ void Server::accept_from(int socket, unsigned number) noexcept {
         if (errno == EINTR || errno == ECONNABORTED) continue;
         if (errno == EAGAIN) break;
         // No descriptor, or no memory: the connection stays in the queue, and would wake us at once again.
-        if (starved_.next()) Log{}.error("cannot accept a connection: {}", std::strerror(errno));
+        if (const int number = errno; starved_.next())
+            Log{}.error("cannot accept a connection, {} times so far: {}{}", starved_.count(),
+                        std::strerror(number), advice_for(number));
         is_starved_ = true;
         again_->start(k_pause);
         break;

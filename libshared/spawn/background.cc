@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "libshared/base/log.h"
+#include "libshared/base/path_fault.h"
 #include "libshared/spawn/exit.h"
 
 namespace virtgate::spawn {
@@ -50,6 +51,12 @@ bool goes_on() noexcept {
     _exit(size == 1 ? status : k_exit_system);
 }
 
+tl::unexpected<Error> no_process(int number) {
+    auto error = system_fault(number, "cannot make the daemon's process");
+    error.value().text += advice_for(number);
+    return error;
+}
+
 Done leave_terminal() {
     std::array<int, 2> ends{};
     UniqueFd nowhere{open("/dev/null", O_RDWR | O_CLOEXEC)};
@@ -57,7 +64,7 @@ Done leave_terminal() {
     if (pipe2(ends.data(), O_CLOEXEC) < 0) return system_fault(errno, "cannot make a pipe");
     UniqueFd theirs{ends[0]}, ours{ends[1]};
     const pid_t child = fork();
-    if (child < 0) return system_fault(errno, "cannot make the daemon's process");
+    if (child < 0) return no_process(errno);
     if (child > 0) {
         ours.reset();
         await_daemon(theirs, child);
@@ -65,7 +72,7 @@ Done leave_terminal() {
     // A session of its own, and no leader of it: no terminal can become its own.
     setsid();
     const pid_t second = fork();
-    if (second < 0) return system_fault(errno, "cannot make the daemon's process");
+    if (second < 0) return no_process(errno);
     if (second > 0) _exit(0);
     theirs.reset();
     if (chdir("/") < 0 || dup2(nowhere.get(), STDIN_FILENO) < 0 || dup2(nowhere.get(), STDOUT_FILENO) < 0)

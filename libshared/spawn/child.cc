@@ -17,6 +17,7 @@
 #include <string_view>
 
 #include "config.h"
+#include "libshared/base/path_fault.h"
 #include "libshared/fdmap.h"
 #include "libshared/spawn/listen_fds.h"
 
@@ -179,7 +180,11 @@ Result<pid_t> fork_child(const Plan& plan) {
     if (pid == 0) become(plan);
     const int number = errno;
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    if (pid < 0) return system_fault(number, "cannot make a process");
+    if (pid < 0) {
+        auto error = system_fault(number, "cannot make a process");
+        error.value().text += advice_for(number);
+        return error;
+    }
     return pid;
 }
 

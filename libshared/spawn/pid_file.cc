@@ -8,6 +8,7 @@
 
 #include <cerrno>
 
+#include "libshared/base/path_fault.h"
 #include "libshared/base/process.h"
 
 namespace virtgate::spawn {
@@ -41,7 +42,7 @@ Result<PidFile> PidFile::claim(const std::string& path) {
             open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, k_mode)};
         struct stat facts {};
         if (!file || fstat(file.get(), &facts) < 0)
-            return system_fault(errno, fmt::format("cannot open the pid file {}", path));
+            return path_fault(errno, "cannot open the pid file", path);
         if (!S_ISREG(facts.st_mode)) return system_fault(0, fmt::format("the pid file {} is no file", path));
         struct flock lock = whole_file();
         if (fcntl(file.get(), F_SETLK, &lock) < 0) {
@@ -49,8 +50,7 @@ Result<PidFile> PidFile::claim(const std::string& path) {
                 return system_fault(errno, fmt::format("cannot lock the pid file {}", path));
             lock = whole_file();
             if (fcntl(file.get(), F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
-                return system_fault(
-                    0, fmt::format("the pid file {} belongs to {}", path, name_process(lock.l_pid)));
+                return taken(fmt::format("the pid file {} belongs to {}", path, name_process(lock.l_pid)));
             continue;  // it has just ended
         }
         // Whoever had it may have removed the name between open() and the lock.
@@ -59,7 +59,7 @@ Result<PidFile> PidFile::claim(const std::string& path) {
         // In this order its first line is a number at any moment.
         if (pwrite(file.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()) ||
             ftruncate(file.get(), static_cast<off_t>(text.size())) < 0)
-            return system_fault(errno, fmt::format("cannot write the pid file {}", path));
+            return path_fault(errno, "cannot write the pid file", path);
         return PidFile(path, std::move(file));
     }
     return system_fault(EBUSY, fmt::format("the pid file {} goes from one process to another", path));

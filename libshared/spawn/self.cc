@@ -12,6 +12,8 @@
 #include <climits>
 
 #include "libshared/base/log.h"
+#include "libshared/base/path_fault.h"
+#include "libshared/spawn/exit.h"
 
 namespace virtgate::spawn {
 
@@ -45,13 +47,19 @@ std::size_t raise_descriptor_limit() noexcept {
 }
 
 int complain(const Error& error, int status) {
-    std::string_view rest = error.text;
+    std::string text = error.text;
+    // Those of a file have it already.
+    if (const auto advice = advice_for(error.number);
+        (error.number == EMFILE || error.number == ENFILE || error.number == ENOMEM) &&
+        !text.ends_with(advice))
+        text += advice;
+    std::string_view rest = text;
     while (!rest.empty()) {
         const std::size_t end = std::min(rest.find('\n'), rest.size());
         Log{}.error("{}", rest.substr(0, end));
         rest.remove_prefix(std::min(end + 1, rest.size()));
     }
-    return status;
+    return status_of(error, status);
 }
 
 Result<ByteVector> read_file(int fd, std::size_t limit) {

@@ -31,7 +31,8 @@ Done close_to_others() noexcept;
 // Raises the limit of open descriptors as far as it goes. Returns what it is then; 0 if the system does not tell.
 std::size_t raise_descriptor_limit() noexcept;
 
-// Logs why this program does not start; a complaint about a configuration may have several lines. Returns `status`.
+// Logs why this program does not start; a complaint about a configuration may have several lines. Returns the exit status:
+// status_of(error, status).
 int complain(const Error& error, int status);
 
 // All bytes of the file `fd` (borrowed) from its start, at most `limit`. Error: system's fault.

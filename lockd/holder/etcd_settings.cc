@@ -10,6 +10,7 @@
 
 #include "libshared/base/bytes.h"
 #include "libshared/base/fd.h"
+#include "libshared/base/path_fault.h"
 #include "libshared/spawn/self.h"
 #include "lockd/etcd/url.h"
 
@@ -73,10 +74,12 @@ EtcdSettings read_one(config::Section section) {
 }
 
 // Empty for an empty path.
-Result<std::string> read_text(const std::string& path, std::size_t limit) {
+Result<std::string> read_text(const std::string& path, std::size_t limit, Secrecy secrecy) {
     if (path.empty()) return std::string{};
     const UniqueFd file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-    if (!file) return system_fault(errno, fmt::format("cannot open {}", path));
+    if (!file) return path_fault(errno, "cannot open", path);
+    if (auto done = check_trusted(file.get(), path, secrecy); !done)
+        return tl::unexpected(std::move(done.error()));
     const auto bytes = spawn::read_file(file.get(), limit);
     if (!bytes) return wrap(bytes.error(), path);
     std::string text(as_text(*bytes));
@@ -136,8 +139,9 @@ Result<proto::config::LeaserConfig> make_leaser_config(const EtcdSettings& setti
     config.timeout = static_cast<std::uint32_t>(settings.timeout.count());
     config.user = settings.user;
     config.sandbox = sandbox;
-    const auto read = [&](const std::string& path, std::size_t limit, std::string& to) -> Done {
-        auto text = read_text(path, limit);
+    const auto read = [&](const std::string& path, std::size_t limit, std::string& to,
+                          Secrecy secrecy = Secrecy::readable) -> Done {
+        auto text = read_text(path, limit, secrecy);
         if (!text) return tl::unexpected(std::move(text.error()));
         to = std::move(*text);
         return {};
@@ -145,8 +149,8 @@ Result<proto::config::LeaserConfig> make_leaser_config(const EtcdSettings& setti
     constexpr std::size_t k_pem = proto::config::k_pem_max, k_secret = proto::config::k_etcd_secret_max;
     for (const auto& done : {read(settings.ca_file, k_pem, config.authorities),
                              read(settings.certificate_file, k_pem, config.certificate),
-                             read(settings.key_file, k_pem, config.key),
-                             read(settings.password_file, k_secret, config.password)})
+                             read(settings.key_file, k_pem, config.key, Secrecy::shared),
+                             read(settings.password_file, k_secret, config.password, Secrecy::shared)})
         if (!done) return tl::unexpected<Error>(done.error());
     // Editors end a file with one.
     while (config.password.ends_with('\n')) config.password.pop_back();

@@ -226,8 +226,8 @@ void Holder::on_ended(spawn::Ward&, const spawn::Exit& exit) noexcept {
         return flush_when_drained();
     }
     // A configuration that it refuses it will refuse again.
-    if (!was_ready_ && !exit.by_signal && exit.number == spawn::k_exit_config) {
-        status_ = spawn::k_exit_config;
+    if (!was_ready_ && exit.is_for_administrator()) {
+        status_ = exit.number;
         goal_ = Goal::end;
         ward_.stop(k_stop_patience);
         loop_.stop();

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "libshared/base/log.h"
+#include "libshared/base/path_fault.h"
 #include "libshared/spawn/self.h"
 #include "lockd/holder/crc32c.h"
 
@@ -93,10 +94,10 @@ Result<BootId> find_boot_id(const std::string& directory) {
     constexpr std::size_t k_size_max = 64;
     const UniqueFd file{::open(k_file, O_RDONLY | O_CLOEXEC)};
     if (!file)
-        return system_fault(errno,
-                            fmt::format("cannot open {}, which a journal in {} needs: it outlives the machine's "
-                                        "memory",
-                                        k_file, directory));
+        return system_fault(
+            errno, fmt::format("cannot open {}, which a journal in {} needs: it outlives the machine's "
+                               "memory",
+                               k_file, directory));
     const auto bytes = spawn::read_file(file.get(), k_size_max);
     if (!bytes) return wrap(bytes.error(), k_file);
     // Hexadecimal digits in groups.
@@ -119,8 +120,7 @@ Result<Journal::Opened> Journal::open(const std::string& path, const BootId& boo
     };
     UniqueFd file{::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, k_mode)};
     struct stat about {};
-    if (!file || fstat(file.get(), &about) < 0)
-        return system_fault(errno, fmt::format("cannot open the journal {}", path));
+    if (!file || fstat(file.get(), &about) < 0) return path_fault(errno, "cannot open the journal", path);
     if (!S_ISREG(about.st_mode)) return system_fault(0, fmt::format("the journal {} is not a file", path));
     unlink(name_of_next(path).c_str());  // left by a process that was killed while it made one
     Journal journal(path, std::move(file), boot, calls);
@@ -266,7 +266,7 @@ Done Journal::compact() {
     if (end_ < k_compact_min || 2 * live_ > end_) return {};
     const std::string name = name_of_next(path_);
     UniqueFd file{::open(name.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, k_mode)};
-    if (!file) return system_fault(errno, fmt::format("cannot make {}", name));
+    if (!file) return path_fault(errno, "cannot make", name);
     const auto fail = [&](Error error) {
         unlink(name.c_str());
         return tl::unexpected(std::move(error));

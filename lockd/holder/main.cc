@@ -16,6 +16,7 @@
 #include <csignal>
 
 #include "config.h"
+#include "libshared/base/path_fault.h"
 #include "libshared/logging/outputs.h"
 #include "libshared/spawn/background.h"
 #include "libshared/spawn/exit.h"
@@ -69,16 +70,21 @@ bool lock_directory(int directory) noexcept {
 // The directory of the state, for this process alone: made if it is missing, and locked as long as the result is open.
 Result<UniqueFd> occupy(const std::string& directory) {
     if (mkdir(directory.c_str(), k_private) < 0 && errno != EEXIST)
-        return system_fault(errno, fmt::format("cannot make {}", directory));
+        return path_fault(errno, "cannot make", directory);
     UniqueFd lock{open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
     struct stat about {};
-    if (!lock || fstat(lock.get(), &about) < 0)
-        return system_fault(errno, fmt::format("cannot open {}", directory));
+    if (!lock || fstat(lock.get(), &about) < 0) return path_fault(errno, "cannot open", directory);
     if (about.st_uid != geteuid() || (about.st_mode & 022) != 0)
         return system_fault(0,
-                            fmt::format("{} belongs to somebody else, or others may write to it", directory));
-    if (!lock_directory(lock.get()))
-        return system_fault(errno, fmt::format("another virtgate-lockd uses {}", directory));
+                            fmt::format("{} belongs to uid {} with mode {:04o}: it has to be uid {}'s, and "
+                                        "nobody else may write to it",
+                                        directory, about.st_uid, about.st_mode & 07777, geteuid()));
+    if (!lock_directory(lock.get())) {
+        if (errno == EWOULDBLOCK)
+            return taken(
+                fmt::format("another virtgate-lockd uses {}: stop it, or set state_directory", directory));
+        return path_fault(errno, "cannot lock", directory);
+    }
     return lock;
 }
 
@@ -152,7 +158,7 @@ int serve(const std::string& file, const Settings& settings, const std::string& 
     if (!program) return fail(program.error());
     const auto programs = program->substr(0, program->rfind('/'));
     const auto occupied = occupy(settings.state_directory);
-    if (!occupied) return fail(occupied.error());
+    if (!occupied) return spawn::complain(occupied.error(), spawn::k_exit_config);
     const auto boot = find_boot_id(settings.state_directory);
     if (!boot) return fail(boot.error());
     auto journal = Journal::open(settings.state_directory + "/journal", *boot);

@@ -8,7 +8,9 @@
 
 #include <array>
 #include <cerrno>
+#include <cstring>
 
+#include "libshared/base/path_fault.h"
 #include "libshared/base/process.h"
 
 // Since Linux 6.5; the C library of some distributions does not know it.
@@ -88,7 +90,9 @@ void LocalDoor::accept_from(int listener, bool read_only) noexcept {
         UniqueFd connection{accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
         if (!connection) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-                log_.error("cannot accept: no descriptor or memory left");
+                if (const int number = errno; starved_.next())
+                    log_.error("cannot accept local clients, {} times so far: {}{}", starved_.count(),
+                               std::strerror(number), advice_for(number));
                 watch(Want::nothing);
                 again_->start(k_pause);
             }

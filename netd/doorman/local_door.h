@@ -50,6 +50,7 @@ private:
     void watch(loop::Want want) noexcept;
 
     Log log_{"unix"};
+    Sparse starved_;
     UniqueFd listener_, read_only_listener_;
     OnClient on_client_;
     std::unique_ptr<loop::Watch> watch_, read_only_watch_;

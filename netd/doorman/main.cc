@@ -10,6 +10,7 @@
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
 #include "netd/doorman/confinement.h"
+#include "netd/doorman/nonces.h"
 #include "netd/doorman/service.h"
 #include "proto/config.h"
 
@@ -42,6 +43,11 @@ int main(int argc, char** argv) {
     for (const std::string& warning : warnings)
         Log().warning("the server certificate {}: {}", config->certificate_file, warning);
 
+    // Without them nobody could come in: better not to begin.
+    if (netd::doorman::Nonces nonces; const auto tried = nonces.hand_out(1))
+        static_cast<void>(tried);
+    else
+        return fail(tried.error(), spawn::k_exit_system);
     const auto loop = loop::make_event_loop();
     netd::doorman::Service::Listeners listeners;
     const bool has_local_clients = config->local != proto::config::LoginMode::login_off;

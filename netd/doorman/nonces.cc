@@ -14,7 +14,8 @@ Result<std::vector<Nonces::Nonce>> Nonces::hand_out(std::size_t count) {
     for (Nonce& nonce : fresh) {
         // Up to 256 bytes come whole and without an interruption (getrandom(2)).
         if (getrandom(nonce.data(), nonce.size(), 0) != static_cast<ssize_t>(nonce.size()))
-            return system_fault(errno, "cannot get random bytes");
+            return system_fault(
+                errno, "there are no random numbers: the kernel does not give any, so nobody can come in");
         live_.insert(nonce);
         order_.push_back(nonce);
     }

@@ -2,16 +2,14 @@
 // x509_own - look at the server's own certificate before it is used.
 #include "netd/doorman/x509_own.h"
 
-#include <fmt/chrono.h>
-
 #include <array>
 #include <ctime>
+
+#include "libshared/base/wall_clock.h"
 
 namespace virtgate::netd::doorman {
 
 namespace {
-
-std::string say_time(std::time_t when) { return fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(when)); }
 
 Done judge_own_dates(const X509Chain& chain) {
     const std::time_t now = std::time(nullptr);
@@ -21,8 +19,9 @@ Done judge_own_dates(const X509Chain& chain) {
         const std::time_t end = gnutls_x509_crt_get_expiration_time(chain[i].get());
         if (begin > now)
             return system_fault(
-                0, fmt::format("{} is not valid before {}; is the clock right?", which, say_time(begin)));
-        if (end < now) return system_fault(0, fmt::format("{} has expired, on {}", which, say_time(end)));
+                0, fmt::format("{} is not valid before {}, and {}", which, to_date(begin), judge_clock(now)));
+        if (end < now)
+            return system_fault(0, fmt::format("{} has expired, on {}: get a new one", which, to_date(end)));
     }
     return {};
 }

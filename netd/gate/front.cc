@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "libshared/base/path_fault.h"
 #include "netd/gate/arrival.h"
 #include "netd/gate/plain.h"
 
@@ -107,7 +108,9 @@ void Front::accept_from(int listener) noexcept {
         if (!socket) {
             // Other gates share the listener, and clients may be gone again: both are normal.
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-                log_.error("cannot accept: no descriptor or memory left");
+                if (const int number = errno; starved_.next())
+                    log_.error("cannot accept clients, {} times so far: {}{}", starved_.count(),
+                               std::strerror(number), advice_for(number));
                 watch_listeners(Want::nothing);
                 accept_again_->start(k_accept_pause);
             }
@@ -186,11 +189,12 @@ void Front::on_arrived(Door::Arrived& arrived) noexcept {
         if (arrived.decision.kind == Door::Decision::Kind::visit) door_.leave(arrived.decision.visit.id);
         return crowded(name);
     }
-    Stay stay{std::move(*place),
-              roll_.add({.transport = Transport::transport_unix,
-                         .source = {},
-                         .local = proto::control::Peer{.uid = arrived.uid, .gid = arrived.gid, .pid = arrived.pid},
-                         .read_only = arrived.listener == "unix-ro"})};
+    Stay stay{
+        std::move(*place),
+        roll_.add({.transport = Transport::transport_unix,
+                   .source = {},
+                   .local = proto::control::Peer{.uid = arrived.uid, .gid = arrived.gid, .pid = arrived.pid},
+                   .read_only = arrived.listener == "unix-ro"})};
     if (arrived.decision.kind == Door::Decision::Kind::refused)
         return add(std::make_unique<Arrival>(*this, std::move(arrived.client), name, std::move(stay),
                                              std::move(arrived.decision.why_not)));

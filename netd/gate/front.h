@@ -98,7 +98,7 @@ private:
     Arrivals arrivals_;
     std::size_t connections_max_, arrivals_max_;
     std::size_t login_memory_ = 0;  // see login.h
-    Sparse crowded_out_, full_;
+    Sparse crowded_out_, full_, starved_;
     std::size_t crowd_ = 0;  // the most arrivals at a time since memory was given back
     std::unique_ptr<loop::Watch> tls_watch_, tcp_watch_;
     std::unique_ptr<loop::Timer> accept_again_;

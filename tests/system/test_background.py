@@ -12,7 +12,7 @@ from vgtest import processes, suite, upstream
 from vgtest.clients import run
 
 DAEMONS = ("lockd", "workerd", "netd")
-SYSTEM, CONFIG = 71, 78
+NO_INPUT, UNAVAILABLE, CONFIG = 66, 69, 78
 
 
 def start(daemon, file, *options):
@@ -84,7 +84,7 @@ def test_they_serve_when_the_command_has_ended(house):
 def test_a_second_one_says_who_is_there(house):
     for daemon in DAEMONS:
         done = start(daemon, house.file(daemon), "--daemon", "--pid-file", house.pid_file(daemon))
-        assert done.returncode == SYSTEM
+        assert done.returncode == UNAVAILABLE
         # The kernel keeps 15 bytes of a name.
         assert f"belongs to {f'virtgate-{daemon}'[:15]} (pid {house.pids[daemon]})" in done.stderr
         assert int(house.pid_file(daemon).read_text()) == house.pids[daemon]
@@ -133,4 +133,4 @@ def test_what_is_wrong_is_said_before_the_command_ends(house, tmp_path):
     assert not (tmp_path / "pid").exists()
     file.write_text('log_outputs = ["file:/nonexistent/log"]\n' + house.file("netd").read_text().split("\n", 1)[1])
     done = start("netd", file, "-d", "-p", tmp_path / "none" / "pid")
-    assert done.returncode == SYSTEM and "cannot open the pid file" in done.stderr
+    assert done.returncode == NO_INPUT and "cannot open the pid file" in done.stderr

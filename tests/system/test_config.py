@@ -98,7 +98,7 @@ def test_what_is_good_is_said(file):
 
 def test_files_that_are_not_there(tmp_path):
     done = config("show", "netd", "--config", str(tmp_path / "none.toml"))
-    assert done.returncode == os.EX_CONFIG and "No such file or directory" in done.stderr
+    assert done.returncode == os.EX_NOINPUT and "No such file or directory" in done.stderr
 
 
 def test_command_lines_that_are_wrong(file):

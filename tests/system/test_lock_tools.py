@@ -18,7 +18,7 @@ from vgtest.wire import string, u32
 LOCKS = 0x5647000B
 LIST, SPACES, BREAK = 1, 2, 3
 UUID = "00010203-0405-0607-0809-0a0b0c0d0e0f"
-REFUSED, USAGE, SYSTEM = 1, 64, 71
+REFUSED, USAGE, UNAVAILABLE, SYSTEM = 1, 64, 69, 71
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,7 @@ def test_a_lock_daemon_that_is_not_there(scratch):
         socket = scratch / "no-lockd.sock"
 
     status, _, error = virtgate(Nobody)
-    assert status == SYSTEM and "cannot reach the lock daemon" in error
+    assert status == UNAVAILABLE and "cannot reach the lock daemon" in error
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(Nobody.socket))
         listener.listen()

@@ -141,7 +141,7 @@ def test_explain_reads_a_certificate(examples, tmp_path):
     document = answer("explain", "--source", "192.0.2.4", *call, status=2)
     assert ("prometheus", "source") in [(one["identity"], one["test"]) for one in document["near_misses"]]
     assert policy("explain", "--subject", "CN=x", *call).returncode == 64
-    assert policy("explain", "--dir", examples, "--cert", tmp_path / "none.pem", "DOMAIN_CREATE").returncode == 71
+    assert policy("explain", "--dir", examples, "--cert", tmp_path / "none.pem", "DOMAIN_CREATE").returncode == os.EX_NOINPUT
 
 
 @pytest.mark.parametrize("words", [
@@ -304,7 +304,7 @@ def test_explain_at_a_time(examples, records):
     done = policy("explain", "--at", "2026-11-20T16:00:00Z", *where)
     assert "not let in" in done.stdout and "mallory\\x0a" in done.stdout
     assert policy("explain", "--at", "14:02", "--identity", "acme", *where).returncode == 2
-    assert policy("explain", "--at", "14:02", "--dir", examples, "--file", "/no/such/file").returncode == 71
+    assert policy("explain", "--at", "14:02", "--dir", examples, "--file", "/no/such/file").returncode == os.EX_NOINPUT
 
 
 def test_learn_proposes_what_check_accepts(examples, records, tmp_path):

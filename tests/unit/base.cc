@@ -4,15 +4,19 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <string>
 
 #include "libshared/base/bytes.h"
 #include "libshared/base/clock.h"
 #include "libshared/base/fd.h"
 #include "libshared/base/log.h"
+#include "libshared/base/path_fault.h"
 #include "libshared/base/process.h"
+#include "libshared/base/wall_clock.h"
 
 using namespace virtgate;
 using namespace std::string_literals;
@@ -117,4 +121,71 @@ Test(sparse, tells_the_first_and_then_powers_of_two) {
 Test(letters, change_their_case_and_nothing_else_does) {
     cr_assert_eq(to_lower("ABZ-az_09\xc4"), "abz-az_09\xc4");
     cr_assert_eq(to_upper("abz-AZ_09\xe4"), "ABZ-AZ_09\xe4");
+}
+
+namespace {
+
+struct stat facts_of(mode_t mode, uid_t uid) {
+    struct stat facts {};
+    facts.st_mode = mode;
+    facts.st_uid = uid;
+    return facts;
+}
+
+}  // namespace
+
+Test(path_fault, who_may_have_a_file) {
+    const uid_t other = geteuid() + 4321;
+    const struct {
+        mode_t mode;
+        uid_t uid;
+        Secrecy secrecy;
+        bool good;
+    } rows[] = {
+        {S_IFREG | 0644, 0, Secrecy::readable, true},
+        {S_IFREG | 0644, geteuid(), Secrecy::readable, true},
+        {S_IFREG | 0644, other, Secrecy::readable, false},
+        {S_IFREG | 0664, 0, Secrecy::readable, false},
+        {S_IFREG | 0646, 0, Secrecy::readable, false},
+        {S_IFREG | 01666, 0, Secrecy::readable, false},
+        {S_IFDIR | 01777, 0, Secrecy::readable, true},
+        {S_IFDIR | 0777, 0, Secrecy::readable, false},
+        {S_IFREG | 0640, 0, Secrecy::shared, true},
+        {S_IFREG | 0644, 0, Secrecy::shared, false},
+        {S_IFREG | 0600, 0, Secrecy::secret, true},
+        {S_IFREG | 0640, 0, Secrecy::secret, false},
+        {S_IFREG | 0400, geteuid(), Secrecy::secret, true},
+        {S_IFREG | 0601, 0, Secrecy::secret, false},
+    };
+    for (const auto& row : rows) {
+        const auto done = check_owner(facts_of(row.mode, row.uid), "/some/file", row.secrecy);
+        cr_assert_eq(done.has_value(), row.good, "mode %o owner %u", row.mode, row.uid);
+        if (!done)
+            cr_assert(done.error().text.find("/some/file is not used: ") == 0, "%s",
+                      done.error().text.c_str());
+    }
+}
+
+Test(path_fault, says_what_is_missing) {
+    const auto text = [](int number, const std::string& path) {
+        return path_fault(number, "cannot open", path).value().text;
+    };
+    cr_assert_eq(
+        text(ENOENT, "/proc/no/such/file"),
+        "cannot open /proc/no/such/file: No such file or directory (there is no directory /proc/no: make it, "
+        "or name another one)");
+    cr_assert_eq(text(ENOENT, "/proc/none"),
+                 "cannot open /proc/none: No such file or directory (make it, or name another one)");
+    cr_assert(text(EISDIR, "/proc").ends_with("(name a file in it)"));
+    cr_assert(text(EMFILE, "/proc").find("ulimit -n") != std::string::npos);
+    cr_assert_eq(path_fault(EACCES, "cannot open", "/proc").value().number, EACCES);
+    cr_assert_eq(text(EIO, "a\nb"), "cannot open a\\x0ab: Input/output error");
+}
+
+Test(wall_clock, a_date_before_the_release_is_wrong) {
+    cr_assert_eq(to_date(0), "1970-01-01 00:00 UTC");
+    cr_assert(judge_clock(200).starts_with(
+        "the clock of this machine says 1970-01-01 00:03 UTC, which is wrong: "));
+    cr_assert(judge_clock(k_released - 1).find("which is wrong") != std::string::npos);
+    cr_assert(judge_clock(k_released).find("if that is wrong, set it") != std::string::npos);
 }

@@ -292,9 +292,13 @@ tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(
     LockDoor::Opened locks = lock_door_.open(rights, number, who.listener);
     auto session = crew_.serve(rights, {.session = number, .client = who}, std::move(locks.connection));
     if (!session) {
-        k_log.error("no session for {} as {}: {}", describe(who), match.rule->name, session.error().text);
+        if (unserved_.next())
+            k_log.error("no session for {} as {}, {} times so far: {}", describe(who), match.rule->name,
+                        unserved_.count(), session.error().text);
         note_refused(who, match.rule, "system", session.error().text);
-        return tl::unexpected(Refused{rpc::k_code_internal, "no worker can take the session"});
+        return tl::unexpected(
+            Refused{rpc::k_code_internal,
+                    "no worker can take the session: the server has no process for it; try again"});
     }
     administration_.note_opened();
     k_log.info("session {}: {} is {} ({}:{})", number, describe(who), match.rule->name,

@@ -84,6 +84,7 @@ private:
     int status_ = 0;
 
     std::uint64_t last_session_ = 0;
+    Sparse unserved_;
     PolicySource policy_;
     LockDoor lock_door_;
     AuditPost audit_;

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "libshared/base/log.h"
+#include "libshared/base/path_fault.h"
 #include "libshared/rpc/error.h"
 #include "proto/codec.h"
 #include "workerd/broker/administration.h"
@@ -47,7 +48,8 @@ private:
         if (message.header.program == proto::sessions::k_program && !administrator_.empty())
             return entrance_.administration_->serve(control_, message, administrator_);
         const auto is = [&](Procedure procedure) {
-            return may_ask_ && message.header == rpc::make_call(proto::broker::k_program, proto::broker::k_version,
+            return may_ask_ &&
+                   message.header == rpc::make_call(proto::broker::k_program, proto::broker::k_version,
                                                     procedure, message.header.serial);
         };
         if (is(Procedure::open_session)) return open_session(message);
@@ -113,7 +115,9 @@ void Entrance::on_connection(Want) noexcept {
     UniqueFd socket{accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
     if (!socket) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            k_log.error("no connection can be accepted: {}", strerror(errno));
+            if (const int number = errno; starved_.next())
+                k_log.error("no connection can be accepted, {} times so far: {}{}", starved_.count(),
+                            strerror(number), advice_for(number));
             watch_->set(Want::nothing);
             retry_->start(k_retry);
         }
@@ -130,7 +134,8 @@ void Entrance::on_connection(Want) noexcept {
     const auto others = static_cast<std::size_t>(std::count_if(
         doormen_.begin(), doormen_.end(), [&](const auto& one) { return one->may_ask() == may_ask; }));
     if (others >= (may_ask ? k_doormen_max : k_administrators_max))
-        return k_log.warning("process {} is one {} too many", peer.pid, may_ask ? "doorman" : "administrator");
+        return k_log.warning("process {} is one {} too many", peer.pid,
+                             may_ask ? "doorman" : "administrator");
     k_log.debug("process {} of user {} has come in", peer.pid, peer.uid);
     doormen_.push_back(std::make_unique<Doorman>(
         *this, std::move(socket), may_ask,

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "libshared/base/log.h"
 #include "libshared/channel/local_listener.h"
 #include "libshared/rpc/control.h"
 #include "proto/broker.h"
@@ -56,7 +57,9 @@ public:
              Admission& admission);
     ~Entrance();
     // From now on root and this process's own user may call `administration`, too (borrowed).
-    void open_to_administrators(Administration& administration) noexcept { administration_ = &administration; }
+    void open_to_administrators(Administration& administration) noexcept {
+        administration_ = &administration;
+    }
     Entrance(const Entrance&) = delete;
     Entrance& operator=(const Entrance&) = delete;
 
@@ -74,6 +77,7 @@ private:
     std::unique_ptr<loop::Watch> watch_;
     std::unique_ptr<loop::Timer> retry_;
     std::vector<std::unique_ptr<Doorman>> doormen_;
+    Sparse starved_;
 };
 
 }  // namespace virtgate::workerd::broker

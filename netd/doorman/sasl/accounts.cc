@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "libshared/base/fd.h"
+#include "libshared/base/path_fault.h"
 #include "libshared/spawn/self.h"
 #include "netd/doorman/sasl/mechanisms.h"
 
@@ -75,6 +76,8 @@ Result<std::string> Accounts::read_text() const {
     if (!file || fstat(file.get(), &status) < 0)
         return system_fault(errno, fmt::format("cannot read {}", path_));
     if (!S_ISREG(status.st_mode)) return system_fault(0, fmt::format("{} is no regular file", path_));
+    if (auto done = check_owner(status, path_, Secrecy::shared); !done)
+        return tl::make_unexpected(std::move(done.error()));
     auto bytes = spawn::read_file(file.get(), userdb::k_file_max);
     if (!bytes) return wrap(std::move(bytes.error()), path_);
     std::string text{as_text(*bytes)};
@@ -83,6 +86,9 @@ Result<std::string> Accounts::read_text() const {
 }
 
 Done Accounts::check_file() const {
+    // By the name, before this process confines itself: later it can only read.
+    struct stat facts {};
+    if (stat(path_.c_str(), &facts) < 0) return path_fault(errno, "cannot read the users in", path_);
     auto text = read_text();
     if (!text) return tl::make_unexpected(std::move(text.error()));
     auto users = userdb::Users::parse(*text);

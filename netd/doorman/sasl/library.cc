@@ -3,6 +3,7 @@
 #include "netd/doorman/sasl/library.h"
 
 #include <netdb.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <cstdlib>
 
 #include "libshared/base/handle.h"
+#include "libshared/base/path_fault.h"
 #include "netd/doorman/sasl/ciphers.h"
 #include "netd/doorman/sasl/conversation.h"
 #include "netd/doorman/sasl/mechanisms.h"
@@ -73,8 +75,12 @@ Done check(const proto::config::SaslConfig& config) {
                                                escape(name, 32), list_mechanisms()));
         if (mechanism->wants_password && config.users.empty() && config.sasldb.empty())
             return system_fault(0, fmt::format("{} needs a file of users or a sasldb", name));
-        if (name == "GSSAPI" && !config.keytab.empty() && access(config.keytab.c_str(), R_OK) < 0)
-            return system_fault(errno, fmt::format("cannot read the keytab {}", config.keytab));
+        if (name == "GSSAPI" && !config.keytab.empty()) {
+            struct stat facts {};
+            if (stat(config.keytab.c_str(), &facts) < 0 || access(config.keytab.c_str(), R_OK) < 0)
+                return path_fault(errno, "cannot read the keytab", config.keytab);
+            if (auto done = check_owner(facts, config.keytab, Secrecy::shared); !done) return done;
+        }
     }
     return {};
 }

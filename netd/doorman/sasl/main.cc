@@ -41,7 +41,7 @@ int main(int argc, char** argv) {
     const auto mode = confine::effective(static_cast<confine::Mode>(config->sandbox));
     auto plan = sasl::make_plan(*config);
     const auto library = sasl::Library::load(std::move(*config));
-    if (!library) return fail(library.error(), spawn::k_exit_config);
+    if (!library) return fail(library.error(), spawn::status_of(library.error(), spawn::k_exit_config));
 
     std::optional<confine::Filter> exchange_filter;
     if (mode != confine::Mode::off) {

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "libshared/base/path_fault.h"
 #include "libshared/rpc/error.h"
 #include "libshared/spawn/exit.h"
 #include "netd/doorman/sasl/exchange.h"
@@ -97,10 +98,13 @@ void Service::start_exchange(wire::ExchangeArgs terms, UniqueFd channel) {
     const pid_t parent = getpid();
     const pid_t pid = fork();
     if (pid == 0) become_exchange(parent, std::move(terms), std::move(channel));
-    if (pid < 0)
-        log_.error("cannot make a process for exchange {}: {}", number, std::strerror(errno));
-    else
+    if (pid < 0) {
+        if (const int error = errno; unforked_.next())
+            log_.error("cannot make a process for exchange {}, {} times so far: {}{}", number,
+                       unforked_.count(), std::strerror(error), advice_for(error));
+    } else {
         exchanges_.emplace(pid, number);
+    }
 }
 
 void Service::become_exchange(pid_t parent, wire::ExchangeArgs terms, UniqueFd channel) noexcept {

@@ -49,6 +49,7 @@ private:
     const std::optional<confine::Filter> exchange_filter_;
     Log log_;
     std::map<pid_t, std::uint64_t> exchanges_;  // doorman's number, by process
+    Sparse unforked_;
     std::unique_ptr<loop::Watch> child_signal_;
     rpc::Control parent_;
     std::unique_ptr<rpc::Control> doorman_;

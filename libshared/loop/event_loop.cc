@@ -12,6 +12,7 @@
 #include "libshared/base/log.h"
 #include "libshared/base/path_fault.h"
 #include "libshared/base/result.h"
+#include "libshared/loop/event_base.h"
 #include "libshared/loop/loop.h"
 
 namespace virtgate::loop {
@@ -154,6 +155,7 @@ public:
         stopped_ = true;
         event_base_loopbreak(base_.get());
     }
+    [[nodiscard]] event_base* base() const noexcept { return base_.get(); }
 
 private:
     Base base_;
@@ -163,5 +165,11 @@ private:
 }  // namespace
 
 std::unique_ptr<Loop> make_event_loop() { return std::make_unique<EventLoop>(); }
+
+event_base* event_base_of(Loop& loop) noexcept {
+    const auto* real = dynamic_cast<EventLoop*>(&loop);
+    require(real != nullptr, "a loop without libevent was asked for it");
+    return real->base();
+}
 
 }  // namespace virtgate::loop

@@ -10,9 +10,11 @@
 #include <cerrno>
 #include <nlohmann/json.hpp>
 
+#include "config.h"
 #include "ctl/tools/asker.h"
 #include "ctl/tools/outcome.h"
 #include "ctl/tools/table.h"
+#include "libshared/programs/programs.h"
 #include "libshared/reflect/description.h"
 
 namespace virtgate::ctl::tools {
@@ -196,17 +198,35 @@ int call(const CallOrder& order, const reflect::Catalogue& catalogue, const Entr
     return 0;
 }
 
+// Adds the programs of others that this machine serves. What is wrong with them; it keeps nobody from calling libvirt's.
+std::string add_announced(const std::string& directory, reflect::Catalogue& catalogue) {
+    const auto programs = programs::read_programs(directory);
+    if (!programs) return programs.error().text;
+    for (const programs::Announced& one : *programs)
+        if (const auto added = catalogue.add_schema(one.schema, one.file); !added) return added.error();
+    return {};
+}
+
 }  // namespace
 
 int run_call(const CallOrder& order) {
     reflect::Catalogue catalogue;
+    const bool is_default = order.programs.empty();
+    const std::string missing =
+        add_announced(is_default ? VIRTGATE_SYSCONFDIR "/programs.d" : order.programs, catalogue);
+    if (!is_default && !missing.empty()) return say(missing, spawn::k_exit_usage);
     for (const std::string& path : order.schemas)
         if (const auto added = catalogue.add_file(path); !added)
             return say(added.error(), spawn::k_exit_usage);
-    if (order.listing) return list_procedures(order, catalogue);
+    if (order.listing) {
+        if (!missing.empty()) fmt::print(stderr, "virtgate call: not listed: {}\n", missing);
+        return list_procedures(order, catalogue);
+    }
     if (order.name.empty()) return say("which procedure? See \"virtgate call --list\"", spawn::k_exit_usage);
     const auto entry = catalogue.find(order.name);
-    if (!entry) return say(entry.error(), spawn::k_exit_usage);
+    if (!entry)
+        return say(missing.empty() ? entry.error() : fmt::format("{}; {}", entry.error(), missing),
+                   spawn::k_exit_usage);
     if (!order.describing) return call(order, catalogue, *entry);
     if (order.json)
         fmt::print("{}\n",

@@ -14,6 +14,7 @@ struct CallOrder {
     std::string name;                  // PROGRAM.PROCEDURE; of listing, PROGRAM or empty
     std::string arguments;             // JSON, "-", "@FILE", or empty for {}
     std::vector<std::string> schemas;  // .schema files
+    std::string programs;              // directory like programs.d; empty: this machine's
     std::string socket;                // a UNIX socket instead of the URI
     std::string stream;                // where the data of a stream go, or come from; empty: not given
     unsigned seconds = 0;              // until the answer has to be there; 0: no limit

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <string>
 
+#include "config.h"
 #include "ctl/tools/call.h"
 #include "ctl/tools/console.h"
 #include "ctl/tools/events.h"
@@ -89,6 +90,11 @@ void ToolsCommand::add_call(CLI::App& app) {
     call_->add_option("--schema", call_order_.schemas, "add the program of a .schema file; may be repeated")
         ->type_name("FILE")
         ->allow_extra_args(false);
+    call_
+        ->add_option("--programs", call_order_.programs,
+                     "the programs of the files in this directory (default: " VIRTGATE_SYSCONFDIR
+                     "/programs.d)")
+        ->type_name("DIR");
     call_
         ->add_option("--stream", call_order_.stream,
                      "where the data of a stream go or come from; - for standard output or input")

@@ -8,5 +8,5 @@ ctl-tools_SOURCES := ctl/tools/asker.cc ctl/tools/call.cc ctl/tools/console.cc \
 
 UNIT_TESTS += test-ctl-tools
 test-ctl-tools_SOURCES   := tests/unit/ctl_tools.cc
-test-ctl-tools_LIBRARIES := ctl-tools ctl-passwd userdb ctl client reflect spawn rpc channel loop proto xdr base
+test-ctl-tools_LIBRARIES := ctl-tools ctl-passwd programs config userdb ctl client reflect spawn rpc channel loop proto xdr base
 test-ctl-tools_PACKAGES  := EVENT

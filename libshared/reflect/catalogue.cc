@@ -24,13 +24,17 @@ tl::expected<void, std::string> Catalogue::add_file(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     if (!file) return tl::make_unexpected(fmt::format("cannot read {}", path));
     const std::string text{std::istreambuf_iterator<char>(file), {}};
-    auto schema = proto::Schema::load(as_bytes(text));
-    if (!schema) return tl::make_unexpected(fmt::format("{}: {}", path, schema.error()));
+    return add_schema(as_bytes(text), path);
+}
+
+tl::expected<void, std::string> Catalogue::add_schema(ByteView bytes, const std::string& name) {
+    auto schema = proto::Schema::load(bytes);
+    if (!schema) return tl::make_unexpected(fmt::format("{}: {}", name, schema.error()));
     auto loaded = std::make_unique<Loaded>(std::move(*schema));
     for (std::uint32_t row = 0; row < loaded->schema.count(proto::layout::Section::programs); ++row)
         loaded->versions.push_back(std::make_unique<proto::ProgramInfo>(loaded->schema, row));
     if (loaded->versions.empty() || loaded->versions.front()->procedures().empty())
-        return tl::make_unexpected(fmt::format("{}: there is no program in it", path));
+        return tl::make_unexpected(fmt::format("{}: there is no program in it", name));
     // By name the newest is found first.
     for (auto version = loaded->versions.rbegin(); version != loaded->versions.rend(); ++version)
         programs_.insert(programs_.begin(), version->get());

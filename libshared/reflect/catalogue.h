@@ -10,6 +10,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "libshared/base/bytes.h"
 #include "proto/program.h"
 
 namespace virtgate::reflect {
@@ -26,6 +27,9 @@ public:
     [[nodiscard]] const std::vector<const proto::ProgramInfo*>& programs() const noexcept {
         return programs_;
     }
+
+    // The same from what is in such a file; `name` is for the error.
+    [[nodiscard]] tl::expected<void, std::string> add_schema(ByteView bytes, const std::string& name);
 
     // The program of that name, or what is wrong with it and what was probably meant.
     [[nodiscard]] tl::expected<const proto::ProgramInfo*, std::string> find_program(

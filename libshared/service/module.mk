@@ -8,3 +8,8 @@ UNIT_TESTS += test-service
 test-service_SOURCES   := tests/unit/service.cc tests/unit/pump.cc
 test-service_LIBRARIES := service server confine spawn rpc channel loop inventory-proto proto xdr base
 test-service_PACKAGES  := EVENT
+
+FUZZERS += fuzz-service
+fuzz-service_SOURCES   := tests/fuzz/fuzz-service.cc
+fuzz-service_LIBRARIES := service server confine spawn rpc channel loop inventory-proto proto xdr base
+fuzz-service_PACKAGES  := EVENT

@@ -249,7 +249,7 @@ _virtgate_place() {
     for ((i = 2; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
         -c | -e | -i | -n | --connect | --connect-timeout | --count | --devname | --domain | --escape | --interval | --length | \
-            --linger | --offset | --schema | --socket | --stream | --timeout | --type) ((i++)) ;;
+            --linger | --offset | --programs | --schema | --socket | --stream | --timeout | --type) ((i++)) ;;
         -?*) ;;
         *) ((place++)) ;;
         esac
@@ -263,6 +263,11 @@ _virtgate_tools() {
     case $before in
     --schema | --socket | --stream)
         _virtgate_fill -f -- "$current"
+        compopt -o filenames
+        return
+        ;;
+    --programs)
+        _virtgate_fill -d -- "$current"
         compopt -o filenames
         return
         ;;
@@ -280,10 +285,17 @@ _virtgate_tools() {
     case $command.$(_virtgate_place):$current in
     *:-*) _virtgate_fill -W "$(_virtgate_options "$command")" -- "$current" ;;
     call.0:*)
+        # Also of the programs that the command line names.
+        local more=() i
+        for ((i = 2; i < COMP_CWORD; i++)); do
+            case ${COMP_WORDS[i]} in
+            --schema | --programs) more+=("${COMP_WORDS[i]}" "${COMP_WORDS[i + 1]}") ;;
+            esac
+        done
         if [ "$before" = --list ]; then
-            _virtgate_fill -W "$("${COMP_WORDS[0]}" call --list 2>/dev/null | sed 's/\..*//' | sort -u)" -- "$current"
+            _virtgate_fill -W "$("${COMP_WORDS[0]}" call "${more[@]}" --list 2>/dev/null | sed 's/\..*//' | sort -u)" -- "$current"
         else
-            _virtgate_fill -W "$("${COMP_WORDS[0]}" call --list 2>/dev/null | awk '{ print $1 }')" -- "$current"
+            _virtgate_fill -W "$("${COMP_WORDS[0]}" call "${more[@]}" --list 2>/dev/null | awk '{ print $1 }')" -- "$current"
         fi
         ;;
     list.0:*) _virtgate_fill -W 'domains networks pools volumes interfaces node-devices secrets nwfilters' -- "$current" ;;

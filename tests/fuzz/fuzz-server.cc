@@ -5,7 +5,6 @@
 // Input: pieces, each with a byte that says whose it is (bit 0) and whether that one hangs up afterwards (bit 1), and a byte
 // with its size. The configured directories are called "s" (lock spaces) and "d" (direct).
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -20,10 +19,10 @@
 #include "lockd/locker/locker.h"
 #include "proto/codec.h"
 #include "proto/supervise.h"
+#include "tests/fuzz/pump.h"
 
 using namespace virtgate;
 using namespace virtgate::lockd;
-using loop::Want;
 
 namespace {
 
@@ -31,30 +30,6 @@ namespace holder = proto::holder;
 namespace supervise = proto::supervise;
 
 std::int64_t some_time() noexcept { return 1'700'000'000; }
-
-// Serves what is ready until nothing is.
-void pump(loop::FakeLoop& loop) {
-    constexpr int k_fds = 64, k_turns = 2'000;
-    for (int turn = 0; turn < k_turns; ++turn) {
-        bool happened = false;
-        loop.run();
-        loop.advance(Milliseconds{0});
-        for (int fd = 0; fd < k_fds; ++fd) {
-            const Want want = loop.wanted(fd);
-            if (want == Want::nothing) continue;
-            const int events = (has(want, Want::read) ? POLLIN : 0) | (has(want, Want::write) ? POLLOUT : 0);
-            pollfd one{fd, static_cast<short>(events), 0};
-            if (poll(&one, 1, 0) <= 0) continue;
-            const bool is_gone = (one.revents & (POLLHUP | POLLERR)) != 0;
-            if (has(want, Want::read) && (is_gone || (one.revents & POLLIN) != 0))
-                happened |= loop.ready(fd, Want::read) != 0;
-            if (has(want, Want::write) && (is_gone || (one.revents & POLLOUT) != 0))
-                happened |= loop.ready(fd, Want::write) != 0;
-        }
-        if (!happened) return;
-    }
-    require(false, "the loop never rests");
-}
 
 // The directories, which are the working directory's while something is played.
 class World {
@@ -206,7 +181,7 @@ void play(ByteView input, World& world) {
     std::unique_ptr<Client> clients[2];
     const auto turn = [&] {
         for (int i = 0; i < 3; ++i) {
-            pump(loop);
+            fuzz::pump(loop);
             parent.take();
         }
         for (const auto& client : clients)

@@ -367,6 +367,31 @@ def complete(*words):
     return set(done.stdout.split())
 
 
+@pytest.fixture
+def announced(tmp_path):
+    """A directory like programs.d, with the program of examples/inventory."""
+    directory = tmp_path / "programs.d"
+    directory.mkdir()
+    schema = suite.BUILD / "gen/proto/inventory.schema"
+    (directory / "inventory.toml").write_text(f'schema = "{schema}"\nexecutable = "/bin/true"\n')
+    return directory
+
+
+def test_announced_programs_can_be_named_without_their_schema(announced):
+    listed = virtgate("call", "--programs", announced, "--list", "inventory").stdout
+    assert "inventory.get_item" in listed and "remote." not in listed
+    assert "remote.domain_get_info" in virtgate("call", "--programs", announced, "--list").stdout
+    described = virtgate("call", "--programs", announced, "--describe", "inventory.set_item").stdout
+    assert "tag" in described
+    assert complete("call", "--programs", str(announced), "inventory.get_it") == {"inventory.get_item"}
+    assert complete("call", "--schema", str(suite.BUILD / "gen/proto/inventory.schema"), "inventory.get_it") == {
+        "inventory.get_item"
+    }
+    assert "inventory" in complete("call", "--programs", str(announced), "--list", "inv")
+    (announced / "inventory.toml").write_text("schema = 1\n")
+    assert "inventory.toml:1" in error_of(virtgate("call", "--programs", announced, "--list"), USAGE)
+
+
 def test_completion_of_procedures_kinds_and_types(private_libvirtd):
     assert complete("call", "remote.domain_get_inf") == {"remote.domain_get_info"}
     assert "lock.acquire_resource" in complete("call", "-c", "x", "lock.")

@@ -18,6 +18,7 @@ constexpr const char* k_files[] = {
 // The filter of a supervisor stays with what it starts.
 constexpr confine::Row k_of_store[] = {
     confine::allow("fallocate", "the store: room on the disk, and holes"),
+    confine::allow("preadv2", "the store: content of volumes that is in memory"),
     confine::allow("sync_file_range", "the store: what was written sets out for the disk"),
     confine::allow("sync_file_range2", "the same, where the kernel has it by that name"),
 };
@@ -37,8 +38,7 @@ confine::Plan make_plan(const Settings& settings, const std::string& programs) {
         for (const std::string& directory : one.directories)
             plan.paths.add_if_there(directory, PathAccess::grow);
     }
-    for (const std::string& log : settings.log.files())
-        plan.paths.add_parents_of(log, PathAccess::create);
+    for (const std::string& log : settings.log.files()) plan.paths.add_parents_of(log, PathAccess::create);
     if (settings.store.directories.empty()) return plan;
     for (const std::string& directory : settings.store.directories)
         plan.paths.add_if_there(directory, PathAccess::grow);

@@ -11,6 +11,7 @@
 
 #include "libshared/channel/connect.h"
 #include "libshared/channel/packet.h"
+#include "libshared/channel/room.h"
 #include "policy/rights.h"
 #include "proto/codec.h"
 #include "proto/config.h"
@@ -93,6 +94,7 @@ public:
         auto pair = make_channel_pair();
         if (!pair) return tl::unexpected(std::move(pair.error()));
         const int end = pair->second.get();
+        for (const int socket : {pair->first.get(), end}) channel::make_room(socket);
         // Before the worker has this end: what comes first is ours for certain.
         constexpr std::byte k_here_it_is{0};
         if (const int way = locks.get(); locks && channel::send_packet(end, ByteView(&k_here_it_is, 1),
@@ -341,8 +343,8 @@ private:
             const auto some =
                 numbers.first(std::min<std::size_t>(numbers.size(), proto::work::k_numbers_max));
             numbers = numbers.subspan(some.size());
-            const auto payload = proto::encode(proto::work::EndArgs{.sessions = {some.begin(), some.end()},
-                                                                    .reason = std::string(reason)});
+            const auto payload = proto::encode(
+                proto::work::EndArgs{.sessions = {some.begin(), some.end()}, .reason = std::string(reason)});
             require(payload.has_value(), "the numbers of sessions do not encode");
             const auto sent = control_->send(header_of(Procedure::end, control_->next_serial()), *payload);
             // Rather all sessions of the identity than one that has to be over.
@@ -396,7 +398,7 @@ private:
     bool leaving_ = false;
     bool starting_ = false;
     bool broke_rules_ = false;  // the process that runs, or the last one
-    std::int64_t since_ = 0;  // of the process, in seconds since 1970
+    std::int64_t since_ = 0;    // of the process, in seconds since 1970
     Instant started_{};
     Instant not_before_{};
     Milliseconds pause_{0};

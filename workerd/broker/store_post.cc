@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "libshared/channel/room.h"
 #include "proto/codec.h"
 #include "proto/lock.h"
 #include "proto/supervise.h"
@@ -92,6 +93,7 @@ Result<UniqueFd> StorePost::connect(const std::string& identity, std::uint64_t s
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
         return system_fault(errno, "no sockets for a connection to the store");
     UniqueFd ours{ends[0]}, theirs{ends[1]};
+    for (const int end : ends) channel::make_room(end);
     const auto payload = proto::encode(
         proto::store::AttachArgs{.identity = identity, .read_only = read_only, .session = session});
     if (!payload) return system_fault(0, "the name of an identity does not encode");

@@ -12,6 +12,10 @@ namespace virtgate::workerd::store {
 
 namespace {
 
+// Of one write. For larger ones the kernel takes larger blocks of memory, and those it has to look for; in a virtual machine that
+// gives free memory back to its host, to wait for. Measured: above this nothing gets faster.
+constexpr std::uint64_t k_slice = 128U << 10;
+
 // A hole may lie over what is there, or behind it, where the file becomes longer.
 bool write_hole(int file, std::uint64_t at, std::uint64_t length, const Closing& closing) noexcept {
     struct stat status {};
@@ -57,8 +61,12 @@ bool Batch::write(int file, const Closing& closing) const noexcept {
             if (!write_hole(file, run.at, run.length, closing)) return false;
             continue;
         }
-        if (!write_all(file, rest.first(run.length), run.at)) return false;
-        rest = rest.subspan(run.length);
+        for (std::uint64_t done = 0; done < run.length;) {
+            const ByteView slice = rest.first(std::min(run.length - done, k_slice));
+            if (!write_all(file, slice, run.at + done)) return false;
+            done += slice.size();
+            rest = rest.subspan(slice.size());
+        }
     }
     return true;
 }

@@ -6,6 +6,7 @@
 #include <linux/falloc.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "libshared/confine/rows.h"
 #include "libshared/fdmap.h"
@@ -33,6 +34,7 @@ constexpr confine::Row k_rows[] = {
     allow("fstatfs", "the space of a pool"),
     allow("lseek", "where data and holes are; the start of a list"),
     allow("pread64", "content of volumes; what /proc says now"),
+    allow("preadv2", "content of volumes that is in memory", {is(5, RWF_NOWAIT)}),
     allow("pwrite64", "content of volumes"),
     allow("sync_file_range", "what was written sets out for the disk", {is(3, SYNC_FILE_RANGE_WRITE)}),
     allow("sync_file_range2", "the same, where the kernel has it by that name",

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -42,6 +43,7 @@ void Download::begin(std::shared_ptr<Download> download, server::Call call) noex
             const std::uint64_t length = download->plan_.length;
             download->end_ = download->at_ + (length == 0 ? left : std::min(left, length));
             download->file_ = std::move(opened->file);
+            if (!download->plan_.is_sparse) download->known_ = download->end_;
             download->stream_ = std::make_unique<server::Stream>(*client, call.header(), false, *download);
             download->self_ = download;
             call.reply();
@@ -74,7 +76,7 @@ Answer<Download::Piece> Download::read_piece(MutableBytes room) const {
         if (n == 0) break;  // it became shorter
         size += static_cast<std::size_t>(n);
     }
-    return Piece{.size = size};
+    return Piece{.size = size, .known = end};
 }
 
 MutableBytes Download::room(unsigned number) {
@@ -82,8 +84,20 @@ MutableBytes Download::room(unsigned number) {
     return {rooms_[number].get(), server::k_stream_piece};
 }
 
+// False if a thread has to.
+bool Download::read_at_once() noexcept {
+    const std::size_t wanted =
+        std::min<std::uint64_t>(server::k_stream_piece, known_ - std::min(at_, known_));
+    if (wanted == 0) return false;
+    const iovec into{room(next_).data(), wanted};
+    const ssize_t n = preadv2(file_.get(), &into, 1, static_cast<off_t>(at_), RWF_NOWAIT);
+    if (n != static_cast<ssize_t>(wanted)) return false;
+    on_read(Piece{.size = wanted, .known = known_});
+    return true;
+}
+
 void Download::read_next() noexcept {
-    if (reads_ || ready_ || is_read_ || !stream_) return;
+    if (reads_ || ready_ || is_read_ || !stream_ || read_at_once()) return;
     reads_ = true;
     house_.swift.run(
         [self = shared_from_this(), into = room(next_)] { return self->read_piece(into); },
@@ -98,6 +112,7 @@ void Download::on_read(Answer<Piece> piece) noexcept {
         return leave();
     }
     at_ += piece->size + piece->hole;
+    known_ = std::max(known_, piece->known);
     is_read_ = piece->is_end();
     next_ = 1 - next_;
     if (sends_)

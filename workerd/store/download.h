@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // download - the content of a volume, from the disk to a client's stream.
 //
-// While one piece is on its way, a thread reads the next. A client that asked for it gets holes as holes: however large the
-// volume is, what is not there costs nothing.
+// While one piece is on its way, the next is read: at once if the kernel has all of it in memory (RWF_NOWAIT, which never waits for
+// a disk), and in a thread if not. A client that asked for it gets holes as holes: however large the volume is, what is not
+// there costs nothing.
 //
 // A volume that is replaced meanwhile (upload.h) is read to its end as it was.
 //
@@ -38,6 +39,7 @@ private:
     struct Piece {
         std::size_t size = 0;  // of what is in one of the rooms
         std::uint64_t hole = 0;
+        std::uint64_t known = 0;  // where the data ends, to which this belongs
         [[nodiscard]] bool is_end() const noexcept { return size == 0 && hole == 0; }
     };
     void on_data(ByteView) noexcept override {}
@@ -49,6 +51,7 @@ private:
 
     [[nodiscard]] Answer<Piece> read_piece(MutableBytes room) const;
     [[nodiscard]] MutableBytes room(unsigned number);
+    [[nodiscard]] bool read_at_once() noexcept;
     void read_next() noexcept;
     void on_read(Answer<Piece> piece) noexcept;
     void send(const Piece& piece) noexcept;
@@ -56,8 +59,9 @@ private:
 
     House& house_;
     const Plan plan_;
-    std::uint64_t at_;       // where the next piece begins
-    std::uint64_t end_ = 0;  // of what is read
+    std::uint64_t at_;         // where the next piece begins
+    std::uint64_t end_ = 0;    // of what is read
+    std::uint64_t known_ = 0;  // up to there is data, and no hole that has to be looked for
     UniqueFd file_;
     std::array<std::unique_ptr<std::byte[]>, 2> rooms_;  // one is sent while the other is read to
     unsigned next_ = 0;                                  // which one is read to

@@ -2,8 +2,8 @@
 """ssh - an sshd of its own on the loopback address, for the user who runs the tests, and the ssh that speaks to it.
 
 Keys, settings and known hosts are in one directory; nothing of the user's or the machine's ssh is read or changed. What
-virt-ssh-helper connects to over there, libvirt's usual socket, is `socket`: the user's by $XDG_RUNTIME_DIR; root's, which
-is in /run, in a mount namespace of sshd's own.
+virt-ssh-helper connects to over there, libvirt's usual socket, is `socket`: in the user's $XDG_RUNTIME_DIR, and in /run, in a
+mount namespace of sshd's own.
 """
 
 import os
@@ -19,6 +19,16 @@ PROGRAM = "/usr/sbin/sshd"
 AS_ROOT = """mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/sshd /run/libvirt && ln -s "$1" /run/libvirt/libvirt-sock &&
 mount --bind "$2" /etc/shadow && shift 2 && exec "$@"
 """
+# A user is nobody else in a namespace of his own, and may mount there until the capabilities are gone.
+AS_USER = """mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/libvirt && ln -s "$1" /run/libvirt/libvirt-sock && shift &&
+exec setpriv --ambient-caps=-all --inh-caps=-all -- "$@"
+"""
+NAMESPACE = ("unshare", "--user", "--map-current-user", "--keep-caps", "--mount")
+
+
+def available():
+    """Whether sshd can have such a namespace."""
+    return os.geteuid() == 0 or clients.attempt(*NAMESPACE, "true").returncode == 0
 
 
 class Sshd:
@@ -71,6 +81,8 @@ class Sshd:
             shadow.touch(mode=0o600)
             shadow.write_text("root:*:19000::::::\nsshd:*:19000::::::\n")
             command = ["unshare", "--mount", "sh", "-c", AS_ROOT, "sh", self.socket, str(shadow), *command]
+        else:
+            command = [*NAMESPACE, "sh", "-c", AS_USER, "sh", self.socket, *command]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         upstream.poll(self._answers, 20, lambda: f"sshd; its log:\n{self.log()}")
         return self

@@ -40,6 +40,7 @@ constexpr Milliseconds k_linger{1'000};
 constexpr char k_footer[] =
     "Example, what virsh says to libvirt:\n"
     "  virtgate trace qemu:///system -- virsh list --all\n"
+    "  virtgate trace qemu+tls://host/system -- virsh list --all\n"
     "See virtgate-trace(1).";
 
 struct Order {
@@ -48,27 +49,57 @@ struct Order {
     bool read_only = false, json = false, full = false;
 };
 
-// Where the server is, and what a client has to be told to come by.
+constexpr std::string_view k_login = "auth_sasl_init";
+
+// How to come to the server, and what a client has to be told to come by.
 struct Route {
-    std::string upstream;
-    client::Uri uri;
+    Relay::Connect connect{};
+    client::Uri uri{};
+    bool is_plain = false;  // over TCP, without TLS
 };
+
+Relay::Connect by_socket(std::string path) {
+    return [path = std::move(path)](const client::Deadline&) { return connect_to_socket(path); };
+}
+
+// The transport is ours: the client speaks at a UNIX socket what it would speak below TLS.
+Relay::Connect by_uri(const client::Uri& uri, bool read_only) {
+    return [uri, read_only, environment = client::Environment::of_process()](
+               const client::Deadline& deadline) -> client::Result<std::unique_ptr<End>> {
+        auto channel = client::connect(uri, read_only, environment, deadline);
+        if (!channel) return tl::unexpected(channel.error());
+        return make_channel_end(std::move(*channel));
+    };
+}
 
 Result<Route> find_route(const Order& order) {
     Route route;
     if (order.target.starts_with('/')) {
-        route.upstream = order.target;
+        route.connect = by_socket(order.target);
         route.uri.driver = "remote";
         route.uri.path = "/";
     } else {
         auto uri = client::Uri::parse(order.target);
         if (!uri) return system_fault(0, uri.error().text);
-        if (uri->how() != client::Transport::unix_socket)
-            return system_fault(0, "only what goes over a UNIX socket of this machine can be looked at");
-        auto path = client::find_socket(*uri, order.read_only, client::Environment::of_process());
-        if (!path) return system_fault(0, path.error().text);
-        route.upstream = std::move(*path);
-        route.uri = std::move(*uri);
+        if (uri->how() == client::Transport::unix_socket) {
+            auto path = client::find_socket(*uri, order.read_only, client::Environment::of_process());
+            if (!path) return system_fault(0, path.error().text);
+            route.connect = by_socket(std::move(*path));
+            route.uri = std::move(*uri);
+        } else {
+            if (order.read_only && uri->how() != client::Transport::ssh)
+                return system_fault(
+                    0, "--readonly chooses between UNIX sockets; that server is reached otherwise");
+            route.connect = by_uri(*uri, order.read_only);
+            route.is_plain = uri->how() == client::Transport::tcp;
+            // What is for the client and the server, and not for the way between them.
+            route.uri.driver = uri->driver;
+            route.uri.path = uri->path;
+            route.uri.name = uri->name;
+            route.uri.auth = uri->auth;
+            route.uri.authfile = uri->authfile;
+            route.uri.rest = uri->rest;
+        }
     }
     route.uri.transport = client::Transport::unix_socket;
     route.uri.mode = client::Mode::automatic;
@@ -97,12 +128,13 @@ private:
 
 class Session final : private RelayOwner {
 public:
-    Session(const Order& order, const std::string& upstream, FILE* output)
+    Session(const Order& order, const Route& route, FILE* output)
         : order_(order),
+          is_plain_(route.is_plain),
           output_(output),
           loop_(loop::make_event_loop()),
           over_(loop_->timer(loop::to<&Session::on_over>(*this))),
-          relay_(*loop_, *this, upstream) {
+          relay_(*loop_, *this, route.connect) {
         for (const int number : {SIGINT, SIGTERM, SIGHUP})
             signals_.push_back(loop_->signal(number, loop::to<&Session::on_signal>(*this)));
     }
@@ -151,12 +183,13 @@ private:
         decoders_.emplace(number, catalogue_);
         note(number, "connected");
     }
-    void on_refused(unsigned number, const Error& error) noexcept override {
-        note(number, error.text);
+    void on_refused(unsigned number, std::string_view why) noexcept override {
+        note(number, why);
         decoders_.erase(number);
+        if (status_ >= 0 && decoders_.empty()) over_->start(Milliseconds{0});
     }
-    void on_closed(unsigned number) noexcept override {
-        note(number, "closed");
+    void on_closed(unsigned number, std::string_view why) noexcept override {
+        note(number, why.empty() ? "closed" : fmt::format("closed: {}", why));
         decoders_.erase(number);
         if (status_ >= 0 && decoders_.empty()) over_->start(Milliseconds{0});
     }
@@ -164,8 +197,13 @@ private:
         const auto decoder = decoders_.find(number);
         if (decoder == decoders_.end()) return;
         const auto now = std::chrono::system_clock::now();
-        for (const Record& record : decoder->second.take(from, bytes, loop_->clock().now()))
+        for (const Record& record : decoder->second.take(from, bytes, loop_->clock().now())) {
             write(order_.json ? line_json(record, number, now) : line_text(record, number, now, order_.full));
+            if (is_plain_ && record.kind == Record::Kind::call && record.procedure == k_login)
+                note(number,
+                     "a login over plain TCP has to encrypt all that follows, which nobody can look at: the "
+                     "server will refuse it here. Use its TLS or UNIX socket");
+        }
     }
     void note(unsigned number, std::string_view what) noexcept {
         const auto now = std::chrono::system_clock::now();
@@ -178,6 +216,7 @@ private:
     }
 
     const Order& order_;
+    const bool is_plain_;
     FILE* output_;
     reflect::Catalogue catalogue_;
     std::map<unsigned, Decoder> decoders_;
@@ -211,7 +250,7 @@ int trace(const Order& order) {
         path = place->socket();
     }
     FILE* usual = order.command.empty() ? stdout : stderr;
-    Session session(order, route->upstream, file ? file.get() : usual);
+    Session session(order, *route, file ? file.get() : usual);
     if (const auto done = session.listen(path); !done) return say(done.error(), spawn::k_exit_system);
     route->uri.socket = path;
     const std::string uri = route->uri.print();

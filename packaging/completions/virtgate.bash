@@ -380,7 +380,7 @@ _virtgate() {
             _virtgate_fill -f -- "$current"
             compopt -o filenames
             ;;
-        trace:*) _virtgate_fill -W "qemu:///system qemu:///session $(_virtgate_options trace)" -- "$current" ;;
+        trace:*) _virtgate_fill -W "qemu:///system qemu:///session qemu+tls:// qemu+ssh:// $(_virtgate_options trace)" -- "$current" ;;
         --:*) _virtgate_fill -c -- "$current" ;;
         *) _virtgate_fill -W "$(_virtgate_options trace) --" -- "$current" ;;
         esac

@@ -5,16 +5,25 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 
 import pytest
 
+from vgtest import clients, sasl
 from vgtest.suite import BUILD
 
 TOP = pathlib.Path(__file__).parents[2]
 DRIVER = "test:///default"
 SECRET = "correct horse battery"
+# Logins over TLS and over plain TCP.
+DIGESTS = {
+    "netd.tcp.enabled": "true",
+    "netd.sasl.mechanisms": '["SCRAM-SHA-256", "DIGEST-MD5"]',
+    "netd.sasl.host_name": '"localhost"',
+    "netd.sasl.realm": '"localhost"',
+}
 
 
 def trace(server, *words, command=(), **options):
@@ -115,16 +124,78 @@ def test_nothing_is_left(uri, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+# --- over TLS, to the front door ---
+
+
+@pytest.fixture(scope="module")
+def door(running_suite, scratch):
+    """Who has no certificate logs in. The URI says where the authorities are, and where users and passwords."""
+    settings = {"netd.tls.authentication": '"x509-or-sasl"', **DIGESTS}
+    suite = running_suite.sibling(scratch / "traced", settings)
+    (suite.directory / "etc").mkdir()
+    sasl.add_user(suite.directory / "etc" / "users", "alice", SECRET, "--digest-md5", "localhost")
+    suite.add_policy("20-alice.toml", sasl.POLICY.format(name="alice").replace('"alice"', '"alice@localhost"', 1))
+    authorities = scratch / "authorities"
+    authorities.mkdir()
+    shutil.copy(suite.pki / "cacert.pem", authorities)
+    suite.login = f"&authfile={sasl.auth_file(scratch / 'auth.conf', 'alice', SECRET)}"
+    suite.authorities = authorities
+    with suite:
+        yield suite
+
+
+def test_server_over_tls(door, tmp_path):
+    """With a certificate, which the client itself does not need."""
+    picture = tmp_path / "picture"
+    done = trace(door.uri(), command=("virsh", "-q", f"domid test; screenshot test {picture}"))
+    assert (done.returncode, done.stdout.split()[0]) == (0, "1"), done.stderr
+    assert picture.stat().st_size > 1000
+    assert re.search(r'> call remote\.domain_lookup_by_name #\d+ {"name":"test"}\n', done.stderr)
+    assert re.search(r"< finish remote\.domain_screenshot #\d+\n", done.stderr)
+    lines = done.stderr.splitlines()
+    assert lines[0].endswith("connected") and lines[-1].endswith("closed")
+
+
+def test_client_logs_in_over_tls_and_its_password_is_hidden(door):
+    uri = door.uri(pki=door.authorities, more=door.login)
+    done = trace(uri, "--full", command=("virsh", "-q", "domid", "test"))
+    assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr
+    assert "> call remote.auth_sasl_start" in done.stderr and '"(hidden)"' in done.stderr
+    assert SECRET not in done.stderr and "alice" not in done.stderr
+
+
+def test_login_over_tcp_cannot_be_looked_at(door):
+    uri = door.tcp_uri(more=door.login.replace("&", "?"))
+    assert clients.attempt("virsh", "-q", "-c", uri, "domid", "test").stdout.strip() == "1"
+    done = trace(uri, command=("virsh", "-q", "domid", "test"))
+    assert done.returncode == 1 and "a login over plain TCP has to encrypt all that follows" in done.stderr, done.stderr
+    assert SECRET not in done.stderr
+
+
+def test_server_that_is_not_trusted(door, foreign_authority, scratch):
+    pki = scratch / "foreign-authorities"
+    pki.mkdir()
+    shutil.copy(foreign_authority.certificate, pki / "cacert.pem")
+    done = trace(door.uri(pki=pki), command=("virsh", "-q", "domid", "test"))
+    assert done.returncode == 1, done.stderr
+    assert re.search(r" 1 - [^\n]*certificate", done.stderr), done.stderr
+    assert "call" not in done.stderr
+
+
+def test_many_clients_at_once_over_tls(door):
+    script = "for i in 1 2 3 4 5; do virsh -q domid test & done; wait"
+    done = trace(door.uri(), command=("sh", "-c", script))
+    assert (done.returncode, done.stdout.split()) == (0, ["1"] * 5), done.stderr
+    assert len(re.findall(r" [1-5] - closed\n", done.stderr)) == 5
+
+
 @pytest.mark.parametrize(
-    ("server", "status", "text"),
-    [
-        ("qemu+tls://host/system", 64, "only what goes over a UNIX socket of this machine can be looked at"),
-        ("nonsense", 64, ""),
-    ],
+    ("server", "options", "text"),
+    [("nonsense", (), ""), ("qemu+tls://host/system", ("--readonly",), "--readonly chooses between UNIX sockets")],
 )
-def test_servers_that_cannot_be_looked_at(server, status, text):
-    done = trace(server, command=("true",))
-    assert done.returncode == status and done.stderr.startswith("virtgate: ") and text in done.stderr
+def test_servers_that_cannot_be_looked_at(server, options, text):
+    done = trace(server, *options, command=("true",))
+    assert done.returncode == 64 and done.stderr.startswith("virtgate: ") and text in done.stderr
 
 
 def test_server_that_is_not_there(tmp_path):

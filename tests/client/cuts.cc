@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // cuts - a server that dies at any byte: make check-client-cuts.
 //
-//   client-cuts URI FIRST STEP      a URI of the transport unix (with "socket=") or tls
+//   client-cuts URI FIRST STEP [DENSE]      a URI of the transport unix (with "socket=") or tls
 //
 // The same dialogue (login, OPEN, a call, a registration for events, a download) is held again and again through a
-// relay that ends it after the first FIRST, FIRST + STEP, … bytes of the server, until it is not cut any more; with a STEP
-// of more than 1 less often in the picture that is downloaded. Each time every call has to come back, done or with a failure that says so. Exit status 1 if one does not.
+// relay that ends it after the first FIRST, FIRST + STEP, … bytes of the server, until it is not cut any more; behind the
+// first DENSE bytes less often. Each time every call has to come back, done or with a failure that says so. Exit status 1 if one does not.
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -152,13 +152,14 @@ client::Result<std::unique_ptr<client::Channel>> reach(const client::Uri& uri, s
 }  // namespace
 
 int main(int count, char** words) {
-    if (count != 4) return 2;
+    if (count != 4 && count != 5) return 2;
     const auto uri = client::Uri::parse(words[1]);
     require(uri.has_value(), "no URI");
     const std::size_t step = strtoul(words[3], nullptr, 10);
     std::size_t cuts = 0, limit = strtoul(words[2], nullptr, 10);
     // The picture alone is 32 KiB, whose bytes are all alike to us.
-    for (;; limit += step == 1 || limit < k_dense ? step : k_sparsely * step) {
+    const std::size_t dense = count == 5 ? strtoul(words[4], nullptr, 10) : k_dense;
+    for (;; limit += limit < dense ? step : k_sparsely * step) {
         std::unique_ptr<Relay> relay;
         auto channel = reach(*uri, limit, relay);
         const auto done = channel ? hold(*uri, std::move(*channel)) : tl::unexpected(channel.error());

@@ -3,9 +3,11 @@
 #include "ctl/migrate/plan.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
+#include <tuple>
 
 #include "ctl/migrate/draft.h"
 #include "libshared/base/bytes.h"
@@ -25,6 +27,92 @@ std::string daemon_of(const std::string& file) {
     return is_driver || name == "libvirtd" ? name : "libvirtd";
 }
 
+std::vector<std::string> words_of(const std::string& text) {
+    std::vector<std::string> words;
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = std::min(text.find(' ', at), text.size());
+        if (end != at) words.push_back(text.substr(at, end - at));
+        at = end + 1;
+    }
+    return words;
+}
+
+std::string list_of(const std::vector<std::string>& texts) {
+    return texts.empty() ? "[]" : fmt::format("[\"{}\"]", fmt::join(texts, "\", \""));
+}
+
+// "3:journald": whether the level is one of libvirt's, with what is behind it.
+bool take_level(std::string_view word, std::string_view& rest) noexcept {
+    if (word.size() < 3 || word[0] < '1' || word[0] > '4' || word[1] != ':') return false;
+    rest = word.substr(2);
+    return true;
+}
+
+// The journal, syslog and standard error are everybody's. A file is libvirt's daemon's, which goes on writing to it.
+void plan_log_outputs(Draft& draft) {
+    if (draft.find("log_outputs") == nullptr) return;
+    std::vector<std::string> netd, workerd, left;
+    for (const std::string& word : words_of(draft.text("log_outputs"))) {
+        std::string_view place;
+        if (!take_level(word, place) ||
+            (place != "journald" && place != "stderr" && !place.starts_with("syslog:"))) {
+            left.push_back(word);
+            continue;
+        }
+        const bool is_syslog = place.starts_with("syslog:");
+        netd.push_back(is_syslog ? fmt::format("{}:syslog:virtgate-netd", word[0]) : word);
+        workerd.push_back(is_syslog ? fmt::format("{}:syslog:virtgate-workerd", word[0]) : word);
+    }
+    if (!netd.empty()) {
+        draft.netd.set("", "log_outputs", list_of(netd));
+        draft.workerd.set("", "log_outputs", list_of(workerd));
+        draft.take("log_outputs", "netd.toml log_outputs, workerd.toml log_outputs");
+    }
+    for (const std::string& word : left)
+        draft.leave("log_outputs",
+                    fmt::format("\"{}\": a file has to be one that the daemon's own user can write, and each "
+                                "daemon has its own: log_outputs of netd.toml and workerd.toml",
+                                escape(word, 128)));
+    if (netd.empty() && left.empty())
+        draft.note("log_outputs", Outcome::unneeded, {}, "virtgate logs to the journal, where there is one");
+}
+
+// libvirt's filters name parts of its source. What those parts do that virtgate does now is done by these processes.
+void plan_log_filters(Draft& draft) {
+    if (draft.find("log_filters") == nullptr) return;
+    std::vector<std::string> netd, workerd, left;
+    for (const std::string& word : words_of(draft.text("log_filters"))) {
+        std::string_view part;
+        const bool is_good = take_level(word, part);
+        if (part.starts_with('+')) part.remove_prefix(1);  // with a trace of the stack
+        const auto is = [&](std::string_view name) {
+            return part == name || part.starts_with(fmt::format("{}.", name));
+        };
+        if (is_good && (is("rpc") || is("remote") || is("daemon.remote")))
+            for (const char* process : {"gate", "doorman"})
+                netd.push_back(fmt::format("{}:{}", word[0], process));
+        else if (is_good && is("access"))
+            workerd.push_back(fmt::format("{}:worker", word[0]));
+        else
+            left.push_back(word);
+    }
+    std::string where;
+    for (const auto& [file, filters, settings] : {std::tuple{"netd.toml", &netd, &draft.netd},
+                                                  std::tuple{"workerd.toml", &workerd, &draft.workerd}}) {
+        if (filters->empty()) continue;
+        settings->set("", "log_filters", list_of(*filters));
+        where += fmt::format("{}{} log_filters", where.empty() ? "" : ", ", file);
+    }
+    const std::string stays = left.empty() ? (where.empty() ? "it is empty" : "")
+                                           : fmt::format("{} {} what libvirt's daemon goes on doing",
+                                                         escape(fmt::format("{}", fmt::join(left, " ")), 256),
+                                                         left.size() == 1 ? "is about" : "are about");
+    if (where.empty())
+        draft.note("log_filters", Outcome::stays, {}, stays);
+    else
+        draft.take("log_filters", where, stays);
+}
+
 void plan_logging(Draft& draft) {
     constexpr std::array<std::string_view, 5> k_levels{"", "debug", "info", "warning", "error"};
     if (const auto level = draft.number("log_level"); level && (*level < 1 || *level > 4)) {
@@ -34,14 +122,8 @@ void plan_logging(Draft& draft) {
         draft.workerd.set_text("", "log_level", k_levels[static_cast<std::size_t>(*level)]);
         draft.take("log_level", "netd.toml log_level, workerd.toml log_level");
     }
-    const std::string outputs = draft.text("log_outputs");
-    if (outputs.find(":file:") != outputs.npos || outputs.find(":syslog:") != outputs.npos)
-        draft.leave(
-            "log_outputs",
-            "log_outputs of netd.toml and workerd.toml takes the same words in a list, with files that "
-            "their users can write; without it virtgate logs to the journal");
-    else if (draft.find("log_outputs") != nullptr)
-        draft.note("log_outputs", Outcome::unneeded, {}, "virtgate logs to the journal, where there is one");
+    plan_log_outputs(draft);
+    plan_log_filters(draft);
 }
 
 void plan_keepalive(Draft& draft) {
@@ -66,6 +148,16 @@ void plan_limits(Draft& draft) {
         draft.refuse(
             "max_anonymous_clients",
             "\"max_anonymous_clients\" is more than \"max_clients\": libvirt does not start with that");
+    if (const auto anonymous = draft.number("max_anonymous_clients"); anonymous && *anonymous > k_count_max) {
+        draft.leave("max_anonymous_clients", "virtgate takes up to 1000000");
+    } else if (anonymous && *anonymous == 0) {
+        draft.note("max_anonymous_clients", Outcome::unneeded, {},
+                   "0 is no bound; virtgate always has one: arrivals in [limits] of netd.toml");
+    } else if (anonymous) {
+        draft.netd.set("limits", "arrivals", fmt::format("{}", *anonymous));
+        draft.take("max_anonymous_clients", "netd.toml [limits] arrivals",
+                   "of each gate, of which there is one per core; arrivals_per_source is a bound of its own");
+    }
     if (clients && (*clients < 1 || *clients > k_count_max)) {
         draft.leave("max_clients", "virtgate takes 1 to 1000000");
     } else if (clients) {

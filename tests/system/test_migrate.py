@@ -155,12 +155,13 @@ def test_every_key_is_accounted_for(convert, pki):
         assert one["where"] or one["text"], one
     assert settings(out) == {
         "log_level": "info",
+        "log_outputs": ["3:journald"],
         "tls": {"address": "127.0.0.1", "port": 16599, "certificate": f"{pki}/servercert.pem", "ca": f"{pki}/cacert.pem",
                 "crl": f"{pki}/cacrl.pem", "key": f"{pki}/serverkey.pem", "priority": "NORMAL"},
         "tcp": {"address": "127.0.0.1", "port": 16598, "enabled": True, "min_strength": 112},
         "unix": {"group": "root", "mode": "0770", "read_only_mode": "0777"},
         "keepalive": {"interval": 0, "count": 3},
-        "limits": {"calls_in_flight": 7},
+        "limits": {"calls_in_flight": 7, "arrivals": 20},
     }  # fmt: skip
     workerd = settings(out, "workerd")
     assert workerd["limits"] == {"sessions": 500, "sessions_per_identity": 500}
@@ -423,7 +424,7 @@ def test_nothing_is_overwritten(tmp_path):
 
 def test_files_that_cannot_be_read_or_written(tmp_path):
     done = migrate(tmp_path / "none.conf")
-    assert done.returncode == os.EX_OSERR and "No such file or directory" in done.stderr
+    assert done.returncode == os.EX_NOINPUT and "No such file or directory" in done.stderr
     (tmp_path / "a.conf").write_text("")
     done = migrate(tmp_path / "a.conf", "--output", tmp_path / "a.conf")
     assert done.returncode == os.EX_OSERR and "cannot make the directory" in done.stderr
@@ -451,3 +452,26 @@ def test_manual_and_completions_have_every_option():
     done = subprocess.run(["bash", "-c", script, "bash", VIRTGATE, "migrate-config", "--"],
                           capture_output=True, text=True, check=True)  # fmt: skip
     assert set(done.stdout.split()) - {"--help"} == known
+
+
+def test_what_is_logged_is_passed_on(convert):
+    report, out = convert(
+        'log_outputs = "3:syslog:libvirtd 1:file:/var/log/libvirt/libvirtd.log 2:journald"\n'
+        'log_filters = "1:rpc 1:+qemu 3:access.accessmanager 4:util"\n'
+        "max_anonymous_clients = 33\n"
+    )
+    netd, workerd = settings(out), settings(out, "workerd")
+    assert netd["log_outputs"] == ["3:syslog:virtgate-netd", "2:journald"]
+    assert workerd["log_outputs"] == ["3:syslog:virtgate-workerd", "2:journald"]
+    assert netd["log_filters"] == ["1:gate", "1:doorman"] and workerd["log_filters"] == ["3:worker"]
+    assert netd["limits"]["arrivals"] == 33
+    found = [(one["key"], one["outcome"]) for one in report["findings"] if one["line"]]
+    assert ("log_outputs", "taken") in found and ("log_outputs", "open") in found and ("log_filters", "taken") in found
+    texts = " ".join(one["text"] for one in report["findings"])
+    assert "1:file:/var/log/libvirt/libvirtd.log" in texts and "1:+qemu 4:util are about" in texts
+
+
+def test_filters_of_libvirts_own_parts_stay(convert):
+    report, out = convert('log_filters = "1:qemu"\nmax_anonymous_clients = 0\nlog_outputs = ""\n')
+    assert "log_filters" not in settings(out) and "log_outputs" not in settings(out)
+    assert {("log_filters", "stays"), ("max_anonymous_clients", "unneeded"), ("log_outputs", "unneeded")} <= outcomes(report)

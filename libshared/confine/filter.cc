@@ -21,6 +21,7 @@
 
 #include "libshared/base/fd.h"
 #include "libshared/base/handle.h"
+#include "libshared/base/path_fault.h"
 
 namespace virtgate::confine {
 
@@ -155,7 +156,12 @@ using Context = std::unique_ptr<void, FreeWith<seccomp_release>>;
 // already.
 Result<std::vector<sock_filter>> export_program(scmp_filter_ctx context) {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) return system_fault(errno, "cannot make a pipe");
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
+        const int number = errno;
+        auto error = system_fault(number, "cannot make a pipe");
+        error.value().text += advice_for(number);
+        return error;
+    }
     const UniqueFd reading{ends[0]};
     const UniqueFd writing{ends[1]};
     std::vector<sock_filter> program(BPF_MAXINSNS);

@@ -106,7 +106,10 @@ Result<Background> Background::begin(const Options& options, const std::string& 
         claimed.emplace(PidFile::claim(background.path_));
     }
     auto& file = *claimed;
-    if (!file && !again) return tl::unexpected(std::move(file.error()));
+    if (!file && !again) {
+        tell_waiting_parent(status_of(file.error(), k_exit_system));
+        return tl::unexpected(std::move(file.error()));
+    }
     // What it serves is worth more than the file.
     if (file)
         background.file_.emplace(std::move(*file));

@@ -201,7 +201,7 @@ Test(background, the_command_ends_when_the_daemon_serves) {
                      auto background = Background::begin({.daemon = true, .pid_file = path}, "");
                      return background ? 0 : spawn::complain(background.error(), spawn::k_exit_system);
                  }),
-                 spawn::k_exit_system);
+                 spawn::k_exit_unavailable);
     cr_assert_eq(kill(pid, SIGKILL), 0);
 }
 

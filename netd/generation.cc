@@ -106,6 +106,10 @@ void Generation::drain() noexcept {
     sweep_->start(Milliseconds{0});  // for gates that were between two starts
 }
 
+void Generation::dismiss(const std::string& reason) noexcept {
+    for (const auto& seat : seats_) seat->gate.dismiss(reason);
+}
+
 void Generation::stop() noexcept {
     state_ = State::stopping;
     // Gates first: a client that is there sees the end of its connection, not a refusal.

@@ -58,6 +58,8 @@ public:
     void start() noexcept;
     // Lets the gates end with their last sessions; then everything else ends.
     void drain() noexcept;
+    // Has the gates end their sessions, with `reason` (at most 256 bytes) as their clients' error.
+    void dismiss(const std::string& reason) noexcept;
     // Ends everything within k_patience.
     void stop() noexcept;
 

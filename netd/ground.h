@@ -31,6 +31,7 @@ struct Ground {
     Listener tls, tcp;                              // the second may be empty
     channel::LocalListener local, local_read_only;  // may be empty
     channel::LocalListener admin;                   // may be empty
+    bool in_background = false;                     // no terminal and no service manager
     std::map<Role, spawn::User> users;  // as whom they run; without an entry: as the supervisor itself
 };
 

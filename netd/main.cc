@@ -74,6 +74,7 @@ int serve(const Start& start, std::vector<spawn::NamedFd> passed, const std::str
     auto ground = netd::open_ground(*settings, std::move(passed));
     if (!ground) return spawn::complain(ground.error(), spawn::k_exit_system);
     ground->directory = std::move(*directory);
+    ground->in_background = start.background.daemon;
     const auto loop = loop::make_event_loop();
     if (const auto done = logging::open_outputs(settings->log, "virtgate-netd"); !done)
         return spawn::complain(done.error(), spawn::k_exit_system);

@@ -109,8 +109,7 @@ proto::control::Process Post::describe() const {
 }
 
 void Post::adopt(supervise::PeerRole role, std::uint32_t index, int channel, std::uint32_t serial) noexcept {
-    const auto payload =
-        proto::encode(supervise::AdoptArgs{.role = role, .index = index, .serial = serial});
+    const auto payload = proto::encode(supervise::AdoptArgs{.role = role, .index = index, .serial = serial});
     require(payload.has_value(), "an index that no gate has");
     send(supervise::Procedure::adopt, *payload, std::span(&channel, 1));
 }
@@ -121,6 +120,12 @@ void Post::tune(const supervise::TuneArgs& change) noexcept {
     const auto payload = proto::encode(change);
     require(payload.has_value(), "a change that no child may have");
     send(supervise::Procedure::tune, *payload, {});
+}
+
+void Post::dismiss(const std::string& reason) noexcept {
+    const auto payload = proto::encode(supervise::DismissArgs{.reason = reason});
+    require(payload.has_value(), "a reason that is too long");
+    send(supervise::Procedure::dismiss, *payload, {});
 }
 
 void Post::drain() noexcept {

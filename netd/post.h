@@ -52,6 +52,8 @@ public:
     void tune(const proto::supervise::TuneArgs& change) noexcept;
     // Tells it to accept nothing new; a gate ends with its last session. It is not started again.
     void drain() noexcept;
+    // To a gate: it ends its sessions, with `reason` as their clients' error.
+    void dismiss(const std::string& reason) noexcept;
     // Ends it at once; it is started again.
     void kill() noexcept;
     // Lets the process run, but does not start it again when it ends.

@@ -9,8 +9,8 @@
 #include <ctime>
 
 #include "config.h"
-#include "libshared/rpc/error.h"
 #include "libshared/logging/outputs.h"
+#include "libshared/rpc/error.h"
 #include "libshared/spawn/notify.h"
 
 namespace virtgate::netd {
@@ -108,7 +108,9 @@ void Supervisor::on_serving(Generation& generation) noexcept {
         if (older.get() != &generation && older->is_serving()) older->drain();
     tell_where(generation.settings());
     announcement_.set(generation.settings());
-    settings_ = generation.settings();
+    Settings settings = generation.settings();
+    if (settings_) move_outputs(settings_->log, settings.log);
+    settings_ = std::move(settings);
     configured_level_ = settings_->log.level;
     served_generation_ = generation.number();
     stewardship_.set(*settings_);

@@ -51,6 +51,8 @@ private:
     proto::control::StateRet tell_state() override;
     Verdict change(const proto::control::ChangeArgs& arguments) override;
     Verdict change_filters(const std::string& text);
+    Verdict change_outputs(const std::string& text);
+    void move_outputs(const logging::Settings& before, logging::Settings& now) noexcept;
     Verdict drain(const proto::control::DrainArgs& arguments) override;
     void reload(Ticket ticket) override;
     void resume(Ticket ticket) override;
@@ -70,14 +72,17 @@ private:
     std::vector<std::unique_ptr<Generation>> generations_;  // the newest is the last
     Announcement announcement_;
     Stewardship stewardship_;
-    std::optional<Settings> settings_{};   // of the newest generation that has served, with what was changed since
+    std::optional<Settings>
+        settings_{};  // of the newest generation that has served, with what was changed since
     Level configured_level_ = Level::info;  // of these, before any change
     std::uint32_t last_generation_ = 0, served_generation_ = 0, last_gate_ = 0;
     std::int64_t since_ = 0;
     bool is_drained_ = false;
+    bool is_dismissed_ = false;  // the time of that was over, and sessions were told
     std::int64_t drained_until_ = 0;
     std::unique_ptr<loop::Timer> drain_end_;
-    std::vector<Ticket> asked_, under_way_;  // who waits for the next reload, and for the one that is under way
+    std::vector<Ticket> asked_,
+        under_way_;  // who waits for the next reload, and for the one that is under way
     std::vector<std::unique_ptr<loop::Watch>> signals_;
     FileWatch files_;
     bool reload_waits_ = false;  // for the start or reload that is under way

@@ -6,6 +6,7 @@
 #include <ctime>
 
 #include "config.h"
+#include "libshared/logging/outputs.h"
 #include "libshared/rpc/error.h"
 #include "netd/supervisor.h"
 
@@ -17,33 +18,11 @@ namespace {
 
 // Of one gate, as in proto/config.x.
 constexpr std::uint32_t k_gate_bound_max = 1'000'000;
-constexpr std::size_t k_place_max = 4095;
-
-// libvirt's numbers of levels begin with 1.
-unsigned number_of(Level level) noexcept { return static_cast<unsigned>(level) + 1; }
-
-std::string to_text(const logging::Output& output) {
-    const unsigned level = number_of(output.level);
-    switch (output.kind) {
-        case logging::Output::Kind::standard_error: return fmt::format("{}:stderr", level);
-        case logging::Output::Kind::journald: return fmt::format("{}:journald", level);
-        case logging::Output::Kind::syslog: return fmt::format("{}:syslog:{}", level, output.target);
-        case logging::Output::Kind::file: return fmt::format("{}:file:{}", level, output.target);
-    }
-    panic("an unknown kind of output");
-}
-
-// What of `items` fits.
-template <class Items, class Text>
-std::string join(const Items& items, Text&& text_of) {
-    std::string text;
-    for (const auto& item : items) {
-        const std::string one = text_of(item);
-        if (text.size() + one.size() + 1 > k_place_max) break;
-        text += (text.empty() ? "" : " ") + one;
-    }
-    return text;
-}
+constexpr const char* k_program_name = "virtgate-netd";
+// What clients read whose sessions a drain has ended.
+constexpr const char* k_drained = "the server is drained for maintenance: this connection ends";
+// From that to the end of the gates: a session waits for one more call for 2 s, and gives the answer 5 s to be read.
+constexpr Milliseconds k_last_words{8'000};
 
 }  // namespace
 
@@ -63,11 +42,8 @@ control::StateRet Supervisor::tell_state() {
     if (settings_) {
         const logging::Settings& log = settings_->log;
         state.log_level = static_cast<std::uint32_t>(log.level);
-        state.log_filters = join(log.filters, [](const logging::Filter& filter) {
-            return fmt::format("{}:{}", number_of(filter.level), filter.process);
-        });
-        state.log_outputs =
-            log.outputs.empty() ? fmt::format("{}:stderr", number_of(log.level)) : join(log.outputs, to_text);
+        state.log_filters = logging::list_filters(log);
+        state.log_outputs = logging::list_outputs(log);
         state.tls = ground_.tls.name;
         if (settings_->tcp.is_on()) state.tcp = ground_.tcp.name;
         if (settings_->local.is_on())
@@ -102,6 +78,8 @@ StewardshipOwner::Verdict Supervisor::change(const control::ChangeArgs& argument
     }
     if (arguments.filters)
         if (auto refusal = change_filters(arguments.filters->text)) return refusal;
+    if (arguments.outputs)
+        if (auto refusal = change_outputs(arguments.outputs->text)) return refusal;
     if (arguments.bounds) {
         log_.info("at most {} clients from now on, {} of them not let in yet", arguments.bounds->connections,
                   arguments.bounds->arrivals);
@@ -118,19 +96,34 @@ StewardshipOwner::Verdict Supervisor::change(const control::ChangeArgs& argument
 }
 
 StewardshipOwner::Verdict Supervisor::change_filters(const std::string& text) {
+    auto filters = logging::parse_filters(text, k_log_names);
+    if (!filters) return Refusal{rpc::k_code_invalid_argument, filters.error().text};
     logging::Settings log = settings_->log;
-    log.filters.clear();
-    for (std::size_t at = 0; at < text.size();) {
-        const std::size_t end = std::min(text.find(' ', at), text.size());
-        if (end != at) {
-            auto filter = logging::parse_filter(std::string_view(text).substr(at, end - at), k_log_names);
-            if (!filter) return Refusal{rpc::k_code_invalid_argument, filter.error().text};
-            log.filters.push_back(std::move(*filter));
-        }
-        at = end + 1;
-    }
+    log.filters = std::move(*filters);
     set_log(std::move(log));
     return {};
+}
+
+StewardshipOwner::Verdict Supervisor::change_outputs(const std::string& text) {
+    auto outputs = logging::parse_outputs(text, k_program_name);
+    if (!outputs) return Refusal{rpc::k_code_invalid_argument, outputs.error().text};
+    logging::Settings log = settings_->log;
+    log.outputs = std::move(*outputs);
+    if (ground_.in_background) log.leave_terminal(k_program_name);
+    if (const auto done = logging::open_outputs(log, k_program_name); !done)
+        return Refusal{rpc::k_code_operation_failed, done.error().text};
+    set_log(std::move(log));
+    return {};
+}
+
+// What the file says has changed: the lines go there, or, where that cannot be, where they went.
+void Supervisor::move_outputs(const logging::Settings& before, logging::Settings& now) noexcept {
+    if (ground_.in_background) now.leave_terminal(k_program_name);
+    if (now.outputs == before.outputs) return;
+    if (const auto done = logging::open_outputs(now, k_program_name); !done) {
+        log_.error("log_outputs stays as it was: {}", done.error().text);
+        now.outputs = before.outputs;
+    }
 }
 
 // In force for who runs, and for who is started of these generations.
@@ -159,13 +152,18 @@ StewardshipOwner::Verdict Supervisor::drain(const control::DrainArgs& arguments)
     for (const auto& generation : generations_)
         if (generation->is_serving()) generation->drain();
     drain_end_->stop();
+    is_dismissed_ = false;
     drained_until_ = arguments.timeout != 0 ? std::time(nullptr) + arguments.timeout : 0;
     if (arguments.timeout != 0) drain_end_->start(std::chrono::seconds(arguments.timeout));
     return {};
 }
 
 void Supervisor::on_drain_end() noexcept {
-    log_.info("the time to drain is over: who is still here is ended");
+    if (!std::exchange(is_dismissed_, true)) {
+        log_.info("the time to drain is over: who is still here is ended");
+        for (const auto& generation : generations_) generation->dismiss(k_drained);
+        return drain_end_->start(k_last_words);
+    }
     for (const auto& generation : generations_) generation->stop();
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// command - the command lines of "virtgate status", "top", "sessions", "disconnect" and "drain".
+// command - the command lines of "virtgate status", "top", "sessions", "disconnect", "drain" and "log".
 #include "ctl/admin/command.h"
 
 #include <sys/socket.h>
@@ -8,8 +8,10 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <ctime>
+#include <nlohmann/json.hpp>
 
 #include "ctl/admin/daemon.h"
+#include "ctl/admin/log.h"
 #include "ctl/admin/look.h"
 #include "ctl/admin/top.h"
 #include "ctl/output.h"
@@ -21,14 +23,24 @@ namespace {
 
 constexpr int k_exit_refused = 1;
 
+constexpr char k_log_footer[] =
+    "Example, all that the gates have to say:\n"
+    "  virtgate log netd --filters debug:gate\n"
+    "See virtgate-log(1).";
+
 constexpr char k_disconnect_footer[] =
     "Example, end all that a person has open:\n"
     "  virtgate disconnect --identity alice --reason \"left the company\"\n"
     "See virtgate-sessions(1).";
 
 int fail(const Error& error) {
-    return say(error.text, error.fault == Fault::peer ? k_exit_refused : spawn::k_exit_system);
+    // Whoever does not answer is not available.
+    return error.fault == Fault::peer ? say(error.text, k_exit_refused) : say(error, spawn::k_exit_system);
 }
+
+using Json = nlohmann::ordered_json;
+
+std::string write(const Json& document) { return document.dump(2) + "\n"; }
 
 class AdminCommand final : public Command {
 public:
@@ -41,18 +53,22 @@ public:
 
 private:
     CLI::App* add(CLI::App& app, const char* name, const char* what);
+    void add_log(CLI::App& app);
     [[nodiscard]] int run_status() const;
     [[nodiscard]] int run_sessions() const;
     [[nodiscard]] int run_disconnect() const;
+    [[nodiscard]] int show_ended(const std::vector<std::uint64_t>& ended) const;
     [[nodiscard]] int run_drain() const;
+    [[nodiscard]] int show_drained(bool drained, std::uint32_t clients, std::string_view text) const;
     [[nodiscard]] int wait_for_drain(Daemon& steward) const;
 
     std::vector<CLI::App*> commands_;
     CLI::App *status_ = nullptr, *top_ = nullptr, *sessions_ = nullptr, *disconnect_ = nullptr,
-             *drain_ = nullptr;
+             *drain_ = nullptr, *log_ = nullptr;
     std::string directory_, identity_, source_, reason_;
     std::vector<std::uint64_t> numbers_;
     unsigned interval_ = 2, timeout_ = 0;
+    LogOrder log_order_;
     bool json_ = false, end_ = false, no_wait_ = false;
 };
 
@@ -89,6 +105,7 @@ AdminCommand::AdminCommand(CLI::App& app) {
         ->add_option("--identity", identity_, "all of this identity; with numbers: only if they are its")
         ->type_name("NAME");
     disconnect_->add_option("--reason", reason_, "why: for the clients, and for the log")->type_name("TEXT");
+    disconnect_->add_flag("--json", json_, "as JSON");
     disconnect_->footer(k_disconnect_footer);
 
     drain_ = add(app, "drain", "let nobody in any more, and wait until all have gone");
@@ -98,13 +115,39 @@ AdminCommand::AdminCommand(CLI::App& app) {
             ->check(CLI::Range(1U, k_timeout_max));
     CLI::Option* const no_wait = drain_->add_flag("--no-wait", no_wait_, "do not wait");
     drain_->add_flag("--end", end_, "let clients in again")->excludes(timeout)->excludes(no_wait);
+    drain_->add_flag("--json", json_, "what came of it as JSON");
     drain_->footer("See virtgate-drain(1).");
+    add_log(app);
+}
+
+void AdminCommand::add_log(CLI::App& app) {
+    log_ = add(app, "log", "what the daemons log, shown and changed while they run");
+    log_->add_option("DAEMON", log_order_.daemons, "netd or workerd (default: both)");
+    CLI::Option* const reset = log_->add_flag("--reset", log_order_.reset, "as their files say");
+    log_->add_option("--level", log_order_.level,
+                     "of all processes without a filter: debug, info, warning, error")
+        ->type_name("LEVEL")
+        ->excludes(reset);
+    log_->add_option(
+            "--filters", log_order_.filters,
+            "levels of some processes, instead of those before: \"debug:gate error:keeper\"; empty: none")
+        ->type_name("LIST")
+        ->excludes(reset);
+    log_->add_option(
+            "--outputs", log_order_.outputs,
+            "where it goes, instead of where it went: \"journald warning:syslog:NAME\"; empty: as without "
+            "any in the file")
+        ->type_name("LIST")
+        ->excludes(reset);
+    log_->add_flag("--json", log_order_.json, "as JSON");
+    log_->footer(k_log_footer);
 }
 
 int AdminCommand::run() const {
     if (status_->parsed()) return run_status();
     if (top_->parsed()) return run_top(find_sockets(directory_), interval_);
     if (sessions_->parsed()) return run_sessions();
+    if (log_->parsed()) return run_log(find_sockets(directory_), log_order_);
     return disconnect_->parsed() ? run_disconnect() : run_drain();
 }
 
@@ -146,15 +189,23 @@ int AdminCommand::run_disconnect() const {
         ended.insert(ended.end(), part->sessions.begin(), part->sessions.end());
         if (!numbers_.empty() || part->sessions.size() < proto::sessions::k_ended_max) break;
     }
+    return show_ended(ended);
+}
+
+int AdminCommand::show_ended(const std::vector<std::uint64_t>& ended) const {
+    std::vector<std::uint64_t> missing;
+    for (const std::uint64_t number : numbers_)
+        if (std::find(ended.begin(), ended.end(), number) == ended.end()) missing.push_back(number);
+    const int status = ended.empty() || !missing.empty() ? k_exit_refused : 0;
+    if (json_) return show(write(Json{{"ended", ended}, {"missing", missing}}), status);
     std::string text;
     for (const std::uint64_t number : ended) text += fmt::format("session {} ends\n", number);
-    int status = show(text, ended.empty() ? k_exit_refused : 0);
+    if (const int shown = show(text, 0); shown != 0) return shown;
     if (numbers_.empty() && ended.empty()) say(fmt::format("{} has no session", escape(identity_)), 0);
-    for (const std::uint64_t number : numbers_)
-        if (std::find(ended.begin(), ended.end(), number) == ended.end())
-            status = say(fmt::format("there is no session {}{}", number,
-                                     identity_.empty() ? "" : fmt::format(" of {}", escape(identity_))),
-                         k_exit_refused);
+    for (const std::uint64_t number : missing)
+        say(fmt::format("there is no session {}{}", number,
+                        identity_.empty() ? "" : fmt::format(" of {}", escape(identity_))),
+            0);
     return status;
 }
 
@@ -164,13 +215,21 @@ int AdminCommand::run_drain() const {
     if (end_) {
         if (const auto done = steward->tell(proto::control::Procedure::resume); !done)
             return fail(done.error());
-        return show("clients are let in again\n", 0);
+        return show_drained(false, 0, "clients are let in again\n");
     }
     const auto payload = proto::encode(proto::control::DrainArgs{.timeout = timeout_});
     if (!payload) return say("that is too long a time", spawn::k_exit_usage);
     if (const auto done = steward->tell(proto::control::Procedure::drain, *payload); !done)
         return fail(done.error());
-    return no_wait_ ? show("nobody is let in any more\n", 0) : wait_for_drain(*steward);
+    if (!no_wait_) return wait_for_drain(*steward);
+    const auto counters = steward->ask<proto::control::Counters>(proto::control::Procedure::counters);
+    if (!counters) return fail(counters.error());
+    return show_drained(true, counters->connections, "nobody is let in any more\n");
+}
+
+int AdminCommand::show_drained(bool drained, std::uint32_t clients, std::string_view text) const {
+    if (!json_) return show(text, 0);
+    return show(write(drained ? Json{{"drained", true}, {"clients", clients}} : Json{{"drained", false}}), 0);
 }
 
 // Until all have gone. Whoever does not want to wait any longer interrupts it: that does not let anybody in.
@@ -179,8 +238,8 @@ int AdminCommand::wait_for_drain(Daemon& steward) const {
     for (std::uint32_t told = UINT32_MAX;;) {
         const auto counters = steward.ask<proto::control::Counters>(proto::control::Procedure::counters);
         if (!counters) return fail(counters.error());
-        if (counters->connections == 0) return show("drained: nobody is here\n", 0);
-        if (counters->connections != told)
+        if (counters->connections == 0) return show_drained(true, 0, "drained: nobody is here\n");
+        if (counters->connections != told && !json_)
             if (const int status = show(
                     fmt::format("nobody is let in any more; {} clients are here\n", counters->connections),
                     0);

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "ctl/admin/look.h"
+#include "ctl/admin/reload.h"
 #include "ctl/policy/commands.h"
 #include "libshared/spawn/exit.h"
 
@@ -113,6 +115,15 @@ void PolicyCommand::add_readers() {
     add_arguments(test);
     add_json(test);
 
+    CLI::App* reload =
+        add("reload", "have the daemon read the policy anew, and tell what came of it",
+            [](const Options& options) {
+                return admin::run_policy_reload(admin::find_sockets(options.suite), options.json);
+            });
+    add_option(reload, "--dir", options_.suite, "DIR",
+               "the directory of \"virtgate up\", whose daemon it is");
+    add_json(reload);
+
     CLI::App* edit =
         add("edit", "change a policy file with $EDITOR; it is replaced only if it is right", run_edit);
     edit->add_option("FILE", options_.file, "the file")->required();
@@ -125,6 +136,8 @@ void PolicyCommand::add_questions() {
     add_option(explain, "--at", options_.at, "TIME",
                "the call that was refused then, from the auditor's records");
     add_audit(explain);
+    add_option(explain, "--as-of", options_.as_of, "TIME",
+               "with rules as they hold at that time: 2026-12-24T18:00:00Z (default: now)");
     explain->add_flag("--matrix", options_.matrix,
                       "what each identity may do, by group, or by procedure if CALL names some");
     add_directories(explain);
@@ -133,6 +146,8 @@ void PolicyCommand::add_questions() {
     CLI::App* who_can = add("who-can", "list the identities for which a call is allowed", run_who_can);
     who_can->add_option("CALL", options_.call, "DOMAIN_DESTROY domain=NAME")->required();
     add_option(who_can, "--listener", options_.client.listener, "NAME", "where they come in (default: tls)");
+    add_option(who_can, "--as-of", options_.as_of, "TIME",
+               "with rules as they hold at that time (default: now)");
     add_directories(who_can);
     add_json(who_can);
 }

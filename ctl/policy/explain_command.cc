@@ -2,8 +2,10 @@
 // explain_command - "virtgate policy explain", with --matrix, and "who-can".
 #include <fmt/format.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "ctl/audit/moment.h"
 #include "ctl/policy/commands.h"
 #include "ctl/policy/explanation.h"
 #include "ctl/policy/identity_match.h"
@@ -19,7 +21,18 @@ using virtgate::policy::Table;
 namespace {
 
 int status_of(const Error& error) {
-    return error.fault == Fault::peer ? spawn::k_exit_usage : spawn::k_exit_system;
+    return error.fault == Fault::peer ? spawn::k_exit_usage : spawn::status_of(error, spawn::k_exit_system);
+}
+
+// Judges times as --as-of says. Error: peer's fault.
+Done settle_time(const Options& options) {
+    if (options.as_of.empty()) return {};
+    if (!options.at.empty())
+        return peer_fault("--at is about a call that was refused, --as-of about the rules: only one of them");
+    const auto moment = audit::parse_moment(options.as_of, audit::current_moment());
+    if (!moment) return peer_fault("--as-of: " + moment.error().text);
+    set_as_of(std::chrono::duration_cast<std::chrono::seconds>(moment->time_since_epoch()).count());
+    return {};
 }
 
 // Says why there is no identity, or not just one. JSON: {"allowed": false, "reason":
@@ -55,6 +68,7 @@ int refuse_unknown(const Table& table, const proto::who::Who& who, const Table::
 }  // namespace
 
 int run_explain(const Options& options) {
+    if (const auto done = settle_time(options); !done) return say(done.error().text, spawn::k_exit_usage);
     if (options.matrix) return run_matrix(options);
     if (!options.at.empty()) return run_explain_past(options);
     const Result<Request> request = parse_request(options.call);
@@ -85,6 +99,7 @@ int run_explain(const Options& options) {
 }
 
 int run_who_can(const Options& options) {
+    if (const auto done = settle_time(options); !done) return say(done.error().text, spawn::k_exit_usage);
     const Result<Request> request = parse_request(options.call);
     if (!request) return say(request.error().text, spawn::k_exit_usage);
     const auto who = make_who(options.client);

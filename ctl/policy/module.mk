@@ -8,7 +8,7 @@ ctl-policy_SOURCES := ctl/policy/audit_command.cc ctl/policy/check_command.cc \
                       ctl/policy/group_listing.cc ctl/policy/history.cc ctl/policy/identity_match.cc \
                       ctl/policy/json.cc ctl/policy/learned.cc ctl/policy/loaded.cc ctl/policy/matrix.cc \
                       ctl/policy/near_miss.cc ctl/policy/options.cc ctl/policy/origins.cc ctl/policy/past_command.cc \
-                      ctl/policy/proposal.cc ctl/policy/question.cc ctl/policy/request.cc ctl/policy/test_cases.cc \
+                      ctl/policy/proposal.cc ctl/policy/question.cc ctl/policy/request.cc ctl/policy/subject.cc ctl/policy/test_cases.cc \
                       ctl/policy/usage.cc ctl/policy/usage_output.cc ctl/policy/words.cc
 
 UNIT_TESTS += test-ctl-policy

@@ -29,10 +29,12 @@ struct Options {
     ClientWords client{};
     bool matrix = false;                // explain
     std::string at{};                   // explain: a time
+    std::string as_of{};                // explain, who-can: another time
     std::string since{}, audit_file{};  // explain, learn, unused; empty: see audit_path()
     bool refused = false;               // learn
     std::string before{}, after{};      // diff: directories
     std::string file{};                 // edit
+    std::string suite{};                // reload: the directory of "virtgate up"
 
     [[nodiscard]] std::vector<std::string> chosen_directories() const;
 };

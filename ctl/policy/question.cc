@@ -14,10 +14,23 @@ using proto::policy::Grant;
 using virtgate::policy::Rights;
 using virtgate::policy::Table;
 
+namespace {
+
+std::optional<std::int64_t>& as_of() noexcept {
+    static std::optional<std::int64_t> seconds;
+    return seconds;
+}
+
+std::int64_t read_as_of() noexcept { return *as_of(); }
+
+}  // namespace
+
+void set_as_of(std::int64_t seconds) noexcept { as_of() = seconds; }
+
 Rights rights_of(const Table::Rule& rule, std::vector<Grant> grants, const std::string& listener) {
     return Rights(
         {.generation = 0, .identity = rule.name, .grants = std::move(grants), .limits = rule.limits},
-        {.listener = listener, .clock = nullptr});
+        {.listener = listener, .clock = as_of() ? read_as_of : nullptr});
 }
 
 Rights rights_of(const Table::Rule& rule, const std::string& listener) {

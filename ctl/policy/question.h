@@ -4,6 +4,7 @@
 // Owns:   nothing but the listener's name; everything that it points to has to outlive it.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -23,7 +24,10 @@ struct Question {
     const proto::who::Who* who = nullptr;
 };
 
-// The rights of the identity of `rule` at `listener`, now.
+// Has all rights below judge times as they would at `seconds` since 1970, instead of now. For the whole command.
+void set_as_of(std::int64_t seconds) noexcept;
+
+// The rights of the identity of `rule` at `listener`, now or at the time of set_as_of().
 [[nodiscard]] virtgate::policy::Rights rights_of(const virtgate::policy::Table::Rule& rule,
                                                  const std::string& listener);
 // The same with other grants than the rule's: for "what if".

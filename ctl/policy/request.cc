@@ -6,10 +6,10 @@
 #include <charconv>
 
 #include "ctl/pki/client.h"
+#include "ctl/policy/subject.h"
 #include "ctl/policy/words.h"
 #include "libshared/base/bytes.h"
 #include "libshared/base/suggest.h"
-#include "policy/attributes.h"
 #include "policy/flag_names.h"
 #include "policy/words.h"
 #include "proto/programs.h"
@@ -54,26 +54,6 @@ Done add_flags(std::string_view list, Request& request) {
         request.flags |= *bits;
     }
     return {};
-}
-
-// "CN=alice,O=Acme": for quick questions. A value with a comma in it needs a certificate.
-Result<std::vector<proto::who::NamePart>> parse_subject(std::string_view rest) {
-    std::vector<proto::who::NamePart> parts;
-    while (!rest.empty()) {
-        const auto comma = rest.find(',');
-        const std::string_view part = rest.substr(0, comma);
-        rest = comma == rest.npos ? std::string_view{} : rest.substr(comma + 1);
-        const auto equals = part.find('=');
-        if (equals == part.npos || equals == 0)
-            return peer_fault(fmt::format("\"{}\" is no attribute: write CN=alice,O=Acme", escape(part, 64)));
-        const std::string_view name = part.substr(0, equals);
-        const std::string_view canonical = virtgate::policy::canonical_attribute(name);
-        if (canonical.empty())
-            return peer_fault(fmt::format("unknown attribute \"{}\"{}", escape(name, 64),
-                                          did_you_mean(name, virtgate::policy::known_attributes())));
-        parts.push_back({std::string(canonical), std::string(part.substr(equals + 1))});
-    }
-    return parts;
 }
 
 Done add_certificate(const ClientWords& words, proto::who::Who& who) {

@@ -28,8 +28,8 @@ struct Places {
 };
 
 // From now on log lines go to settings.outputs; without any, to the journal, if it is what standard error leads to, and to
-// standard error otherwise. Before confinement, and before other threads. Error: system's fault: a file that cannot be
-// opened, or sockets that cannot be made.
+// standard error otherwise. Not beside other threads. A process that has confined itself can open files where those of its
+// first outputs are. Error: system's fault: a file that cannot be opened, or sockets that cannot be made; then all stays.
 Done open_outputs(const Settings& settings, const std::string& program, const Places& places = {});
 
 // Opens files anew, after they were renamed. One that cannot be opened stays as it was, and that is said.

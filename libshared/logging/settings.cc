@@ -100,8 +100,73 @@ Result<Output> parse_output(std::string_view text, std::string_view program) {
     return peer_fault(fmt::format("has to be {}, with or without \"LEVEL:\" in front", k_places));
 }
 
+namespace {
+
+template <class Parse>
+auto parse_list(std::string_view list, Parse&& parse)
+    -> Result<std::vector<typename decltype(parse(list))::value_type>> {
+    std::vector<typename decltype(parse(list))::value_type> all;
+    for (std::size_t at = 0; at < list.size();) {
+        const std::size_t end = std::min(list.find(' ', at), list.size());
+        if (const std::string_view word = list.substr(at, end - at); !word.empty()) {
+            auto one = parse(word);
+            if (!one) return peer_fault(fmt::format("\"{}\" {}", escape(word, 64), one.error().text));
+            all.push_back(std::move(*one));
+        }
+        at = end + 1;
+    }
+    return all;
+}
+
+// libvirt's numbers of levels begin with 1.
+unsigned number_of(Level level) noexcept { return static_cast<unsigned>(level) + 1; }
+
+std::string write_output(const Output& output) {
+    const unsigned level = number_of(output.level);
+    switch (output.kind) {
+        case Output::Kind::standard_error: return fmt::format("{}:stderr", level);
+        case Output::Kind::journald: return fmt::format("{}:journald", level);
+        case Output::Kind::syslog: return fmt::format("{}:syslog:{}", level, output.target);
+        case Output::Kind::file: return fmt::format("{}:file:{}", level, output.target);
+    }
+    panic("an unknown kind of output");
+}
+
+template <class Items, class Write>
+std::string join_first(const Items& items, Write&& write) {
+    std::string text;
+    for (const auto& item : items) {
+        const std::string one = write(item);
+        if (text.size() + one.size() + 1 > k_list_max) break;
+        text += (text.empty() ? "" : " ") + one;
+    }
+    return text;
+}
+
+}  // namespace
+
+Result<std::vector<Filter>> parse_filters(std::string_view list,
+                                          std::span<const std::string_view> processes) {
+    return parse_list(list, [&](std::string_view word) { return parse_filter(word, processes); });
+}
+
+Result<std::vector<Output>> parse_outputs(std::string_view list, std::string_view program) {
+    return parse_list(list, [&](std::string_view word) { return parse_output(word, program); });
+}
+
+std::string list_filters(const Settings& settings) {
+    return join_first(settings.filters, [](const Filter& filter) {
+        return fmt::format("{}:{}", number_of(filter.level), filter.process);
+    });
+}
+
+std::string list_outputs(const Settings& settings) {
+    return settings.outputs.empty() ? fmt::format("{}:stderr", number_of(settings.level))
+                                    : join_first(settings.outputs, write_output);
+}
+
 Settings read_log(config::Section& root, std::string_view program,
-                       std::span<const std::string_view> processes) {
+                  std::span<const std::string_view> processes) {
     Settings settings;
     if (!parse_level(root.text("log_level", "info"), settings.level))
         root.refuse("log_level", "\"log_level\" has to be \"debug\", \"info\", \"warning\" or \"error\"");

@@ -52,12 +52,23 @@ struct Settings {
 // "debug:gate". `processes`: those that there are. Error: peer's fault: what is wrong with it, without the text itself.
 [[nodiscard]] Result<Filter> parse_filter(std::string_view text, std::span<const std::string_view> processes);
 
+// Several of them with blanks between, as libvirt writes them. Error: as above, with the text itself.
+[[nodiscard]] Result<std::vector<Filter>> parse_filters(std::string_view list,
+                                                        std::span<const std::string_view> processes);
+[[nodiscard]] Result<std::vector<Output>> parse_outputs(std::string_view list, std::string_view program);
+
+// The same lists of `settings`, with libvirt's numbers: "1:gate 3:keeper", "2:stderr". Of more than k_list_max bytes the
+// first ones.
+inline constexpr std::size_t k_list_max = 4095;
+[[nodiscard]] std::string list_filters(const Settings& settings);
+[[nodiscard]] std::string list_outputs(const Settings& settings);
+
 // "stderr", "info:journald", "3:syslog:NAME", "file:/PATH"; syslog without a name has `program`. Error: as above.
 [[nodiscard]] Result<Output> parse_output(std::string_view text, std::string_view program);
 
 // log_level, log_filters and log_outputs of the daemon `program`, which has these `processes`. What is wrong is noted in
 // the document.
 [[nodiscard]] Settings read_log(config::Section& root, std::string_view program,
-                                     std::span<const std::string_view> processes);
+                                std::span<const std::string_view> processes);
 
 }  // namespace virtgate::logging

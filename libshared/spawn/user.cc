@@ -10,6 +10,10 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
+#include <memory>
+
+#include "libshared/base/handle.h"
 
 namespace virtgate::spawn {
 
@@ -32,6 +36,32 @@ Result<std::optional<User>> find_user(const std::string& name) {
     }
     user.groups.resize(static_cast<std::size_t>(count));
     return std::optional<User>{std::move(user)};
+}
+
+namespace {
+
+using File = std::unique_ptr<std::FILE, FreeWith<std::fclose>>;
+
+}  // namespace
+
+std::string name_of_user(uid_t uid) {
+    const File file{std::fopen("/etc/passwd", "re")};
+    std::array<char, 4096> buffer;
+    passwd entry{};
+    for (passwd* found = nullptr;
+         file && fgetpwent_r(file.get(), &entry, buffer.data(), buffer.size(), &found) == 0;)
+        if (found->pw_uid == uid) return found->pw_name;
+    return {};
+}
+
+std::string name_of_group(gid_t gid) {
+    const File file{std::fopen("/etc/group", "re")};
+    std::array<char, 65'536> buffer;
+    group entry{};
+    for (group* found = nullptr;
+         file && fgetgrent_r(file.get(), &entry, buffer.data(), buffer.size(), &found) == 0;)
+        if (found->gr_gid == gid) return found->gr_name;
+    return {};
 }
 
 namespace {

@@ -28,6 +28,11 @@ struct User {
 // read.
 Result<std::optional<User>> find_user(const std::string& name);
 
+// What a number is called by this machine's own files; empty if they do not know it. Name services are not asked: they may
+// let one wait.
+[[nodiscard]] std::string name_of_user(uid_t uid);
+[[nodiscard]] std::string name_of_group(gid_t gid);
+
 // Becomes `user`: groups, then gid, then uid, real, effective and saved; gives up all capabilities, unless it is root;
 // then makes sure that it happened and that root cannot be had back. Only async-signal-safe calls, so it may run between fork() and exec().
 // Returns 0, or the errno of the step that failed; then the process is in between and has to end.

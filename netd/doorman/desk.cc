@@ -164,7 +164,7 @@ void Desk::go_in(std::uint64_t ticket, Open admission) {
     if (const auto asked =
             tools_.visit.broker.ask_open_session(admission.who, ticket, loop::to<&Desk::on_answer>(*this));
         !asked)
-        return refuse(ticket, admission, asked.error().text);
+        return refuse(ticket, admission, asked.error().text, k_no_room);
     open_.emplace(ticket, std::move(admission));
 }
 
@@ -181,7 +181,8 @@ void Desk::on_answer(BrokerAnswer& answer) noexcept {
                       escape(answer.refusal, 256));
             return log_in(answer.ticket, std::move(admission));
         }
-        return refuse(answer.ticket, admission, answer.refusal);
+        return refuse(answer.ticket, admission, answer.refusal,
+                      answer.code == rpc::k_code_access_denied ? k_not_allowed : k_no_room);
     }
     log_.info("client admitted: {}, {}: session {} as {}", admission.client, admission.presented,
               answer.grant->session, escape(answer.grant->identity, 128));
@@ -203,7 +204,8 @@ void Desk::on_answer(BrokerAnswer& answer) noexcept {
 }
 
 void Desk::log_in(std::uint64_t ticket, Open admission) {
-    if (visits_.size() >= k_visits_max) return refuse(ticket, admission, "too many clients log in at a time");
+    if (visits_.size() >= k_visits_max)
+        return refuse(ticket, admission, "too many clients log in at a time", k_no_room);
     // One number for each visit of this doorman, for its logs.
     const std::uint64_t id = ++last_visit_ * k_gates_max + gate_;
     VisitOwner& self = *this;
@@ -222,8 +224,8 @@ void Desk::log_in(std::uint64_t ticket, Open admission) {
                       .listener = who.listener,
                       .client = admission.client,
                       .uid = who.local->uid,
-                             .gid = who.local->gid,
-                             .pid = who.local->pid},
+                      .gid = who.local->gid,
+                      .pid = who.local->pid},
                      std::span(&connection, 1));
     } else {
         const auto procedure = visit->who().certificate ? Procedure::admit : Procedure::enter;
@@ -233,14 +235,14 @@ void Desk::log_in(std::uint64_t ticket, Open admission) {
     visits_.emplace(id, std::move(visit));
 }
 
-void Desk::refuse(std::uint64_t ticket, const Open& admission, std::string_view rule) {
+void Desk::refuse(std::uint64_t ticket, const Open& admission, std::string_view rule, const char* told) {
     const std::string why = escape(rule, 512);
     log_.info("client refused: {}, {}: {}", admission.client, admission.presented, why);
     if (ticket >= k_first_local) {
         const int connection = admission.connection.get();
         return send_arrival({.grant = {},
                              .login = {},
-                             .refusal = "authentication failed: the policy does not let this user in",
+                             .refusal = told,
                              .listener = admission.who.listener,
                              .client = admission.client,
                              .uid = admission.who.local->uid,
@@ -263,7 +265,8 @@ void Desk::receive_local(proto::who::Who who, UniqueFd client, std::string name)
                    .who = std::move(who),
                    .connection = std::move(client)};
     admission.who.local_counts = tools_.local != LoginMode::login_sasl;
-    if (open_.size() >= k_local_max) return refuse(++local_tickets_, admission, "too many clients at a time");
+    if (open_.size() >= k_local_max)
+        return refuse(++local_tickets_, admission, "too many clients at a time", k_no_room);
     if (tools_.local == LoginMode::login_sasl) return log_in(++local_tickets_, std::move(admission));
     require(judge(tools_.local, ++local_tickets_, std::move(admission)),
             "a client of a socket that does not exist");

@@ -69,7 +69,13 @@ private:
     [[nodiscard]] bool judge(proto::config::LoginMode mode, std::uint64_t ticket, Open admission);
     void go_in(std::uint64_t ticket, Open admission);
     void log_in(std::uint64_t ticket, Open admission);
-    void refuse(std::uint64_t ticket, const Open& admission, std::string_view rule);
+    // What a client of a UNIX socket is told; why exactly, which names limits and identities, is for the log.
+    static constexpr const char* k_not_allowed =
+        "authentication failed: the policy does not let this user in";
+    static constexpr const char* k_no_room =
+        "the server cannot serve this user now: try again; its log says why";
+    void refuse(std::uint64_t ticket, const Open& admission, std::string_view rule,
+                const char* told = k_not_allowed);
     template <class Answer>
     void send_reply(const rpc::Header& call, const Answer& answer, std::span<const int> fds);
     void send_arrival(const proto::door::ArriveArgs& arrival, std::span<const int> fds);

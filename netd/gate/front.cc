@@ -216,7 +216,7 @@ void Front::on_nonces() noexcept {
 void Front::admit(std::unique_ptr<Connection> connection, UniqueFd session, proto::who::SessionGrant grant,
                   const std::string& name, Stay stay) {
     ++live_;  // for the session; an arrival takes off its own
-    stay.entry.enter_session(grant.session, grant.identity);
+    stay.entry.enter_session(grant);
     admitted_.put({.connection = std::move(connection),
                    .worker = std::move(session),
                    .session = grant.session,

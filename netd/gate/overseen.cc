@@ -45,6 +45,8 @@ void Overseen::on_message(rpc::Control::Message& message) noexcept {
         log_.warning("{}", sent.error().text);
 }
 
+void Overseen::dismiss(const std::string& reason) { sessions_.dismiss(reason); }
+
 bool Overseen::close(const control::CloseArgs& arguments) {
     if (!roll_.has(arguments.id)) return false;
     std::string why = "an administrator closed it";

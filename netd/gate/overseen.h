@@ -23,6 +23,8 @@ public:
 
     // Uses `channel` from now on.
     void adopt(UniqueFd channel);
+    // Ends all sessions, with `reason` as their clients' error.
+    void dismiss(const std::string& reason);
 
 private:
     void on_message(rpc::Control::Message& message) noexcept;

@@ -36,6 +36,7 @@ void Parent::on_message(rpc::Control::Message& message) noexcept {
         case supervise::Procedure::serve: return front_.serve();
         case supervise::Procedure::drain: return serve_drain();
         case supervise::Procedure::tune: return serve_tune(message);
+        case supervise::Procedure::dismiss: return serve_dismiss(message);
         case supervise::Procedure::ready: break;
     }
     log_.error("an unknown message {} of the supervisor", message.header.procedure);
@@ -74,6 +75,12 @@ void Parent::serve_tune(const rpc::Control::Message& message) {
     if (!arguments) return log_.error("a malformed TUNE of the supervisor");
     set_log_level(static_cast<Level>(arguments->log_level));
     front_.set_bounds(arguments->connections, arguments->arrivals);
+}
+
+void Parent::serve_dismiss(const rpc::Control::Message& message) {
+    const auto arguments = proto::decode<supervise::DismissArgs>(message.payload);
+    if (!arguments) return log_.error("a malformed DISMISS of the supervisor");
+    overseen_.dismiss(arguments->reason);
 }
 
 void Parent::serve_drain() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // parent - the gate's side of its control channel to the supervisor.
 //
-// Twins: the supervisor sends ADOPT, SERVE, DRAIN and TUNE (proto/supervise.x); serve_adopt() and so on here.
+// Twins: the supervisor sends ADOPT, SERVE, DRAIN, TUNE and DISMISS (proto/supervise.x); serve_adopt() and so on here.
 //
 // Trust:  the supervisor is trusted. When it is gone the gate ends: nobody would restart its peers.
 // Owns:   the channel.
@@ -27,6 +27,7 @@ private:
     void serve_adopt(rpc::Control::Message& message);
     void serve_drain();
     void serve_tune(const rpc::Control::Message& message);
+    void serve_dismiss(const rpc::Control::Message& message);
     void report_ready();
 
     loop::Loop& loop_;

@@ -13,6 +13,8 @@ namespace control = proto::control;
 namespace {
 
 constexpr std::size_t k_identity_max = 255;
+// Of a row, without its names.
+constexpr std::size_t k_row = 160;
 constexpr auto k_relaxed = std::memory_order_relaxed;
 
 // There is one writer: no need for the processor to lock anything.
@@ -30,7 +32,7 @@ struct Roll::Record {
     // With the mutex of the roll:
     control::Stage stage{};
     std::uint64_t session = 0;
-    std::string identity;
+    std::string identity, certificate, login, user, group;
 
     std::atomic<std::uint64_t> bytes_in{0}, bytes_out{0}, calls{0};
     std::atomic<std::uint32_t> open_calls{0}, open_streams{0};
@@ -63,12 +65,16 @@ void Roll::Entry::enter_login() noexcept {
     record_->stage = control::Stage::stage_login;
 }
 
-void Roll::Entry::enter_session(std::uint64_t session, std::string_view identity) {
+void Roll::Entry::enter_session(const proto::who::SessionGrant& grant) {
     if (!record_) return;
     const std::lock_guard lock(record_->roll->mutex_);
     record_->stage = control::Stage::stage_session;
-    record_->session = session;
-    record_->identity = identity.substr(0, k_identity_max);
+    record_->session = grant.session;
+    record_->identity = grant.identity.substr(0, k_identity_max);
+    record_->certificate = grant.certificate;
+    record_->login = grant.login;
+    record_->user = grant.user;
+    record_->group = grant.group;
     ++record_->roll->ended_.sessions;
 }
 
@@ -121,13 +127,16 @@ void Roll::remove(const Record& record) noexcept {
 
 control::ConnectionsRet Roll::list(std::uint64_t after) const {
     control::ConnectionsRet ret{.connections = {}, .next = 0};
+    std::size_t size = 0;
     const std::lock_guard lock(mutex_);
     for (auto at = records_.upper_bound(after); at != records_.end(); ++at) {
         const Record& record = *at->second;
-        if (ret.connections.size() >= control::k_connections_max) {
+        if (ret.connections.size() >= control::k_connections_max || size > k_page) {
             ret.next = ret.connections.back().id;
             break;
         }
+        size += k_row + record.facts.source.size() + record.identity.size() + record.certificate.size() +
+                record.login.size() + record.user.size() + record.group.size();
         ret.connections.push_back({.id = record.id,
                                    .transport = record.facts.transport,
                                    .stage = record.stage,
@@ -137,6 +146,10 @@ control::ConnectionsRet Roll::list(std::uint64_t after) const {
                                    .read_only = record.facts.read_only,
                                    .session = record.session,
                                    .identity = record.identity,
+                                   .certificate = record.certificate,
+                                   .login = record.login,
+                                   .user = record.user,
+                                   .group = record.group,
                                    .bytes_in = record.bytes_in.load(k_relaxed),
                                    .bytes_out = record.bytes_out.load(k_relaxed),
                                    .calls = record.calls.load(k_relaxed),

@@ -17,6 +17,7 @@
 #include <string_view>
 
 #include "proto/control.h"
+#include "proto/who.h"
 
 namespace virtgate::netd::gate {
 
@@ -24,6 +25,8 @@ class Roll {
 public:
     // Of a gate. Numbers are used again behind it, if it lives to see that.
     static constexpr std::uint64_t k_id_max = 999'999'999;
+    // Bytes of a list, more or less.
+    static constexpr std::size_t k_page = 40'960;
 
     // What never changes of a connection.
     struct Facts {
@@ -52,7 +55,8 @@ public:
         [[nodiscard]] std::uint64_t id() const noexcept;
         // It has to log in.
         void enter_login() noexcept;
-        void enter_session(std::uint64_t session, std::string_view identity);
+        // What `grant` says of it is kept for administrators.
+        void enter_session(const proto::who::SessionGrant& grant);
         // The thread that has the connection counts.
         void add_in(std::size_t bytes) noexcept;
         void add_out(std::size_t bytes) noexcept;

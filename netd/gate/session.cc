@@ -138,6 +138,8 @@ void Session::on_deadline() noexcept {
     const Instant now = loop_.clock().now();
     if (state_ == State::farewell) {
         client_gone("it did not read the last words");
+    } else if (!dismissed_.empty()) {
+        worker_gone(dismissed_);
     } else if (partial_since_ != Instant{}) {
         const auto left = std::chrono::ceil<Milliseconds>(partial_since_ + settings_.partial_frame - now);
         if (paused_)
@@ -172,7 +174,7 @@ void Session::worker_gone(std::string_view why) {
                      ledger_.open_streams().size());
     ledger_.clear();
     state_ = State::farewell;
-    log_end("its worker closed it");
+    log_end(dismissed_.empty() ? "its worker closed it" : dismissed_);
     if (!deadline_timer_) deadline_timer_ = loop_.timer(loop::to<&Session::on_deadline>(*this));
     deadline_timer_->start(k_farewell_time);
 }
@@ -185,6 +187,19 @@ void Session::client_gone(std::string_view why) noexcept {
 
 void Session::close(std::string_view why) noexcept {
     client_gone(why);
+    end_turn();
+}
+
+void Session::dismiss(std::string_view why) noexcept {
+    if (state_ == State::serving && dismissed_.empty()) {
+        dismissed_ = why;
+        if (ledger_.calls() != 0 || !ledger_.open_streams().empty()) {
+            worker_gone(dismissed_);
+        } else {
+            if (!deadline_timer_) deadline_timer_ = loop_.timer(loop::to<&Session::on_deadline>(*this));
+            deadline_timer_->start(k_last_call_time);
+        }
+    }
     end_turn();
 }
 

@@ -17,6 +17,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "libshared/base/log.h"
 #include "libshared/loop/loop.h"
@@ -56,6 +57,9 @@ public:
     [[nodiscard]] std::uint64_t connection() const noexcept { return entry_.id(); }
     // Ends it at once. It may be gone then.
     void close(std::string_view why) noexcept;
+    // Ends it with `why` as the error of what is open. Where nothing is open, the next call within k_last_call_time gets it;
+    // then it ends. It may be gone then.
+    void dismiss(std::string_view why) noexcept;
 
 private:
     // serving → farewell (the worker is gone: last words, nothing is read any more) → over
@@ -157,6 +161,7 @@ private:
     MutableBytes client_run_{};             // the same in the other direction
     std::size_t client_frame_left_ = 0;     // bytes of the frame that was begun towards the client
     Sparse refused_;
+    std::string dismissed_;  // why; empty: it is not
     bool paused_ = false;
     bool frame_open_ = false;  // the client has got a part of a frame
     Instant partial_since_{};  // when the client's partial frame began or last moved; epoch if there is none

@@ -135,6 +135,10 @@ void Session::take_call(const Cut& cut) {
     const Ruling ruling = vet_payload(program, procedure, payload, proto::Extent::whole);
     if (ruling.action == Action::refuse) return refuse(cut.header, ruling);
     if (ruling.action != Action::forward) return client_broke_rules(ruling.text);
+    if (!dismissed_.empty()) {
+        ledger_.add({.key = key_of(cut.header), .procedure = &procedure});
+        return worker_gone(dismissed_);
+    }
     if (&program == &proto::lock_program()) return pass_to_locks(cut, procedure);
     if (answer_here(cut.header, payload)) return;
     ledger_.add(

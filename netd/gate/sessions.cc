@@ -3,6 +3,7 @@
 #include "netd/gate/sessions.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace virtgate::netd::gate {
 
@@ -25,10 +26,22 @@ void Sessions::on_arrivals() noexcept {
 void Sessions::on_closings() noexcept {
     on_arrivals();  // it may be among those
     for (const Closing& closing : closings_.take()) {
-        const auto found = std::find_if(sessions_.begin(), sessions_.end(),
-                                        [&](const auto& one) { return one.first->connection() == closing.id; });
+        if (closing.id == k_all) {
+            dismiss_all(closing.why);
+            continue;
+        }
+        const auto found = std::find_if(sessions_.begin(), sessions_.end(), [&](const auto& one) {
+            return one.first->connection() == closing.id;
+        });
         if (found != sessions_.end()) found->first->close(closing.why);
     }
+}
+
+// Each may be gone when it is told.
+void Sessions::dismiss_all(std::string_view why) noexcept {
+    std::vector<Session*> all;
+    for (const auto& [session, owner] : sessions_) all.push_back(session);
+    for (Session* session : all) session->dismiss(why);
 }
 
 void Sessions::on_ended(Session& session) noexcept {

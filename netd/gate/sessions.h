@@ -21,14 +21,18 @@ public:
     [[nodiscard]] loop::Mailbox<Admitted>& arrivals() noexcept { return arrivals_; }
     // Closes the session of the connection `id` (roll.h), from any thread. Nothing happens if it is over.
     void close(std::uint64_t id, std::string why) { closings_.put({id, std::move(why)}); }
+    // Ends all of them, from any thread, each with an error that has `why` (Session::dismiss()).
+    void dismiss(std::string why) { closings_.put({k_all, std::move(why)}); }
 
 private:
+    static constexpr std::uint64_t k_all = 0;  // no connection has that number
     struct Closing {
         std::uint64_t id;
         std::string why;
     };
     void on_arrivals() noexcept;
     void on_closings() noexcept;
+    void dismiss_all(std::string_view why) noexcept;
     void on_ended(Session& session) noexcept;
 
     loop::Loop& loop_;

@@ -32,6 +32,9 @@ inline constexpr std::size_t k_waiting_to_client_max = std::size_t{64} * 1024;
 inline constexpr std::size_t k_bulk_packet = std::size_t{16} * 1024;
 inline constexpr int k_packets_per_turn = 8;
 
+// How long a session that was dismissed waits for a call that it can tell that.
+inline constexpr Milliseconds k_last_call_time{2000};
+
 // How long a session that is over may take to deliver its last words.
 inline constexpr Milliseconds k_farewell_time{5000};
 

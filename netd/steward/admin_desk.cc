@@ -274,7 +274,7 @@ void AdminDesk::set_limits(Client& client, const admin::ServerSetClientLimitsArg
     ask_state(shared, [this, shared, wanted = arguments.params](const control::StateRet& state) {
         const auto bounds = change_bounds(state.bounds, wanted);
         if (!bounds) return shared->fail(make_failure(rpc::k_code_invalid_argument, bounds.error().text));
-        change(shared, {.bounds = *bounds, .verbosity = {}, .filters = {}});
+        change(shared, {.bounds = *bounds, .verbosity = {}, .filters = {}, .outputs = {}});
     });
 }
 
@@ -306,13 +306,17 @@ void AdminDesk::set_outputs(Client& client, const admin::ConnectSetLoggingOutput
     const auto shared = std::make_shared<Call>(std::move(call));
     constexpr std::uint32_t k_configured = 4;  // see verbosity in proto/control.x
     if (!arguments.outputs || arguments.outputs->empty())
-        return change(
-            shared,
-            {.bounds = {}, .verbosity = control::Verbosity{.log_level = k_configured}, .filters = {}});
+        return change(shared, {.bounds = {},
+                               .verbosity = control::Verbosity{.log_level = k_configured},
+                               .filters = {},
+                               .outputs = {}});
     ask_state(shared, [this, shared, wanted = *arguments.outputs](const control::StateRet& state) {
         const auto level = read_level(wanted, state.log_outputs);
         if (!level) return shared->fail(make_failure(rpc::k_code_invalid_argument, level.error().text));
-        change(shared, {.bounds = {}, .verbosity = control::Verbosity{.log_level = *level}, .filters = {}});
+        change(shared, {.bounds = {},
+                        .verbosity = control::Verbosity{.log_level = *level},
+                        .filters = {},
+                        .outputs = {}});
     });
 }
 
@@ -323,7 +327,8 @@ void AdminDesk::set_filters(Client& client, const admin::ConnectSetLoggingFilter
     change(std::make_shared<Call>(std::move(call)),
            {.bounds = {},
             .verbosity = {},
-            .filters = control::FilterList{.text = arguments.filters.value_or(std::string{})}});
+            .filters = control::FilterList{.text = arguments.filters.value_or(std::string{})},
+            .outputs = {}});
 }
 
 void AdminDesk::update_tls(Client& client, const admin::ServerUpdateTlsFilesArgs& arguments,

@@ -63,12 +63,18 @@ admin::TypedParam make_text(std::string_view name, std::string value) {
 
 Parameters describe_client(const control::Connection& connection) {
     Parameters list{make_boolean("readonly", connection.read_only)};
+    // libvirt's own words, as far as they are known.
+    if (!connection.login.empty()) list.push_back(make_text("sasl_user_name", escape(connection.login)));
     if (connection.local) {
         list.push_back(make_int("unix_user_id", static_cast<std::int32_t>(connection.local->uid)));
+        if (!connection.user.empty()) list.push_back(make_text("unix_user_name", escape(connection.user)));
         list.push_back(make_int("unix_group_id", static_cast<std::int32_t>(connection.local->gid)));
+        if (!connection.group.empty()) list.push_back(make_text("unix_group_name", escape(connection.group)));
         list.push_back(make_int("unix_process_id", static_cast<std::int32_t>(connection.local->pid)));
     } else {
         list.push_back(make_text("sock_addr", escape(connection.source)));
+        if (!connection.certificate.empty())
+            list.push_back(make_text("tls_x509_dname", escape(connection.certificate)));
     }
     list.push_back(make_text("virtgate_stage", std::string(word_of(connection.stage))));
     if (connection.session != 0) {

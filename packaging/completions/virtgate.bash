@@ -124,7 +124,7 @@ _virtgate_policy() {
     --at | --since) _virtgate_fill -W '15m 2h 24h 7d 30d 90d' -- "$current" ;;
     --identity) _virtgate_fill -W "$(_virtgate_policy_show)" -- "$current" ;;
     --san-dns) _virtgate_fill -A hostname -- "$current" ;;
-    --subject | --sasl | --source | --strength | --uid | --gid) ;;
+    --subject | --sasl | --source | --strength | --uid | --gid | --as-of) ;;
     *)
         case $command:$current in
         *:-*) _virtgate_fill -W "$(_virtgate_options policy "$command")" -- "$current" ;;
@@ -322,13 +322,15 @@ _virtgate_admin() {
         _virtgate_fill -d -- "$current"
         compopt -o filenames
         ;;
-    --interval | --timeout | --source | --reason) ;;
+    --interval | --timeout | --source | --reason | --filters | --outputs) ;;
+    --level) _virtgate_fill -W "debug info warning error" -- "$current" ;;
     --identity)
         _virtgate_fill -W "$("${COMP_WORDS[0]}" sessions "${where[@]}" 2>/dev/null | awk 'NR > 1 { print $2 }' | sort -u)" -- "$current"
         ;;
     *)
         case $command:$current in
         *:-*) _virtgate_fill -W "$(_virtgate_options "$command")" -- "$current" ;;
+        log:*) _virtgate_fill -W "netd workerd" -- "$current" ;;
         disconnect:*)
             _virtgate_fill -W "$("${COMP_WORDS[0]}" sessions "${where[@]}" 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$current"
             ;;
@@ -361,7 +363,7 @@ _virtgate() {
     passwd) _virtgate_passwd "$current" "$before" ;;
     audit) _virtgate_audit "$current" "$before" ;;
     locks) _virtgate_locks "$current" "$before" ;;
-    status | top | sessions | disconnect | drain) _virtgate_admin "$current" "$before" "$command" ;;
+    status | top | sessions | disconnect | drain | log) _virtgate_admin "$current" "$before" "$command" ;;
     config) _virtgate_config "$current" "$before" ;;
     discover)
         case $before in

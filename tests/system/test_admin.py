@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """test_admin - administrators: virt-admin, `virtgate status`, `sessions`, `disconnect` and `drain`."""
 
+import grp
 import json
 import os
+import pathlib
 import pty
+import pwd
 import re
 import shutil
 import socket
@@ -11,7 +14,8 @@ import subprocess
 
 import pytest
 
-from vgtest import upstream
+from vgtest import upstream, wire
+from vgtest.fixtures import RECORDED
 from vgtest.suite import BUILD
 
 SERVER = "virtgate-netd"
@@ -31,7 +35,8 @@ def virt_admin(suite, *arguments, status=0):
 
 
 def virtgate(suite, *arguments, status=0):
-    command = [BUILD / "virtgate", arguments[0], "--dir", suite.directory, *arguments[1:]]
+    words = 2 if arguments[0] == "policy" else 1
+    command = [BUILD / "virtgate", *arguments[:words], "--dir", suite.directory, *arguments[words:]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == status, (arguments, done)
     return done.stderr if status and not done.stdout else done.stdout
@@ -64,6 +69,7 @@ def test_virt_admin_lists_servers_and_clients(suite):
         told = facts(virt_admin(suite, "client-info", SERVER, str(number)))
         (session,) = sessions(suite)
         assert told["readonly"] == "no" and told["sock_addr"].startswith(("127.0.0.1:", "[::1]:"))
+        assert told["tls_x509_dname"] == session["certificate"] and "sasl_user_name" not in told
         assert told["virtgate_session"] == str(session["session"]) and told["virtgate_identity"] == session["identity"]
         assert session["connection"]["id"] == number and session["connection"]["calls"] >= 1
         assert session["certificate"] and session["peer"] is None and session["worker"] in suite.pids("virtgate-worker")
@@ -72,6 +78,17 @@ def test_virt_admin_lists_servers_and_clients(suite):
     upstream.poll(lambda: clients(suite) == {} and sessions(suite) == [])
     assert "there is no client" in virt_admin(suite, "client-info", SERVER, str(number), status=1)
     assert "no server" in virt_admin(suite, "srv-clients-list", "libvirtd", status=1)
+
+
+def test_virt_admin_tells_who_is_at_a_unix_socket(suite):
+    with wire.connect_unix(suite.local_socket) as client:
+        client.open("test:///default")
+        ((number, transport),) = clients(suite).items()
+        told = facts(virt_admin(suite, "client-info", SERVER, str(number)))
+        assert transport == "unix" and told["unix_process_id"] == str(os.getpid())
+        assert (told["unix_user_id"], told["unix_group_id"]) == (str(os.getuid()), str(os.getgid()))
+        assert told["unix_user_name"] == pwd.getpwuid(os.getuid()).pw_name
+        assert told["unix_group_name"] == grp.getgrgid(os.getgid()).gr_name
 
 
 def test_virt_admin_disconnects_one_client_and_no_other(suite):
@@ -146,7 +163,9 @@ def test_disconnect_ends_a_session_with_a_reason_and_no_other(suite):
         virtgate(suite, "disconnect", str(one), "--identity", "somebody-else", status=1)
         assert stays.alive()
         identity = sessions(suite)[0]["identity"]
-        assert f"session {one} ends" in virtgate(suite, "disconnect", "--identity", identity)
+        assert json.loads(virtgate(suite, "disconnect", "--json", str(one), "999", status=1)) == {"ended": [one], "missing": [999]}
+        upstream.poll(lambda: sessions(suite) == [])
+        assert json.loads(virtgate(suite, "disconnect", "--identity", identity, "--json", status=1)) == {"ended": [], "missing": []}
         assert ended(stays)
     upstream.await_log(suite, re.compile(rf'user {os.getuid()} \(process \d+\) ends 1 sessions: "no more"'))
     assert "name sessions" in virtgate(suite, "disconnect", status=64)
@@ -252,6 +271,126 @@ def test_drain_lets_nobody_in_and_resume_does(suite):
         with suite.open("test:///default") as later:
             assert later.alive() and stays.alive()
         assert "it is not drained" in virtgate(suite, "drain", "--end", status=1)
+        assert json.loads(virtgate(suite, "drain", "--no-wait", "--json")) == {"drained": True, "clients": 1}
+        assert json.loads(virtgate(suite, "drain", "--end", "--json")) == {"drained": False}
+
+
+DRAINED = "the server is drained for maintenance: this connection ends"
+OPERATION_FAILED = 9
+
+
+def test_the_end_of_a_drain_is_an_error_that_clients_read(suite, recording):
+    """The open call gets one, and so does the first call of a client that had none open; then both are closed."""
+    recording.forget()
+    recording.hold(wire.GET_HOSTNAME)
+    try:
+        with suite.open(RECORDED) as busy, suite.open("test:///default") as idle:
+            asked = busy.start(wire.GET_HOSTNAME)
+            recording.wait_held(1)
+            virtgate(suite, "drain", "--no-wait", "--timeout", "1")
+            assert busy.answer(asked).error()[0::2] == (OPERATION_FAILED, DRAINED)
+            assert idle.ask(wire.GET_HOSTNAME).error()[0::2] == (OPERATION_FAILED, DRAINED)
+            assert ended(busy) and ended(idle)
         assert "drained: nobody is here" in virtgate(suite, "drain", "--timeout", "1")
-        assert ended(stays)
+    finally:
+        recording.forget()
         virtgate(suite, "drain", "--end")
+
+
+def test_the_end_of_a_drain_does_not_wait_for_who_says_nothing(suite):
+    with suite.open("test:///default") as idle:
+        assert json.loads(virtgate(suite, "drain", "--timeout", "1", "--json")) == {"drained": True, "clients": 0}
+        assert ended(idle)
+    virtgate(suite, "drain", "--end")
+
+
+# --- the log ---
+
+
+def log(suite, *arguments):
+    return json.loads(virtgate(suite, "log", *arguments, "--json"))
+
+
+def test_what_netd_and_workerd_log_changes_while_they_run(suite):
+    before = log(suite)
+    assert set(before) == {"netd", "workerd"}
+    assert before["workerd"] == {"level": "info", "filters": [], "outputs": ["info:stderr"]}
+    with suite.open("test:///default") as stays:
+        (worker,) = suite.pids("virtgate-worker")
+        # A worker that ran already says less now.
+        changed = log(suite, "workerd", "--filters", "error:worker 1:auditor")
+        assert changed["workerd"]["filters"] == ["error:worker", "debug:auditor"]
+        start = len(suite.log())
+        with suite.open("test:///default"):
+            upstream.await_log(suite, "begins, from", start)  # the gate's line
+        assert log(suite, "workerd", "--filters", "1:auditor")["workerd"]["filters"] == ["debug:auditor"]
+        assert f"worker-admin[{worker}]: session" not in suite.log()[start:]
+        start = len(suite.log())
+        with suite.open("test:///default"):
+            upstream.await_log(suite, f"worker-admin[{worker}]: session", start)
+        assert stays.ask(wire.GET_HOSTNAME).status == wire.OK
+    # The auditor, which ran already, says more now: of a worker that is new.
+    os.kill(worker, 9)
+    with suite.open("test:///default"):
+        upstream.await_log(suite, re.compile(r"debug: .*auditor\[\d+\]: .*worker \d+ is that of admin"), start)
+        assert log(suite, "--reset") == before
+    assert log(suite, "--level", "error")["netd"]["level"] == "error"
+    assert log(suite, "--reset")["workerd"]["level"] == "info"
+    for wrong in (("workerd", "--filters", "debug:gate"), ("workerd", "--outputs", "tape"), ("netd", "--outputs", "file:x")):
+        virtgate(suite, "log", *wrong, status=1)
+    assert log(suite) == before
+    for wrong in (("--filters", "debug:gate"), ("workerdd",), ("--level", "loud"), ("lockd",), ("--reset", "--level", "info")):
+        virtgate(suite, "log", *wrong, status=64)
+    text = virtgate(suite, "log", "workerd")
+    assert text == "workerd\n  level    info\n  filters  none\n  outputs  info:stderr\n"
+
+
+@pytest.mark.parametrize("daemon", ["netd", "workerd", "lockd"])
+def test_the_log_of_the_file_is_read_anew(suite, daemon):
+    """SIGHUP, as by systemctl reload: levels and outputs are those of the file from then on."""
+    (pid,) = suite.pids(f"virtgate-{daemon}")
+    words = pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    file = pathlib.Path(words[words.index("--config") + 1])
+    good, there = file.read_text(), suite.directory / f"{daemon}.log"
+    if daemon != "lockd":  # an output is opened with the rights that a daemon has kept: where it had one, or none is needed
+        there = None
+    try:
+        outputs = f'log_outputs = ["debug:file:{there}"]\n' if there else 'log_outputs = ["debug:stderr"]\n'
+        rest = re.sub(r"^log_\w+ = .*\n", "", good, flags=re.M)
+        file.write_text('log_level = "debug"\n' + outputs + rest)
+        start = len(suite.log())
+        os.kill(pid, 1)
+        if there:
+            upstream.poll(lambda: there.exists() and "locker[" in there.read_text(), what=f"lines in {there}")
+        else:
+            upstream.poll(lambda: log(suite, daemon)[daemon] == {"level": "debug", "filters": [], "outputs": ["debug:stderr"]})
+        file.write_text('log_level = "loud"\n' + rest)
+        if daemon != "lockd":
+            os.kill(pid, 1)
+            upstream.await_log(suite, '"log_level" has to be', start)
+            assert log(suite, daemon)[daemon]["level"] == "debug", "a wrong one leaves what was"
+    finally:
+        file.write_text(good)
+        os.kill(pid, 1)
+    if daemon != "lockd":
+        upstream.poll(lambda: log(suite, daemon)[daemon]["level"] == "info")
+    with suite.open("test:///default") as later:
+        assert later.alive()
+
+
+# --- the policy ---
+
+
+def test_the_policy_is_read_anew_on_demand(suite):
+    told = json.loads(virtgate(suite, "policy", "reload", "--json"))
+    assert told["accepted"] is True and told["identities"] >= 1
+    again = json.loads(virtgate(suite, "policy", "reload", "--json"))
+    assert again["generation"] == told["generation"] + 1
+    wrong = suite.directory / "etc" / "policy.d" / "99-wrong.toml"
+    wrong.write_text("nonsense = 1\n")
+    try:
+        assert json.loads(virtgate(suite, "policy", "reload", "--json", status=1))["accepted"] is False
+        assert "the one before stays in force" in virtgate(suite, "policy", "reload", status=1)
+    finally:
+        wrong.unlink()
+    assert f"the policy is in force: {told['identities']} identities" in virtgate(suite, "policy", "reload")

@@ -354,3 +354,41 @@ def test_unused_names_words_and_what_it_cannot_know(examples, records):
     records.write_text("")
     assert policy("unused", *where).returncode == 2
     assert policy("unused", "--dir", examples, "--file", "-", stdin="").returncode == 2
+
+
+@pytest.fixture
+def timed(tmp_path):
+    """A policy with a right for the holidays."""
+    (tmp_path / "10-timed.toml").write_text("""\
+version = 1
+[identity.alice]
+x509 = { CN = "alice", O = "Acme, Inc." }
+[role.reader]
+allow = ["proc:remote.CONNECT_GET_HOSTNAME"]
+[[binding]]
+identity = "alice"
+role = "reader"
+when = { not_before = "2030-12-24T00:00:00Z", not_after = "2030-12-26T00:00:00Z" }
+""")
+    return tmp_path
+
+
+def test_rules_hold_at_their_time(timed):
+    for when, status in (("2030-12-25", 0), ("2030-12-24T00:00:01Z", 0), ("2030-12-23T23:59:59Z", 1), ("2031-01-01", 1)):
+        words = ("--dir", timed, "--as-of", when, "CONNECT_GET_HOSTNAME")
+        assert policy("explain", "--identity", "alice", *words).returncode == status, when
+        assert policy("who-can", *words).returncode == status, when
+    assert policy("explain", "--identity", "alice", "--dir", timed, "CONNECT_GET_HOSTNAME").returncode == 1
+    done = policy("explain", "--identity", "alice", "--dir", timed, "--as-of", "tomorrow", "CONNECT_GET_HOSTNAME")
+    assert done.returncode == os.EX_USAGE and "--as-of:" in done.stderr
+    done = policy("explain", "--as-of", "2030-12-25", "--at", "14:02", "--dir", timed)
+    assert done.returncode == os.EX_USAGE and "only one of them" in done.stderr
+
+
+@pytest.mark.parametrize("subject", ["CN=alice,O=Acme\\, Inc.", 'O="Acme, Inc.", CN=alice', "CN=\\61lice,O=Acme\\2C Inc."])
+def test_a_subject_is_written_as_others_print_it(timed, subject):
+    words = ("--dir", timed, "--as-of", "2030-12-25", "CONNECT_GET_HOSTNAME")
+    assert policy("explain", "--subject", subject, *words).returncode == 0
+    assert policy("explain", "--subject", "CN=alice,O=Acme", *words).returncode == 2
+    done = policy("explain", "--subject", "CN=alice,O=Acme, Inc.", *words)
+    assert done.returncode == os.EX_USAGE and "for a comma in a value" in done.stderr

@@ -83,7 +83,10 @@ public:
             return tl::unexpected(Refused{88, "access denied"});
         auto pair = make_channel_pair();
         kept_ = std::move(pair->first);
-        return Granted{.grant = {.session = 9, .identity = "alice"}, .session = std::move(pair->second)};
+        Granted granted{.grant = {}, .session = std::move(pair->second)};
+        granted.grant.session = 9;
+        granted.grant.identity = "alice";
+        return granted;
     }
     proto::broker::RevokeRet serve_revoke(const proto::broker::RevokeArgs& args) override {
         return {.sessions = static_cast<std::uint32_t>(args.certificates.size())};
@@ -152,13 +155,14 @@ Test(settings, bound_sessions) {
 }
 
 Test(settings, report_every_mistake_with_its_place) {
-    cr_assert_eq(settings_complaint(
-                     "log_level = 'loud'\n[broker]\nsocket = 'x'\n[[upstream]]\nuri = 'x'\nsockt = '/x'\n"),
-                 "workerd.toml:1:13: error: \"log_level\" has to be \"debug\", \"info\", \"warning\" or \"error\"\n"
-                 "workerd.toml:3:10: error: \"socket\" has to be an absolute path\n"
-                 "workerd.toml:4:1: error: \"socket\" is missing\n"
-                 "workerd.toml:5:7: error: \"uri\" has to be a libvirt URI such as qemu:///system\n"
-                 "workerd.toml:6:1: error: unknown key \"sockt\" in [upstream] (did you mean \"socket\"?)");
+    cr_assert_eq(
+        settings_complaint(
+            "log_level = 'loud'\n[broker]\nsocket = 'x'\n[[upstream]]\nuri = 'x'\nsockt = '/x'\n"),
+        "workerd.toml:1:13: error: \"log_level\" has to be \"debug\", \"info\", \"warning\" or \"error\"\n"
+        "workerd.toml:3:10: error: \"socket\" has to be an absolute path\n"
+        "workerd.toml:4:1: error: \"socket\" is missing\n"
+        "workerd.toml:5:7: error: \"uri\" has to be a libvirt URI such as qemu:///system\n"
+        "workerd.toml:6:1: error: unknown key \"sockt\" in [upstream] (did you mean \"socket\"?)");
     cr_assert_eq(
         settings_complaint("default_uri = 'lxc:///'\n[[upstream]]\nuri = 'test:///default'\nsocket = '/x'\n"),
         "workerd.toml:1:15: error: \"default_uri\" has no [[upstream]]");

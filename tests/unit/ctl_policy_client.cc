@@ -8,6 +8,7 @@
 
 #include "ctl/files.h"
 #include "ctl/pki/client.h"
+#include "ctl/policy/subject.h"
 #include "tests/unit/support/certificates.h"
 
 using namespace virtgate;
@@ -65,4 +66,38 @@ Test(client, needs_a_certificate) {
     const auto facts = read_pem(Certificate({}, nullptr).pem() + Certificate(other, nullptr).pem());
     cr_assert(facts.has_value());
     cr_expect_eq(facts->subject.at(0).value, "client");
+}
+
+namespace {
+
+// "CN|alice;O|Acme", or "error: " and why not.
+std::string read_subject(std::string_view text) {
+    const auto parts = ctl::policy::parse_subject(text);
+    if (!parts) return "error: " + parts.error().text;
+    std::string all;
+    for (const auto& part : *parts)
+        all += fmt::format("{}{}|{}", all.empty() ? "" : ";", part.attribute, part.value);
+    return all;
+}
+
+}  // namespace
+
+Test(subject, is_read_as_rfc_4514_has_it) {
+    const std::pair<std::string_view, std::string_view> rows[] = {
+        {"CN=alice,O=Acme", "CN|alice;O|Acme"},
+        {" CN = alice , O = Acme Inc ", "CN|alice;O|Acme Inc"},
+        {"CN=Acme\\, Inc.,O=a\\+b", "CN|Acme, Inc.;O|a+b"},
+        {"CN=James \\\"Jim\\\" Smith\\, III", "CN|James \"Jim\" Smith, III"},
+        {"OU=Sales+CN=J. Smith,O=x", "OU|Sales;CN|J. Smith;O|x"},
+        {"CN=Lu\\C4\\8Di\\C4\\87", "CN|Lučić"},
+        {"CN=\\20a\\ ,O=\\#1", "CN| a ;O|#1"},
+        {"CN=\"Acme, Inc.\" ,O=x", "CN|Acme, Inc.;O|x"},
+        {"CN=a=b,O=", "CN|a=b;O|"},
+    };
+    for (const auto& [text, wanted] : rows)
+        cr_expect_eq(read_subject(text), wanted, "%s", read_subject(text).c_str());
+    for (const std::string_view wrong :
+         {"alice", "CN=a,", "CN=a\\", "CN=a\\x", "CN=\"a", "CN=\"a\"b", "CN=#0403", "=a", "QQ=a", "CN=a\\00",
+          "CN=a\\0ab", "CN=\\ff", ",CN=a"})
+        cr_expect(read_subject(wrong).starts_with("error: "), "%s", std::string(wrong).c_str());
 }

@@ -36,6 +36,13 @@ namespace supervise = proto::supervise;
 
 inline std::string g_log;  // what was logged since the stage was made
 
+inline proto::who::SessionGrant make_grant(std::uint64_t session, const char* identity) {
+    proto::who::SessionGrant grant;
+    grant.session = session;
+    grant.identity = identity;
+    return grant;
+}
+
 inline CertificateSpec named(const char* name, bool is_ca = false) {
     CertificateSpec spec;
     spec.subject = {{"2.5.4.3", name}};
@@ -190,8 +197,7 @@ struct Stage {
     UniqueFd grant(const Packet& question) {
         auto session = make_channel_pair();
         const int theirs = session->second.get();
-        reply(broker.get(), question.header, proto::who::SessionGrant{.session = 17, .identity = "ops"},
-              std::span(&theirs, 1));
+        reply(broker.get(), question.header, make_grant(17, "ops"), std::span(&theirs, 1));
         return std::move(session->first);
     }
     bool is_ready() {

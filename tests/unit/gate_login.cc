@@ -37,6 +37,13 @@ Header call(remote::Procedure procedure, std::uint32_t serial) {
     return rpc::make_call(remote::k_program, remote::k_version, procedure, serial);
 }
 
+proto::who::SessionGrant make_grant(std::uint64_t session, const char* identity) {
+    proto::who::SessionGrant grant;
+    grant.session = session;
+    grant.identity = identity;
+    return grant;
+}
+
 // A login between a client and doorman, both played by the test.
 struct Stage {
     Stage() {
@@ -185,10 +192,7 @@ Test(login, ends_with_a_session) {
     Stage stage;
     const Header question = stage.start();
     const auto session = make_channel_pair();
-    stage.answer(question,
-                 {.complete = true,
-                  .data = door::Token{},
-                  .grant = proto::who::SessionGrant{.session = 3, .identity = "ops"}},
+    stage.answer(question, {.complete = true, .data = door::Token{}, .grant = make_grant(3, "ops")},
                  std::array{session->first.get()});
     cr_assert(stage.login->state() == Login::State::admitted);
     const auto reply = proto::decode<remote::AuthSaslStartRet>(stage.hear().payload);

@@ -202,3 +202,22 @@ Test(log_outputs, a_renamed_file_is_left_when_it_is_told) {
     settings.outputs = {{Output::Kind::file, Level::debug, path}};
     cr_assert(!open_outputs(settings, "p").has_value(), "a directory is no file");
 }
+
+Test(logging, lists_are_read_and_written_as_libvirt_does) {
+    constexpr std::string_view k_some[] = {"gate", "keeper"};
+    logging::Settings settings;
+    settings.filters = *logging::parse_filters(" debug:gate  3:keeper ", k_some);
+    settings.outputs =
+        *logging::parse_outputs("journald warning:syslog:me 4:file:/var/log/x stderr", "virtgate-netd");
+    cr_assert_eq(logging::list_filters(settings), "1:gate 3:keeper");
+    cr_assert_eq(logging::list_outputs(settings), "1:journald 3:syslog:me 4:file:/var/log/x 1:stderr");
+    // What was written is read as the same.
+    cr_assert(*logging::parse_filters(logging::list_filters(settings), k_some) == settings.filters);
+    cr_assert(*logging::parse_outputs(logging::list_outputs(settings), "virtgate-netd") == settings.outputs);
+    const auto wrong = logging::parse_filters("debug:gate debug:nobody", k_some);
+    cr_assert(!wrong && wrong.error().text.find("\"debug:nobody\" names no process") == 0, "%s",
+              wrong.error().text.c_str());
+    cr_assert(!logging::parse_outputs("tape", "virtgate-netd"));
+    cr_assert(logging::parse_filters("", k_some)->empty());
+    cr_assert_eq(logging::list_outputs({}), "2:stderr");
+}

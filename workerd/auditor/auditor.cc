@@ -6,6 +6,7 @@
 
 #include "libshared/base/bytes.h"
 #include "proto/codec.h"
+#include "proto/supervise.h"
 
 namespace virtgate::workerd::auditor {
 
@@ -154,6 +155,11 @@ void Auditor::take_broker(const Inlet::Message& message, UniqueFd channel) {
         return add_locker(std::move(channel));
     } else if (is_known && procedure == Procedure::reopen && message.payload.empty()) {
         return outlets_.reopen();
+    } else if (message.header == rpc::make_message(proto::supervise::k_program, proto::supervise::k_version,
+                                                   proto::supervise::Procedure::tune,
+                                                   message.header.serial)) {
+        if (const auto change = proto::decode<proto::supervise::TuneArgs>(message.payload))
+            return set_log_level(static_cast<Level>(change->log_level));
     }
     log_.error("the parent process sent a message that an auditor does not know");
 }

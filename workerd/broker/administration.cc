@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// administration - who has sessions, told to an administrator; and sessions ended by one.
+// administration - who has sessions, told to an administrator; what one changes: sessions, the policy, the log.
 #include "workerd/broker/administration.h"
 
 #include <unistd.h>
@@ -25,8 +25,8 @@ constexpr std::size_t k_row = 128;
 
 }  // namespace
 
-Administration::Administration(Crew& crew, const PolicySource& policy, const Settings& settings)
-    : crew_(crew), policy_(policy), settings_(settings), since_(std::time(nullptr)) {}
+Administration::Administration(Crew& crew, PolicySource& policy, LogDesk& log_desk, const Settings& settings)
+    : crew_(crew), policy_(policy), log_desk_(log_desk), settings_(settings), since_(std::time(nullptr)) {}
 
 void Administration::note_policy(bool accepted) noexcept {
     policy_refused_ = !accepted;
@@ -67,6 +67,22 @@ void Administration::serve(rpc::Control& control, const rpc::Control::Message& m
                 "{} ends {} sessions{}", who, ret.sessions.size(),
                 arguments->reason.empty() ? "" : fmt::format(": \"{}\"", escape(arguments->reason)));
             return reply(ret);
+        }
+    if (is(sessions::Procedure::reload) && message.payload.empty()) {
+        k_admin_log.info("{} has the policy read again", who);
+        return reply(sessions::ReloadRet{.compiled = policy_.compile()});
+    }
+    if (is(sessions::Procedure::log) && message.payload.empty()) return reply(log_desk_.describe());
+    if (is(sessions::Procedure::change_log))
+        if (const auto arguments = proto::decode<sessions::ChangeLogArgs>(message.payload)) {
+            if (const auto done = log_desk_.change(*arguments); !done)
+                return refuse(done.error().fault == Fault::peer ? rpc::k_code_invalid_argument
+                                                                : rpc::k_code_operation_failed,
+                              done.error().text);
+            k_admin_log.info("{} changed what is logged", who);
+            if (const auto sent = control.send_reply(call, {}); !sent)
+                k_admin_log.warning("{}", sent.error().text);
+            return;
         }
     refuse(rpc::k_code_rpc, "that is not known here");
 }
@@ -110,7 +126,8 @@ sessions::BrokerRet Administration::describe() const {
             .refused = refused_,
             .crashes = crew_.crashes(),
             .workers = static_cast<std::uint32_t>(crew_.workers()),
-            .lockd_socket = settings_.lockd_socket};
+            .lockd_socket = settings_.lockd_socket,
+            .compiled = policy_.compiled()};
 }
 
 }  // namespace virtgate::workerd::broker

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// administration - who has sessions, told to an administrator; and sessions ended by one.
+// administration - who has sessions, told to an administrator; what one changes: sessions, the policy, the log.
 //
 // Twin: ctl/admin (proto/sessions.x).
 //
@@ -13,6 +13,7 @@
 #include "libshared/rpc/control.h"
 #include "proto/sessions.h"
 #include "workerd/broker/crew.h"
+#include "workerd/broker/log_desk.h"
 #include "workerd/broker/policy_source.h"
 #include "workerd/broker/settings.h"
 
@@ -23,7 +24,7 @@ public:
     static constexpr std::size_t k_page = 40'960;
 
     // All outlive this.
-    Administration(Crew& crew, const PolicySource& policy, const Settings& settings);
+    Administration(Crew& crew, PolicySource& policy, LogDesk& log_desk, const Settings& settings);
 
     // Answers one call of this program, which came over `control` from the administrator `who` ("user 0 (process 12)").
     void serve(rpc::Control& control, const rpc::Control::Message& message, const std::string& who);
@@ -39,7 +40,8 @@ private:
     [[nodiscard]] proto::sessions::BrokerRet describe() const;
 
     Crew& crew_;
-    const PolicySource& policy_;
+    PolicySource& policy_;
+    LogDesk& log_desk_;
     const Settings& settings_;
     const std::int64_t since_;
     std::int64_t policy_since_ = 0;

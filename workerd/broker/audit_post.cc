@@ -26,6 +26,11 @@ AuditPost::AuditPost(loop::Loop& loop, Plan plan, loop::Target<> on_new, loop::T
 
 bool AuditPost::has_places() const noexcept { return config_.journal || !config_.file.empty(); }
 
+void AuditPost::set_log_level(Level level) noexcept {
+    config_.log_level = static_cast<std::uint32_t>(level);
+    tune(level);
+}
+
 void AuditPost::start() noexcept {
     if (has_places())
         start_process();

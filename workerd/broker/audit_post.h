@@ -39,6 +39,8 @@ public:
               loop::Target<> on_stopped);
 
     void start() noexcept;
+    // Of the process that runs, and of those to come.
+    void set_log_level(Level level) noexcept;
     // Opens the file of records again, after it was renamed.
     void reopen() noexcept;
 
@@ -65,7 +67,7 @@ private:
     void send(proto::audit::Procedure procedure, const Args& args, UniqueFd fd = {}) noexcept;
     void send_bytes(proto::audit::Procedure procedure, ByteView payload, UniqueFd fd = {}) noexcept;
 
-    const proto::config::AuditorConfig config_;
+    proto::config::AuditorConfig config_;
     const loop::Target<> on_new_, on_locker_gone_;
     std::map<std::uint64_t, ByteVector> sessions_;  // the ARRIVAL of each
 };

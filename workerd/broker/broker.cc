@@ -8,6 +8,7 @@
 
 #include "libshared/rpc/error.h"
 #include "libshared/spawn/notify.h"
+#include "libshared/spawn/user.h"
 #include "policy/lock_rights.h"
 
 namespace virtgate::workerd::broker {
@@ -78,6 +79,26 @@ std::string describe(const proto::who::Who& who) {
     return text + fmt::format(" ({})", escape(who.listener, 32));
 }
 
+// Cut where a character ends. What is no plain text nobody is shown: names are escaped where people read them.
+std::string cut(std::string_view name) {
+    constexpr std::size_t k_shown_max = 255;
+    if (name.size() > k_shown_max) {
+        std::size_t size = k_shown_max;
+        while (size != 0 && (static_cast<unsigned char>(name[size]) & 0xc0) == 0x80) --size;
+        name = name.substr(0, size);
+    }
+    return std::string(name);
+}
+
+// For administrators: the names of the client that they know from libvirt.
+void show_client(const proto::who::Who& who, proto::who::SessionGrant& grant) {
+    if (who.certificate) grant.certificate = cut(who.certificate->subject_text);
+    if (who.login) grant.login = cut(who.login->name);
+    if (!who.local) return;
+    grant.user = cut(spawn::name_of_user(who.local->uid));
+    grant.group = cut(spawn::name_of_group(who.local->gid));
+}
+
 void tell(std::string_view state) {
     if (const auto told = spawn::notify(state); !told)
         k_log.warning("the service manager cannot be told: {}", told.error().text);
@@ -102,13 +123,16 @@ Broker::Broker(loop::Loop& loop, Settings settings, const std::string& programs,
              loop::to<&Broker::on_store_stopped>(*this)),
       programs_(loop, make_programs_plan(settings_), loop::to<&Broker::on_programs_stopped>(*this)),
       crew_(loop, make_plan(settings_, programs), *this, loop::to<&Broker::on_crew_stopped>(*this)),
-      administration_(crew_, policy_, settings_) {}
+      log_desk_(settings_, crew_, audit_, store_, programs_),
+      administration_(crew_, policy_, log_desk_, settings_) {}
 
 void Broker::start() noexcept { policy_.compile(); }
 
 void Broker::reload() noexcept {
     if (state_ == State::stopping) return;
     k_log.info("reads the policy again");
+    if (const auto done = log_desk_.reread(); !done)
+        k_log.error("what is logged stays as it was: {}", done.error().text);
     audit_.reopen();
     policy_.compile();
 }
@@ -303,8 +327,12 @@ tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(
     administration_.note_opened();
     k_log.info("session {}: {} is {} ({}:{})", number, describe(who), match.rule->name,
                escape(match.rule->file), match.rule->line);
-    return Granted{.grant = {.session = number, .identity = match.rule->name, .locks = locks.way},
-                   .session = std::move(*session)};
+    proto::who::SessionGrant grant;
+    grant.session = number;
+    grant.identity = match.rule->name;
+    grant.locks = locks.way;
+    show_client(who, grant);
+    return Granted{.grant = std::move(grant), .session = std::move(*session)};
 }
 
 proto::broker::RevokeRet Broker::serve_revoke(const proto::broker::RevokeArgs& args) {

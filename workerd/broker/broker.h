@@ -20,6 +20,7 @@
 #include "workerd/broker/crew.h"
 #include "workerd/broker/entrance.h"
 #include "workerd/broker/lock_door.h"
+#include "workerd/broker/log_desk.h"
 #include "workerd/broker/policy_source.h"
 #include "workerd/broker/program_posts.h"
 #include "workerd/broker/settings.h"
@@ -42,7 +43,7 @@ public:
     [[nodiscard]] Done listen(std::vector<spawn::NamedFd> passed);
     // Compiles the policy, then serves.
     void start() noexcept;
-    // Compiles it again; the old one stays in force if that fails.
+    // Compiles it again; the old one stays in force if that fails. Reads the log's settings again, too.
     void reload() noexcept;
     // Ends everything; the loop stops when the last child has ended.
     void stop() noexcept;
@@ -94,6 +95,7 @@ private:
     StorePost store_;
     ProgramPosts programs_;
     Crew crew_;
+    LogDesk log_desk_;
     Administration administration_;
     channel::LocalListener listener_;  // until it serves
     std::unique_ptr<Entrance> entrance_;

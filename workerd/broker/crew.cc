@@ -15,6 +15,7 @@
 #include "policy/rights.h"
 #include "proto/codec.h"
 #include "proto/config.h"
+#include "proto/supervise.h"
 #include "workerd/broker/program_posts.h"
 #include "workerd/broker/store_post.h"
 
@@ -119,6 +120,17 @@ public:
     void renew_rights(const proto::policy::IdentityRights& rights) {
         if (control_ == nullptr) return;
         if (const auto told = tell_rights(rights); !told) fail(told.error().text);
+    }
+
+    void tune(Level level) noexcept {
+        if (control_ == nullptr) return;
+        const auto payload =
+            proto::encode(proto::supervise::TuneArgs{.log_level = static_cast<std::uint32_t>(level)});
+        require(payload.has_value(), "a level that does not encode");
+        const auto header = rpc::make_message(proto::supervise::k_program, proto::supervise::k_version,
+                                              proto::supervise::Procedure::tune, control_->next_serial());
+        if (const auto sent = control_->send(header, *payload); !sent)
+            log_.warning("it does not hear what it is to log: {}", sent.error().text);
     }
 
     // Without a channel the worker counts what it could not tell.
@@ -461,6 +473,12 @@ std::vector<proto::sessions::ListedWorker> Crew::list_workers(const std::string&
 void Crew::renew_rights(const RightsOf& rights_of) {
     for (auto& [identity, hand] : hands_) hand->renew_rights(rights_of(identity));
     for (auto& hand : leaving_) hand->renew_rights(rights_of(hand->identity()));
+}
+
+void Crew::set_log_level(Level level) noexcept {
+    plan_.config.log_level = static_cast<std::uint32_t>(level);
+    for (auto& [identity, hand] : hands_) hand->tune(level);
+    for (auto& hand : leaving_) hand->tune(level);
 }
 
 void Crew::renew_auditor() noexcept {

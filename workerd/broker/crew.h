@@ -88,6 +88,9 @@ public:
     using RightsOf = std::function<proto::policy::IdentityRights(const std::string& identity)>;
     void renew_rights(const RightsOf& rights_of);
 
+    // Of the workers that run, and of those to come.
+    void set_log_level(Level level) noexcept;
+
     // Gives each worker a channel to the auditor, which is a new one.
     void renew_auditor() noexcept;
 
@@ -123,7 +126,7 @@ private:
     void sweep() noexcept;
 
     loop::Loop& loop_;
-    const Plan plan_;
+    Plan plan_;
     Book& book_;
     const loop::Target<> on_stopped_;
     Crashes crashes_;

@@ -3,8 +3,7 @@
 //
 //   virtgate-workerd --config FILE [--daemon] [--pid-file FILE] [--check | --sandbox]
 //
-// SIGHUP reads the policy again, SIGTERM and SIGINT end it. Exit status: 0; 64 wrong command line; 71 the
-// machine is in the way; 78 the configuration or the policy is wrong.
+// SIGHUP reads the policy and the log's settings again, SIGTERM and SIGINT end it. Exit status: virtgate-workerd(8).
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -81,6 +80,7 @@ int serve(const Start& start, std::vector<spawn::NamedFd> passed, const std::str
     const auto programs = spawn::program_directory();
     if (!programs) return spawn::complain(programs.error(), spawn::k_exit_system);
     set_log_level(settings->log.of("workerd"));
+    settings->in_background = background.daemon;
     if (background.daemon) settings->log.leave_terminal("virtgate-workerd");
     const auto loop = loop::make_event_loop();
     if (!check_only) make_store_directories(settings->store, settings->store_user);

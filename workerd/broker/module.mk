@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 LIBRARIES += broker
 broker_SOURCES := workerd/broker/administration.cc workerd/broker/audit_post.cc workerd/broker/broker.cc workerd/broker/crashes.cc workerd/broker/crew.cc \
-                  workerd/broker/default_uris.cc workerd/broker/entrance.cc workerd/broker/lock_door.cc \
+                  workerd/broker/default_uris.cc workerd/broker/entrance.cc workerd/broker/lock_door.cc workerd/broker/log_desk.cc \
                   workerd/broker/policy_source.cc workerd/broker/post.cc workerd/broker/program_posts.cc \
                   workerd/broker/settings.cc \
                   workerd/broker/store_post.cc

@@ -28,13 +28,16 @@ PolicySource::PolicySource(loop::Loop& loop, std::string programs, proto::config
       late_(loop.timer(loop::to<&PolicySource::on_late>(*this))),
       ward_(loop, *this, "policy-compile", spawn::Ward::Restart::never) {}
 
-void PolicySource::compile() noexcept {
+std::uint64_t PolicySource::compile() noexcept {
     if (!ward_.is_idle()) {
         again_ = true;
-        return;
+        return compiled_ + 2;
     }
     late_->start(k_patience);
+    // It may end before that returns, if there is no process for it.
+    const std::uint64_t due = compiled_ + 1;
     ward_.start();
+    return due;
 }
 
 Result<spawn::Launch> PolicySource::plan(spawn::Ward&) {
@@ -68,6 +71,7 @@ Result<policy::Table> PolicySource::read_result(const spawn::Exit& exit) {
 
 void PolicySource::on_ended(spawn::Ward&, const spawn::Exit& exit) noexcept {
     late_->stop();
+    ++compiled_;
     auto table = read_result(exit);
     result_.reset();
     if (table) {
@@ -77,7 +81,10 @@ void PolicySource::on_ended(spawn::Ward&, const spawn::Exit& exit) noexcept {
     } else {
         log_.error("the policy was not changed: {}", table.error().text);
     }
-    if (std::exchange(again_, false)) return compile();
+    if (std::exchange(again_, false)) {
+        compile();
+        return;
+    }
     on_compiled_(table.has_value());
 }
 

@@ -27,8 +27,12 @@ public:
     PolicySource(loop::Loop& loop, std::string programs, proto::config::PolicyCompilerConfig config,
                  loop::Target<bool> on_compiled);
 
-    // Compiles the files. If a compilation is under way, another one follows it.
-    void compile() noexcept;
+    // Compiles the files. If a compilation is under way, another one follows it. Returns what compiled() will be when it has
+    // ended.
+    std::uint64_t compile() noexcept;
+
+    // How many compilations have ended, whatever came of them.
+    [[nodiscard]] std::uint64_t compiled() const noexcept { return compiled_; }
 
     // The table in force; lets nobody in before the first compilation.
     [[nodiscard]] const policy::Table& table() const noexcept { return table_; }
@@ -55,6 +59,7 @@ private:
     const Log log_{"policy"};
     policy::Table table_;
     std::uint64_t generation_ = 0;  // 0 before the first, and one more with each that comes into force
+    std::uint64_t compiled_ = 0;
     UniqueFd result_;
     bool again_ = false;
     std::unique_ptr<loop::Timer> late_;

@@ -4,6 +4,9 @@
 
 #include <csignal>
 
+#include "proto/codec.h"
+#include "proto/supervise.h"
+
 namespace virtgate::workerd::broker {
 
 Post::Post(loop::Loop& loop, Kind kind, loop::Target<> on_stopped)
@@ -61,6 +64,14 @@ void Post::on_closed(std::string_view) noexcept {
     if (stopping_ || !ward_.is_running()) return;
     log_.error("the channel to it broke");
     kill(ward_.pid(), SIGKILL);
+}
+
+void Post::tune(Level level) noexcept {
+    const auto payload =
+        proto::encode(proto::supervise::TuneArgs{.log_level = static_cast<std::uint32_t>(level)});
+    require(payload.has_value(), "a level that does not encode");
+    static_cast<void>(send(proto::supervise::k_program, proto::supervise::k_version,
+                           static_cast<std::uint32_t>(proto::supervise::Procedure::tune), *payload));
 }
 
 bool Post::send(std::uint32_t program, std::uint32_t version, std::uint32_t procedure, ByteView payload,

@@ -42,6 +42,9 @@ protected:
               int fd = -1) noexcept;
     [[nodiscard]] const Log& log() const noexcept { return log_; }
 
+    // Tells the process that runs what it is to log from now on.
+    void tune(Level level) noexcept;
+
     // Its configuration, encoded.
     [[nodiscard]] virtual Result<ByteVector> make_config() const = 0;
     // A new process has been started: it may be spoken to.

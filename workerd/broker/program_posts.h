@@ -53,6 +53,8 @@ public:
     // These sessions have ended.
     void on_departed(const std::vector<std::uint64_t>& sessions) noexcept;
     void stop() noexcept;
+    // Of processes that are started from now on: what a program of others understands is fixed.
+    void set_log_level(Level level) noexcept { plan_.config.log_level = static_cast<std::uint32_t>(level); }
 
 private:
     class One;
@@ -62,7 +64,7 @@ private:
     void sweep_later() noexcept { sweeper_->start(Milliseconds{0}); }
 
     loop::Loop& loop_;
-    const Plan plan_;
+    Plan plan_;
     const loop::Target<> on_stopped_;
     std::map<Key, std::unique_ptr<One>> posts_;
     std::vector<std::unique_ptr<One>> leaving_;

@@ -18,8 +18,6 @@ namespace virtgate::workerd::broker {
 
 namespace {
 
-// Whose level can be set by itself.
-constexpr std::string_view k_log_names[] = {"workerd", "worker", "auditor", "store", "program"};
 constexpr const char* k_socket = VIRTGATE_RUNDIR "/broker.sock";
 constexpr const char* k_lockd_socket = VIRTGATE_RUNDIR "/lockd.sock";
 constexpr const char* k_vendor_policy = "/usr/lib/virtgate/policy.d";
@@ -244,7 +242,9 @@ Result<Settings> read(config::Document& document) {
 }  // namespace
 
 Result<Settings> load_settings(const std::string& path) {
-    return config::read_with(config::Document::load(path), read);
+    auto settings = config::read_with(config::Document::load(path), read);
+    if (settings) settings->file = path;
+    return settings;
 }
 
 Result<std::string> list_settings(const std::string& path) {

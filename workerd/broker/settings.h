@@ -44,8 +44,8 @@
 #include <vector>
 
 #include "libshared/base/clock.h"
-#include "libshared/logging/settings.h"
 #include "libshared/base/result.h"
+#include "libshared/logging/settings.h"
 #include "libshared/programs/programs.h"
 #include "libshared/spawn/user.h"
 #include "proto/config.h"
@@ -53,7 +53,12 @@
 
 namespace virtgate::workerd::broker {
 
+// Whose level can be set by itself.
+inline constexpr std::string_view k_log_names[] = {"workerd", "worker", "auditor", "store", "program"};
+
 struct Settings {
+    std::string file{};          // where these were read
+    bool in_background = false;  // no terminal and no service manager
     logging::Settings log;
     proto::config::SandboxMode sandbox{};
     bool user_switch = false;  // started as root: the children get users of their own

@@ -50,6 +50,11 @@ StorePost::StorePost(loop::Loop& loop, Plan plan, LockDoor& locks, loop::Target<
       config_(std::move(plan.config)),
       locks_(locks) {}
 
+void StorePost::set_log_level(Level level) noexcept {
+    config_.log_level = static_cast<std::uint32_t>(level);
+    tune(level);
+}
+
 void StorePost::start() noexcept {
     if (!is_configured()) return;
     if (!config_.locks)

@@ -39,6 +39,8 @@ public:
 
     [[nodiscard]] bool is_configured() const noexcept { return !config_.directories.empty(); }
     void start() noexcept;
+    // Of the process that runs, and of those to come.
+    void set_log_level(Level level) noexcept;
 
     // A new connection for a worker of that identity, and for that session (0: none). Error: system's fault; there is no
     // store now.
@@ -51,7 +53,7 @@ private:
     bool send(proto::store::Procedure procedure, ByteView payload, int fd) noexcept;
 
     const loop::Loop& loop_;
-    const proto::config::StoreConfig config_;
+    proto::config::StoreConfig config_;
     LockDoor& locks_;
     Instant may_ask_{};
 };

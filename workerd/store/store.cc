@@ -67,6 +67,10 @@ void Store::on_message(rpc::Control::Message& message) noexcept {
     if (message.header == message_of(proto::store::k_program, proto::store::k_version,
                                      proto::store::Procedure::locks, message.header.serial))
         return take_way(message);
+    if (message.header == message_of(proto::supervise::k_program, proto::supervise::k_version,
+                                     proto::supervise::Procedure::tune, message.header.serial))
+        if (const auto change = proto::decode<proto::supervise::TuneArgs>(message.payload))
+            return set_log_level(static_cast<Level>(change->log_level));
     // Broker and store are of one build.
     Log{}.error("the broker sent a message that is not known here");
     loop_.stop();

@@ -7,6 +7,7 @@
 
 #include "libshared/spawn/self.h"
 #include "proto/codec.h"
+#include "proto/supervise.h"
 #include "proto/work.h"
 
 namespace virtgate::workerd::worker {
@@ -51,6 +52,9 @@ void Worker::on_message(rpc::Control::Message& message) noexcept {
         flaw = take_rights(message);
     else if (message.header == header_of(Procedure::audit, serial))
         flaw = take_auditor(message);
+    else if (message.header == rpc::make_message(proto::supervise::k_program, proto::supervise::k_version,
+                                                 proto::supervise::Procedure::tune, serial))
+        flaw = tune(message);
     else if (BrokerConnector::is_reply(message.header))
         flaw = connector_.take_reply(message);
     if (!flaw.empty()) {
@@ -158,6 +162,13 @@ std::string_view Worker::end(const rpc::Control::Message& message) {
     for (const std::uint64_t number : args->sessions)
         if (const auto session = sessions_.find(number); session != sessions_.end())
             session->second->dismiss(args->reason);
+    return {};
+}
+
+std::string_view Worker::tune(const rpc::Control::Message& message) {
+    const auto change = proto::decode<proto::supervise::TuneArgs>(message.payload);
+    if (!change) return "a change that does not decode";
+    set_log_level(static_cast<Level>(change->log_level));
     return {};
 }
 

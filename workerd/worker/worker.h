@@ -38,6 +38,7 @@ private:
     void on_session_ended(std::uint64_t number) noexcept;
     [[nodiscard]] std::string_view serve(rpc::Control::Message& message);
     [[nodiscard]] std::string_view end(const rpc::Control::Message& message);
+    [[nodiscard]] static std::string_view tune(const rpc::Control::Message& message);
     [[nodiscard]] std::string_view take_rights(rpc::Control::Message& message);
     [[nodiscard]] std::string_view take_auditor(rpc::Control::Message& message);
     [[nodiscard]] std::shared_ptr<const policy::Rights> rights_for(const std::string& listener);

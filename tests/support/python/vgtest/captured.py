@@ -387,7 +387,7 @@ def step_of(answer):
     assert answer.status == wire.OK, answer.error()
     reader = wire.Reader(answer.payload)
     complete, data = reader.flag(), reader.maybe(reader.opaque)
-    grant = reader.maybe(lambda: (reader.u64(), reader.text(), reader.u32())[:2])
+    grant = reader.maybe(lambda: (reader.u64(), reader.text(), reader.u32(), *(reader.text() for _ in range(4)))[:2])
     reader.finish()
     return complete, data, grant
 

@@ -20,6 +20,7 @@ inline constexpr int k_gate_tcp_listener = 6;  // gate: the one without encrypti
 inline constexpr int k_doorman_local_listener = 5;            // doorman: the listening UNIX socket
 inline constexpr int k_doorman_local_read_only_listener = 6;  // doorman: the one for those who only read
 inline constexpr int k_steward_listener = 5;         // steward: the administrators' listening UNIX socket
+inline constexpr int k_exporter_listener = 5;        // exporter: the listening socket for HTTP
 inline constexpr int k_keeper_key = 5;               // keeper: the private key's file, open for reading
 inline constexpr int k_locker_own_listener = 5;      // locker: the listening UNIX socket of virtgate's own
 inline constexpr int k_locker_libvirt_listener = 6;  // locker: the one in virtlockd's place

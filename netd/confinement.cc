@@ -16,10 +16,10 @@ confine::Plan make_plan(const Settings& settings, const std::string& programs) {
     // The next configuration may name certificates, keys and user databases anywhere.
     plan.paths.add_if_there("/", PathAccess::read);
     // Where the names of the UNIX sockets are removed at the end.
-    for (const std::string& socket : {settings.local.path, settings.local.read_only_path, settings.admin.path})
+    for (const std::string& socket :
+         {settings.local.path, settings.local.read_only_path, settings.admin.path, settings.metrics.path})
         plan.paths.add_parents_of(socket, PathAccess::create);
-    for (const std::string& file : settings.log.files())
-        plan.paths.add_parents_of(file, PathAccess::create);
+    for (const std::string& file : settings.log.files()) plan.paths.add_parents_of(file, PathAccess::create);
     return plan;
 }
 

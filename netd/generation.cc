@@ -22,7 +22,8 @@ const char* executable(Role role) noexcept {
         case Role::doorman: return "virtgate-doorman";
         case Role::sasl: return "virtgate-sasl";
         case Role::announcer:
-        case Role::steward: break;  // are in no generation
+        case Role::steward:
+        case Role::exporter: break;  // are in no generation
     }
     panic("an unknown role");
 }
@@ -34,6 +35,7 @@ PeerRole peer_role(Role role) noexcept {
         case Role::doorman: return PeerRole::peer_doorman;
         case Role::sasl: return PeerRole::peer_sasl;
         case Role::announcer: break;  // has no peer
+        case Role::exporter: return PeerRole::peer_exporter;
         case Role::steward: return PeerRole::peer_steward;
     }
     panic("an unknown role");
@@ -48,6 +50,7 @@ std::string_view log_name(Role role) noexcept {
         case Role::sasl: return "sasl";
         case Role::announcer: return "announcer";
         case Role::steward: return "steward";
+        case Role::exporter: return "exporter";
     }
     panic("an unknown role");
 }
@@ -174,7 +177,8 @@ ByteVector Generation::make_config(const Post& post) const {
                                                               .sandbox = settings_.sandbox});
         case Role::sasl: return encode_config(settings_.sasl);
         case Role::announcer:
-        case Role::steward: break;
+        case Role::steward:
+        case Role::exporter: break;
     }
     panic("an unknown role");
 }
@@ -283,11 +287,12 @@ void Generation::link(Post& one, Post& other) noexcept {
 
 void Generation::on_up(Post& post) noexcept {
     if (&post == &doorman_ || &post == &sasl_) link(doorman_, sasl_);
+    if (&post == &doorman_) owner_.on_counting_up(*this, post);
     for (const auto& seat : seats_) {
         const bool is_of_seat = &post == &seat->gate || &post == &seat->keeper;
         if (is_of_seat) link(seat->gate, seat->keeper);
         if (&post == &doorman_ || &post == &seat->gate) link(seat->gate, doorman_);
-        if (&post == &seat->gate) owner_.on_gate_up(*this, post);
+        if (&post == &seat->gate) owner_.on_counting_up(*this, post);
     }
 }
 

@@ -38,8 +38,8 @@ public:
     // That has never happened, and it will not: a child says that the configuration is wrong (status 78), or
     // children end again and again (71). The owner has to stop() it.
     virtual void on_failed(Generation& generation, int status) noexcept = 0;
-    // A gate has been started: the steward has to know it.
-    virtual void on_gate_up(Generation& generation, Post& gate) noexcept = 0;
+    // A gate, or the doorman, has been started: the steward has to know it.
+    virtual void on_counting_up(Generation& generation, Post& post) noexcept = 0;
     // No process is left after drain() or stop().
     virtual void on_ended(Generation& generation) noexcept = 0;
 };
@@ -74,7 +74,8 @@ public:
     [[nodiscard]] std::uint32_t number() const noexcept { return number_; }
     void set_number(std::uint32_t number) noexcept { number_ = number; }
     template <class Visit>
-    void visit_gates(Visit&& visit) {
+    void visit_counting(Visit&& visit) {
+        visit(doorman_);
         for (const auto& seat : seats_) visit(seat->gate);
     }
     // Adds its processes to `list`.

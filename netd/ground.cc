@@ -44,6 +44,32 @@ Result<channel::LocalListener> find_local(Passed& passed, std::string_view name,
     return open_local(path, mode, group);
 }
 
+Done open_metrics(const Settings::Metrics& settings, Passed& passed, Ground& ground) {
+    auto socket = spawn::take_listener(passed, "metrics", SOCK_STREAM, {AF_UNIX, AF_INET, AF_INET6});
+    if (!socket) return tl::unexpected(std::move(socket.error()));
+    int family = AF_INET;
+    socklen_t size = sizeof family;
+    if (*socket && getsockopt(socket->get(), SOL_SOCKET, SO_DOMAIN, &family, &size) < 0)
+        return system_fault(errno, "cannot find out what kind a socket is");
+    if (*socket ? family == AF_UNIX : !settings.path.empty()) {
+        auto local = *socket ? channel::LocalListener::adopt(std::move(*socket), {})
+                             : open_local(settings.path, settings.mode, settings.group);
+        if (!local) return tl::unexpected(std::move(local.error()));
+        ground.local_metrics = std::move(*local);
+        return {};
+    }
+    auto listener =
+        *socket ? adopt_listener(std::move(*socket)) : open_listener(settings.address, settings.port);
+    if (!listener) return tl::unexpected(std::move(listener.error()));
+    if (!listener->local)
+        return system_fault(
+            0, fmt::format("the socket \"metrics\" listens at {}: it has to be an address of the "
+                           "loopback interface, since whoever connects may read there",
+                           listener->name));
+    ground.metrics = std::move(*listener);
+    return {};
+}
+
 }  // namespace
 
 Result<Ground> open_ground(Settings& settings, Passed passed) {
@@ -55,6 +81,7 @@ Result<Ground> open_ground(Settings& settings, Passed passed) {
         if (!has("unix")) settings.local.login = proto::config::LoginMode::login_off;
         if (!has("unix-ro")) settings.local.read_only_path.clear();
         if (!has("admin")) settings.admin.enabled = false;
+        if (!has("metrics")) settings.metrics.enabled = false;
     }
     Ground ground;
     const auto settle = [](auto found, auto& place) -> Done {
@@ -75,6 +102,7 @@ Result<Ground> open_ground(Settings& settings, Passed passed) {
     constexpr unsigned k_admin_mode = 0600;
     if (done && settings.admin.is_on())
         done = settle(find_local(passed, "admin", settings.admin.path, k_admin_mode, {}), ground.admin);
+    if (done && settings.metrics.is_on()) done = open_metrics(settings.metrics, passed, ground);
     // A listener that is off in the settings is left, too.
     if (done) done = spawn::expect_nothing_left(passed);
     if (!done) return tl::unexpected(std::move(done.error()));

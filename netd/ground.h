@@ -5,6 +5,7 @@
 // wherever it is, it is right:
 //
 //     "tls", "tcp"        TCP sockets, IPv4 or IPv6
+//     "metrics"           a UNIX stream socket, or a TCP socket at an address of the loopback interface
 //     "admin"             the UNIX stream socket for administrators
 //     "unix", "unix-ro"   UNIX stream sockets; their names in the file system stay the manager's
 //
@@ -32,6 +33,9 @@ struct Ground {
     channel::LocalListener local, local_read_only;  // may be empty
     channel::LocalListener admin;                   // may be empty
     bool in_background = false;                     // no terminal and no service manager
+    // Where what is counted can be read: none, or one of the two.
+    Listener metrics;
+    channel::LocalListener local_metrics;
     std::map<Role, spawn::User> users;  // as whom they run; without an entry: as the supervisor itself
 };
 

@@ -80,6 +80,11 @@ bool is_listen_address(std::string_view address) {
     return address == k_localhost || parse(std::string(address), 0, parsed);
 }
 
+bool is_loopback_address(std::string_view address) {
+    Address parsed;
+    return address == k_localhost || (parse(std::string(address), 0, parsed) && parsed.is_loopback());
+}
+
 Result<Listener> open_listener(const std::string& text, std::uint16_t port) {
     const bool only_local = text == k_localhost;
     Address address;

@@ -21,6 +21,9 @@ struct Listener {
 // listens on must not depend on a resolver.
 [[nodiscard]] bool is_listen_address(std::string_view address);
 
+// True for one that only this machine can reach.
+[[nodiscard]] bool is_loopback_address(std::string_view address);
+
 // Listens on `address` and `port` (0: any free one); non-blocking, close-on-exec.
 //   "::"         every address of the machine, IPv4 too (IPv4 only where the kernel has no IPv6)
 //   "localhost"  the loopback interface only, 127.0.0.1 and ::1 on the one socket

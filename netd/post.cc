@@ -21,6 +21,7 @@ std::string make_name(Role role, std::uint32_t index) {
         case Role::sasl: return "sasl";
         case Role::announcer: return "announcer";
         case Role::steward: return "steward";
+        case Role::exporter: return "exporter";
     }
     panic("an unknown role");
 }

@@ -19,7 +19,7 @@
 
 namespace virtgate::netd {
 
-enum class Role : unsigned char { gate, keeper, doorman, sasl, announcer, steward };
+enum class Role : unsigned char { gate, keeper, doorman, sasl, announcer, steward, exporter };
 
 class Post;
 

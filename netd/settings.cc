@@ -42,6 +42,7 @@ constexpr const char* k_credential_store = "/etc/credstore";
 constexpr const char* k_priority = "NORMAL:-VERS-ALL:+VERS-TLS1.3";
 // libvirt's ports.
 constexpr std::uint16_t k_tls_port = 16514, k_tcp_port = 16509;
+constexpr std::uint16_t k_metrics_port = 9516;
 // Bits: less than that is no encryption to anybody, and libvirt's clients ask for as much.
 constexpr int k_layer_min = 56;
 constexpr std::size_t k_socket_path_max = 107;
@@ -240,6 +241,25 @@ void read_admin(config::Section section, Settings& settings) {
         section.refuse("path", fmt::format("\"path\" has to have at most {} bytes", k_socket_path_max));
 }
 
+// Nobody proves who he is there: what is counted is for this machine, and for what an administrator puts in front of it.
+void read_metrics(config::Section section, Settings& settings) {
+    Settings::Metrics& metrics = settings.metrics;
+    metrics.enabled = section.boolean("enabled", false);
+    metrics.address = section.text("address", "127.0.0.1");
+    if (!is_loopback_address(metrics.address))
+        section.refuse(
+            "address",
+            "\"address\" has to be a numeric address of the loopback interface, or \"localhost\": whoever "
+            "connects may read the names of all identities, without encryption; for other machines put a "
+            "proxy with authentication in front of it");
+    metrics.port = static_cast<std::uint16_t>(section.integer("port", k_metrics_port, 0, 65535));
+    metrics.path = read_path(section, "path", "");
+    if (metrics.path.size() > k_socket_path_max)
+        section.refuse("path", fmt::format("\"path\" has to have at most {} bytes", k_socket_path_max));
+    metrics.mode = read_file_mode(section, "mode", "0660");
+    metrics.group = section.text("group", "");
+}
+
 void read_announce(config::Section section, Settings& settings) {
     settings.announce = section.boolean("enabled", false);
     settings.announced_name = section.text("name", "");
@@ -266,6 +286,7 @@ Result<Settings> read(config::Document& document) {
     read_limits(root.section("limits"), settings);
     read_announce(root.section("announce"), settings);
     read_admin(root.section("admin"), settings);
+    read_metrics(root.section("metrics"), settings);
     config::Section keepalive = root.section("keepalive");
     settings.keepalive.interval = static_cast<std::uint32_t>(
         keepalive.seconds("interval", std::chrono::seconds(5), Milliseconds(0), k_hour).count());

@@ -17,7 +17,8 @@
 namespace virtgate::netd {
 
 // Whose level can be set by itself.
-inline constexpr std::string_view k_log_names[] = {"netd", "gate", "keeper", "doorman", "sasl", "announcer", "steward"};
+inline constexpr std::string_view k_log_names[] = {"netd", "gate",      "keeper",  "doorman",
+                                                   "sasl", "announcer", "steward", "exporter"};
 
 struct Settings {
     logging::Settings log;
@@ -54,6 +55,17 @@ struct Settings {
         [[nodiscard]] bool is_on() const noexcept { return enabled; }
         bool operator==(const Admin&) const = default;
     } admin;
+    // Where what is counted can be read; off by default.
+    struct Metrics {
+        bool enabled = false;
+        std::string address;  // numeric, of the loopback interface, or "localhost"
+        std::uint16_t port = 0;
+        std::string path;  // of a UNIX socket, instead; may be empty
+        unsigned mode = 0;
+        std::string group;  // may be empty
+        [[nodiscard]] bool is_on() const noexcept { return enabled; }
+        bool operator==(const Metrics&) const = default;
+    } metrics;
     bool announce = false;                                      // the listener for TLS, in multicast DNS
     std::string announced_name;                                 // empty: a default with the machine's name
     std::string certificate_file, key_file, ca_file, crl_file;  // crl_file may be empty

@@ -33,7 +33,7 @@ Stewardship::Stewardship(loop::Loop& loop, const Ground& ground, StewardshipOwne
       sweep_(loop.timer(loop::to<&Stewardship::on_swept>(*this))) {}
 
 void Stewardship::set(const Settings& settings) {
-    if (!ground_.admin) return;
+    if (!ground_.admin && !settings.metrics.is_on()) return;
     const bool is_first = !config_;
     config_ = {.log_level = static_cast<std::uint32_t>(settings.log.of("steward")),
                .owner = geteuid(),
@@ -53,7 +53,8 @@ void Stewardship::set_log(const logging::Settings& log) {
 Result<spawn::Launch> Stewardship::plan(Post&) {
     auto bytes = proto::encode(*config_);
     require(bytes.has_value(), "settings that do not fit their message");
-    UniqueFd listener{fcntl(ground_.admin.get(), F_DUPFD_CLOEXEC, 0)};
+    UniqueFd listener{ground_.admin ? fcntl(ground_.admin.get(), F_DUPFD_CLOEXEC, 0)
+                                    : open("/dev/null", O_RDONLY | O_CLOEXEC)};
     if (!listener) return system_fault(errno, "cannot copy a listener");
     spawn::Launch launch;
     launch.path = fmt::format("{}/virtgate-steward", ground_.directory);
@@ -75,12 +76,15 @@ void Stewardship::on_up(Post&) noexcept {
     owner_.on_steward_up();
 }
 
-void Stewardship::link(Post& gate) noexcept {
-    if (!post_.is_up() || !gate.is_up()) return;
+void Stewardship::link(Post& other) noexcept {
+    if (!post_.is_up() || !other.is_up()) return;
     auto pair = make_channel_pair();
-    if (!pair) return log_.error("it does not get to know {}: {}", gate.name(), pair.error().text);
-    post_.adopt(PeerRole::peer_gate, gate.index(), pair->first.get(), gate.serial());
-    gate.adopt(PeerRole::peer_steward, 0, pair->second.get());
+    if (!pair) return log_.error("it does not get to know {}: {}", other.name(), pair.error().text);
+    const PeerRole role = other.role() == Role::gate      ? PeerRole::peer_gate
+                          : other.role() == Role::doorman ? PeerRole::peer_doorman
+                                                          : PeerRole::peer_exporter;
+    post_.adopt(role, other.index(), pair->first.get(), other.serial());
+    other.adopt(PeerRole::peer_steward, 0, pair->second.get());
 }
 
 void Stewardship::on_down(Post&, const spawn::Exit&) noexcept {
@@ -114,6 +118,12 @@ void Stewardship::on_message(rpc::Control::Message& message) noexcept {
         const auto payload = proto::encode(owner_.tell_state(), rpc::Control::k_payload_max);
         require(payload.has_value(), "a state that does not fit its message");
         if (const auto sent = channel_->send_reply(call, *payload); !sent)
+            log_.warning("{}", sent.error().text);
+        return;
+    }
+    if (const auto after = metrics::Pages::read_question(message)) {
+        if (*after == 0) counts_.set(owner_.tell_counts());
+        if (const auto sent = counts_.answer(*channel_, call, *after); !sent)
             log_.warning("{}", sent.error().text);
         return;
     }

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "libshared/metrics/pages.h"
 #include "netd/ground.h"
 #include "netd/post.h"
 #include "netd/settings.h"
@@ -33,11 +34,12 @@ public:
     using Verdict = std::optional<Refusal>;
 
     virtual ~StewardshipOwner() = default;
-    // It has to know the gates that there are: link() each.
+    // It has to know the gates and doormen that there are, and the exporter: link() each.
     virtual void on_steward_up() noexcept = 0;
     // No process is left, after stop().
     virtual void on_steward_ended() noexcept = 0;
     [[nodiscard]] virtual proto::control::StateRet tell_state() = 0;
+    [[nodiscard]] virtual metrics::Samples tell_counts() = 0;
     [[nodiscard]] virtual Verdict change(const proto::control::ChangeArgs& arguments) = 0;
     [[nodiscard]] virtual Verdict drain(const proto::control::DrainArgs& arguments) = 0;
     // These two are answered with Stewardship::answer().
@@ -50,12 +52,13 @@ public:
     // `ground` has to outlive this.
     Stewardship(loop::Loop& loop, const Ground& ground, StewardshipOwner& owner);
 
-    // What the configuration says; the first time, the process is started, if there is a socket for it.
+    // What the configuration says; the first time, the process is started, if there is a socket for it, or one where what is
+    // counted is read.
     void set(const Settings& settings);
     // What it logs from now on.
     void set_log(const logging::Settings& log);
-    // A channel between it and `gate`, which has just been started, or was there before it.
-    void link(Post& gate) noexcept;
+    // A channel between it and `other` (a gate, a doorman, the exporter), which has just been started, or was there before it.
+    void link(Post& other) noexcept;
     void answer(StewardshipOwner::Ticket ticket, const StewardshipOwner::Verdict& verdict) noexcept;
     void stop() noexcept;
     [[nodiscard]] const Post& post() const noexcept { return post_; }
@@ -77,6 +80,7 @@ private:
     Post post_;
     std::optional<proto::config::StewardConfig> config_;
     std::unique_ptr<rpc::Control> channel_;
+    metrics::Pages counts_;
     std::unique_ptr<loop::Timer> sweep_;
     struct Waiting {
         StewardshipOwner::Ticket ticket;

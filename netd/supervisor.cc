@@ -11,6 +11,7 @@
 #include "config.h"
 #include "libshared/logging/outputs.h"
 #include "libshared/rpc/error.h"
+#include "libshared/spawn/census.h"
 #include "libshared/spawn/notify.h"
 
 namespace virtgate::netd {
@@ -35,6 +36,7 @@ Supervisor::Supervisor(loop::Loop& loop, std::string path, Ground ground)
       ground_(std::move(ground)),
       announcement_(loop, ground_, loop::to<&Supervisor::on_withdrawn>(*this)),
       stewardship_(loop, ground_, *this),
+      publication_(loop, ground_, stewardship_, loop::to<&Supervisor::on_withdrawn>(*this)),
       since_(std::time(nullptr)),
       drain_end_(loop.timer(loop::to<&Supervisor::on_drain_end>(*this))),
       files_(loop, loop::to<&Supervisor::on_files_changed>(*this)) {
@@ -46,7 +48,9 @@ Supervisor::Supervisor(loop::Loop& loop, std::string path, Ground ground)
 int Supervisor::run(Settings settings, Pki pki, UniqueFd key) {
     find_users(settings);
     files_.set(settings.watched_files());
+    spawn::Census::of_this_process().add_self("netd");
     stewardship_.set(settings);
+    publication_.set(settings);
     add_generation(std::move(settings), std::move(pki), std::move(key));
     loop_.run();
     return status_;
@@ -67,7 +71,8 @@ void Supervisor::find_users(const Settings& settings) {
             log_.warning("there is no user {}: processes that should run as it run as root", name);
     }
     if (const auto gate = ground_.users.find(Role::gate); gate != ground_.users.end())
-        for (const Role role : {Role::announcer, Role::steward}) ground_.users.emplace(role, gate->second);
+        for (const Role role : {Role::announcer, Role::steward, Role::exporter})
+            ground_.users.emplace(role, gate->second);
 }
 
 void Supervisor::add_generation(Settings settings, Pki pki, UniqueFd key) {
@@ -83,9 +88,9 @@ void Supervisor::add_generation(Settings settings, Pki pki, UniqueFd key) {
     generations_.back()->start();
 }
 
-void Supervisor::on_gate_up(Generation&, Post& gate) noexcept {
-    gate.set_serial(++last_gate_);
-    stewardship_.link(gate);
+void Supervisor::on_counting_up(Generation&, Post& post) noexcept {
+    post.set_serial(++last_gate_);
+    stewardship_.link(post);
 }
 
 void Supervisor::tell_where(const Settings& settings) noexcept {
@@ -113,7 +118,10 @@ void Supervisor::on_serving(Generation& generation) noexcept {
     settings_ = std::move(settings);
     configured_level_ = settings_->log.level;
     served_generation_ = generation.number();
+    served_since_ = std::time(nullptr);
+    ++loads_;
     stewardship_.set(*settings_);
+    publication_.set(*settings_);
     is_drained_ = false;
     drain_end_->stop();
     drained_until_ = 0;
@@ -122,6 +130,7 @@ void Supervisor::on_serving(Generation& generation) noexcept {
 }
 
 void Supervisor::on_failed(Generation& generation, int status) noexcept {
+    ++failed_loads_;
     for (const auto& older : generations_) {
         if (older.get() == &generation || !older->is_serving()) continue;
         log_.error("the reload failed: everything stays as it was");
@@ -147,7 +156,8 @@ void Supervisor::on_ended(Generation& generation) noexcept {
 void Supervisor::on_withdrawn() noexcept { end_if_all_have_ended(); }
 
 void Supervisor::end_if_all_have_ended() noexcept {
-    if (stopping_ && generations_.empty() && announcement_.is_idle() && stewardship_.post().is_idle())
+    if (stopping_ && generations_.empty() && announcement_.is_idle() && stewardship_.post().is_idle() &&
+        publication_.post().is_idle())
         loop_.stop();
 }
 
@@ -162,6 +172,7 @@ void Supervisor::stop(int status) noexcept {
     stopping_ = true;
     status_ = status;
     drain_end_->stop();
+    publication_.stop();
     stewardship_.stop();
     announcement_.withdraw();  // nobody is sent here any more
     for (const auto& generation : generations_) generation->stop();
@@ -190,6 +201,7 @@ void Supervisor::reload() {
         return;
     }
     if (const auto done = begin_reload(); !done) {
+        ++failed_loads_;
         log_.error("not reloading: {}", done.error().text);
         answer_all(asked_, Refusal{rpc::k_code_operation_failed, done.error().text});
     }
@@ -206,7 +218,7 @@ Done Supervisor::begin_reload() {
     files_.set(settings->watched_files());
     const Settings& old = *settings_;
     if (!settings->tls.is_at(old.tls) || !settings->tcp.is_at(old.tcp) || !settings->local.is_at(old.local) ||
-        settings->admin != old.admin)
+        settings->admin != old.admin || settings->metrics != old.metrics)
         log_.warning("listeners stay where they are until virtgate-netd is started again");
     // What has to be proved there may change, where they are may not.
     const auto keep = [](auto& now, const auto& before) {
@@ -218,6 +230,7 @@ Done Supervisor::begin_reload() {
     keep(settings->tcp, old.tcp);
     keep(settings->local, old.local);
     settings->admin = old.admin;
+    settings->metrics = old.metrics;
     log_.info("reloading: new gates take over when they are ready");
     tell("STATUS=reloading");
     under_way_ = std::exchange(asked_, {});

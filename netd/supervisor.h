@@ -19,6 +19,7 @@
 #include "netd/announcement.h"
 #include "netd/file_watch.h"
 #include "netd/generation.h"
+#include "netd/publication.h"
 #include "netd/stewardship.h"
 
 namespace virtgate::netd {
@@ -36,7 +37,7 @@ private:
     void on_serving(Generation& generation) noexcept override;
     void on_failed(Generation& generation, int status) noexcept override;
     void on_ended(Generation& generation) noexcept override;
-    void on_gate_up(Generation& generation, Post& gate) noexcept override;
+    void on_counting_up(Generation& generation, Post& post) noexcept override;
     void on_stop_signal(loop::Want ready) noexcept;
     void on_reload_signal(loop::Want ready) noexcept;
     void add_generation(Settings settings, Pki pki, UniqueFd key);
@@ -49,6 +50,7 @@ private:
     void on_steward_up() noexcept override;
     void on_steward_ended() noexcept override { end_if_all_have_ended(); }
     proto::control::StateRet tell_state() override;
+    metrics::Samples tell_counts() override;  // supervisor_counts.cc
     Verdict change(const proto::control::ChangeArgs& arguments) override;
     Verdict change_filters(const std::string& text);
     Verdict change_outputs(const std::string& text);
@@ -72,11 +74,13 @@ private:
     std::vector<std::unique_ptr<Generation>> generations_;  // the newest is the last
     Announcement announcement_;
     Stewardship stewardship_;
+    Publication publication_;
     std::optional<Settings>
         settings_{};  // of the newest generation that has served, with what was changed since
     Level configured_level_ = Level::info;  // of these, before any change
     std::uint32_t last_generation_ = 0, served_generation_ = 0, last_gate_ = 0;
-    std::int64_t since_ = 0;
+    std::int64_t since_ = 0, served_since_ = 0;
+    std::uint64_t loads_ = 0, failed_loads_ = 0;
     bool is_drained_ = false;
     bool is_dismissed_ = false;  // the time of that was over, and sessions were told
     std::int64_t drained_until_ = 0;

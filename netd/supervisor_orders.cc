@@ -28,7 +28,8 @@ constexpr Milliseconds k_last_words{8'000};
 
 void Supervisor::on_steward_up() noexcept {
     for (const auto& generation : generations_)
-        generation->visit_gates([&](Post& gate) { stewardship_.link(gate); });
+        generation->visit_counting([&](Post& post) { stewardship_.link(post); });
+    publication_.link_steward();
 }
 
 control::StateRet Supervisor::tell_state() {
@@ -56,7 +57,7 @@ control::StateRet Supervisor::tell_state() {
         if (generation->is_serving()) state.bounds = generation->bounds();
         generation->list_processes(state.processes);
     }
-    for (const Post* post : {&stewardship_.post(), &announcement_.post()})
+    for (const Post* post : {&stewardship_.post(), &announcement_.post(), &publication_.post()})
         if (!post->is_idle()) state.processes.push_back(post->describe());
     if (state.processes.size() > control::k_processes_max) state.processes.resize(control::k_processes_max);
     return state;
@@ -132,6 +133,7 @@ void Supervisor::set_log(logging::Settings log) {
     for (const auto& generation : generations_) generation->set_log(log);
     announcement_.set_log(log);
     stewardship_.set_log(log);
+    publication_.set_log(log);
     settings_->log = std::move(log);
     log_.info("what is logged was changed by an administrator");
 }

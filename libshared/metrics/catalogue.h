@@ -64,15 +64,12 @@ enum class Family : std::uint8_t {
     calls,
     calls_limited,
     worker_crashes,
-    // auditor, store
+    // auditor
     audit_records,
     audit_records_lost,
-    store_streams,
-    store_bytes,
     // locker
     locks,
     lock_spaces,
-    lock_requests,
     lock_fencings,
     count_  // how many there are
 };
@@ -83,7 +80,7 @@ enum class Type : std::uint8_t { counter, gauge, info };
 using Sources = std::uint16_t;
 namespace source {
 inline constexpr Sources exporter = 1, gate = 2, doorman = 4, netd = 8, broker = 16, worker = 32,
-                         auditor = 64, store = 128, locker = 256;
+                         auditor = 64, locker = 128;
 }  // namespace source
 
 struct Entry {

@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <csignal>
 
+#include "libshared/spawn/census.h"
+
 namespace virtgate::spawn {
 
 Ward::Ward(loop::Loop& loop, WardOwner& owner, std::string name, Restart restart)
@@ -39,6 +41,7 @@ void Ward::start() noexcept {
     }
     child_ = std::move(*child);
     state_ = State::running;
+    Census::of_this_process().begin(name_, child_.pid);
     log_.debug("started as process {}", child_.pid);
     relay_ = std::make_unique<LogRelay>(loop_, std::move(child_.log),
                                         fmt::format("{}[{}]", name_, child_.pid), log_lines_per_second);
@@ -68,6 +71,7 @@ void Ward::on_impatient() noexcept {
 }
 
 Exit Ward::reap() noexcept {
+    Census::of_this_process().end(name_, child_.pid);
     siginfo_t info{};
     while (waitid(P_PIDFD, static_cast<id_t>(child_.process.get()), &info, WEXITED) < 0 && errno == EINTR) {
     }
@@ -92,6 +96,8 @@ void Ward::on_process(loop::Want) noexcept {
     const auto ran = std::chrono::duration_cast<Milliseconds>(loop_.clock().now() - started_);
     if (ran >= k_good_run) rest_ = k_rest_min;
     const std::string how = tell(exit);
+    if (exit.is_violation() || (state_ != State::stopping && !exit.success() && !exit.is_waiting()))
+        Census::of_this_process().note_crash(name_);
     if (state_ == State::stopping || restart_ == Restart::never)
         exit.is_violation() ? log_.error("process {} {}", pid, how) : log_.debug("process {} {}", pid, how);
     else if (exit.is_waiting())

@@ -48,17 +48,20 @@ std::string describe(std::string_view space, std::string_view name) {
 }  // namespace
 
 Administration::Administration(Connections& connections, const SessionDesk& sessions, Spaces& spaces,
-                               LockTable& table, server::Server& server, Witness& witness)
+                               LockTable& table, server::Server& server, Witness& witness,
+                               const Departures& departures)
     : connections_(connections),
       sessions_(sessions),
       spaces_(spaces),
       table_(table),
       server_(server),
       witness_(witness),
+      departures_(departures),
       own_(geteuid()),
       program_(locks::k_program, locks::k_version) {
     program_.serve<&Administration::list>(Procedure::list, *this);
     program_.serve<&Administration::list_spaces>(Procedure::spaces, *this);
+    program_.serve<&Administration::count>(Procedure::count, *this);
     program_.serve<&Administration::break_lock>(Procedure::break_, *this);
 }
 
@@ -71,6 +74,24 @@ bool Administration::admit(const Client& client, Call& call) noexcept {
     call.fail(
         forbidden("only root and the user of the lock daemon may list and break locks", rpc::k_domain_rpc));
     return false;
+}
+
+void Administration::count(Client& client, Call call) noexcept {
+    const bool may_begin = sessions_.admits(client.peer().uid) && !sessions_.has(client);
+    if (!may_begin && !admit(client, call)) return;
+    locks::CountRet ret{.spaces = {}, .fencings = departures_.fencings()};
+    for (const auto kind :
+         {locks::SpaceKind::space_files, locks::SpaceKind::space_directory, locks::SpaceKind::space_etcd})
+        ret.spaces.push_back({.kind = kind, .held = 0, .usable = 0, .lost = 0});
+    for (const std::string& path : spaces_.paths()) {
+        const auto kind = path.empty()                         ? locks::SpaceKind::space_files
+                          : spaces_.find_etcd(path) != nullptr ? locks::SpaceKind::space_etcd
+                                                               : locks::SpaceKind::space_directory;
+        auto& counts = ret.spaces.at(static_cast<std::size_t>(kind));
+        counts.held += static_cast<std::uint32_t>(table_.held_in(path));
+        ++(spaces_.find(path)->is_usable() ? counts.usable : counts.lost);
+    }
+    call.reply(ret);
 }
 
 void Administration::list(Client& client, const locks::ListArgs& arguments, Call call) noexcept {

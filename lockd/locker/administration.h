@@ -30,7 +30,7 @@ public:
 
     // All outlive this object.
     Administration(Connections& connections, const SessionDesk& sessions, Spaces& spaces, LockTable& table,
-                   server::Server& server, Witness& witness);
+                   server::Server& server, Witness& witness, const Departures& departures);
     ~Administration() override = default;
     Administration(const Administration&) = delete;
     Administration& operator=(const Administration&) = delete;
@@ -40,6 +40,7 @@ public:
 private:
     using Client = server::Client;
     using Call = server::Call;
+    void count(Client& client, Call call) noexcept;
     void list(Client& client, const proto::locks::ListArgs& arguments, Call call) noexcept;
     void list_spaces(Client& client, const proto::locks::SpacesArgs& arguments, Call call) noexcept;
     void break_lock(Client& client, const proto::locks::BreakArgs& arguments, Call call) noexcept;
@@ -63,6 +64,7 @@ private:
     LockTable& table_;
     server::Server& server_;
     Witness& witness_;
+    const Departures& departures_;
     const uid_t own_;
     server::Program program_;
     std::unordered_map<Ticket, Breaking> breaking_;

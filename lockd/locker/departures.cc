@@ -129,14 +129,15 @@ void Departures::begin(Leaving leaving) {
     Departure& departure = add(std::move(leaving));
     const std::size_t locks = table_.count_of(departure.owner());
     if (departure.is_gone() || locks == 0) return on_gone(departure);
-    if (fencing_) departure.end_process(fmt::format("ended its connection and holds {} locks", locks));
+    if (fencing_)
+        ++fencings_, departure.end_process(fmt::format("ended its connection and holds {} locks", locks));
 }
 
 void Departures::fence(const Owner& owner, UniqueFd process, std::string_view name) {
     const std::string why = fmt::format("has lost the lock on {}", escape(name));
     for (const auto& [key, departure] : all_)
         if (is_same(departure->owner(), owner) && !departure->is_gone()) {
-            if (fencing_ && process) departure->end_process(why);
+            if (fencing_ && process) ++fencings_, departure->end_process(why);
             return;
         }
     const bool is_known = static_cast<bool>(process);
@@ -145,7 +146,7 @@ void Departures::fence(const Owner& owner, UniqueFd process, std::string_view na
         Log{}.error("{} {} and has no connection of its own: it is not ended", describe(owner), why);
     Departure& departure = add({.owner = owner, .process = std::move(process)});
     if (departure.is_gone()) return on_gone(departure);
-    if (fencing_ && is_known) departure.end_process(why);
+    if (fencing_ && is_known) ++fencings_, departure.end_process(why);
 }
 
 void Departures::await(Leaving leaving) {

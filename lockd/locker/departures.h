@@ -55,6 +55,8 @@ public:
     void on_all_released(const Owner& owner) noexcept;
 
     [[nodiscard]] std::size_t size() const noexcept { return all_.size(); }
+    // Processes that were sent a signal to end.
+    [[nodiscard]] std::uint64_t fencings() const noexcept { return fencings_; }
 
 private:
     class Departure;
@@ -69,6 +71,7 @@ private:
     const bool fencing_;
     std::map<Key, std::unique_ptr<Departure>> all_;
     Key next_ = 1;
+    std::uint64_t fencings_ = 0;
 };
 
 }  // namespace virtgate::lockd::locker

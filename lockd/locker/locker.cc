@@ -50,7 +50,7 @@ Locker::Locker(loop::Loop& loop, const proto::config::LockerConfig& config, Uniq
                 {config.session_users.begin(), config.session_users.end()}),
       desk_(connections_, sessions_, spaces_, table_),
       server_(loop, make_limits(config), *this),
-      administration_(connections_, sessions_, spaces_, table_, server_, witness_),
+      administration_(connections_, sessions_, spaces_, table_, server_, witness_, departures_),
       recovery_({keeping_, spaces_, table_, departures_, connections_, server_}, *this) {
     server_.add(desk_.program());
     server_.add(administration_.program());

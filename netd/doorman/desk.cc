@@ -184,6 +184,7 @@ void Desk::on_answer(BrokerAnswer& answer) noexcept {
         return refuse(answer.ticket, admission, answer.refusal,
                       answer.code == rpc::k_code_access_denied ? k_not_allowed : k_no_room);
     }
+    tools_.visit.counts.note_admission(admission.who.listener, Counts::Result::granted);
     log_.info("client admitted: {}, {}: session {} as {}", admission.client, admission.presented,
               answer.grant->session, escape(answer.grant->identity, 128));
     if (is_local) {
@@ -214,6 +215,7 @@ void Desk::log_in(std::uint64_t ticket, Open admission) {
         admission.who = visit->who();
         return refuse(ticket, admission, "there is no SASL mechanism that it could use");
     }
+    tools_.visit.counts.note_admission(visit->who().listener, Counts::Result::login);
     if (!sweep_->running()) sweep_->start(k_visit_sweep);
     if (ticket >= k_first_local) {
         const int connection = admission.connection.get();
@@ -237,6 +239,7 @@ void Desk::log_in(std::uint64_t ticket, Open admission) {
 
 void Desk::refuse(std::uint64_t ticket, const Open& admission, std::string_view rule, const char* told) {
     const std::string why = escape(rule, 512);
+    tools_.visit.counts.note_admission(admission.who.listener, Counts::Result::refused);
     log_.info("client refused: {}, {}: {}", admission.client, admission.presented, why);
     if (ticket >= k_first_local) {
         const int connection = admission.connection.get();

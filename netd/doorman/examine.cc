@@ -41,7 +41,9 @@ Result<Examiner> Examiner::make(const proto::config::DoormanConfig& config,
         return wrap(done.error(), fmt::format("the server certificate {}", config.certificate_file));
     auto own = all_certificates(config.certificate);
     if (!own) return wrap(own.error(), config.certificate_file);
-    return Examiner(std::move(*loaded), std::move(own->front()));
+    const auto expiry = find_expiry(config.certificate, config.authorities, config.revoked);
+    if (!expiry) return wrap(expiry.error(), config.certificate_file);
+    return Examiner(std::move(*loaded), std::move(own->front()), *expiry);
 }
 
 Examination Examiner::examine(const proto::door::AdmitArgs& proof, Nonces& nonces) const {

@@ -13,6 +13,7 @@
 
 #include "netd/doorman/nonces.h"
 #include "netd/doorman/x509.h"
+#include "netd/doorman/x509_expiry.h"
 #include "proto/config.h"
 #include "proto/door.h"
 
@@ -37,16 +38,20 @@ public:
         return authorities_.revoked();
     }
 
+    // When the files of the configuration end.
+    [[nodiscard]] const Expiry& expiry() const noexcept { return expiry_; }
+
     // Examines `proof`; spends its nonce of `nonces`.
     [[nodiscard]] Examination examine(const proto::door::AdmitArgs& proof, Nonces& nonces) const;
 
 private:
-    Examiner(Authorities authorities, ByteVector certificate)
-        : authorities_(std::move(authorities)), certificate_(std::move(certificate)) {}
+    Examiner(Authorities authorities, ByteVector certificate, const Expiry& expiry)
+        : authorities_(std::move(authorities)), certificate_(std::move(certificate)), expiry_(expiry) {}
     Done examine_into(const proto::door::AdmitArgs& proof, Nonces& nonces, Examination& result) const;
 
     Authorities authorities_;
     ByteVector certificate_;  // the server's own, DER
+    Expiry expiry_;
 };
 
 // `address` in one notation: an IPv4 address that came in through IPv6 as plain IPv4, without a zone.

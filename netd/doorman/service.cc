@@ -32,11 +32,13 @@ Service::Service(loop::Loop& loop, UniqueFd parent, const Examiner& examiner,
       local_mode_(config.local),
       broker_(loop, config.broker_socket),
       failures_(loop.clock(), config.logins),
+      examiner_(examiner),
       sasl_(loop, config.logins.exchanges, loop::to<&Service::on_mechanisms>(*this)),
       tools_{.visit = {.loop = loop,
                        .broker = broker_,
                        .sasl = sasl_,
                        .failures = failures_,
+                       .counts = counts_,
                        .tries = config.logins.tries},
              .examiner = examiner,
              .tls = config.tls,
@@ -83,6 +85,11 @@ void Service::serve_adopt(rpc::Control::Message& message) {
             sasl_.set_gates(desks_.size());
             return log_.debug("serves gate {}", adopt->index);
         }
+        case supervise::PeerRole::peer_steward:
+            steward_ = std::make_unique<rpc::Control>(loop_, message.fds.take(0), 0,
+                                                      loop::to<&Service::on_steward>(*this),
+                                                      loop::to<&Service::on_steward_closed>(*this));
+            return;
         case supervise::PeerRole::peer_sasl: return sasl_.adopt(message.fds.take(0));
         default: break;
     }
@@ -128,6 +135,21 @@ void Service::on_desk_gone(std::uint32_t gate) noexcept {
 }
 
 void Service::on_sweep() noexcept { gone_.clear(); }
+
+// It asks what was counted, and nothing else.
+void Service::on_steward(rpc::Control::Message& message) noexcept {
+    const auto after = metrics::Pages::read_question(message);
+    if (!after) {
+        log_.error("the steward asked for something that doorman does not do");
+        return steward_.reset();
+    }
+    if (*after == 0)
+        pages_.set(counts_.read(examiner_.expiry(), sasl_.mechanisms(false), sasl_.mechanisms(true)));
+    if (const auto sent = pages_.answer(*steward_, message.header, *after); !sent)
+        log_.warning("{}", sent.error().text);
+}
+
+void Service::on_steward_closed(std::string_view) noexcept { steward_.reset(); }
 
 void Service::on_parent_closed(std::string_view) noexcept { loop_.stop(); }
 

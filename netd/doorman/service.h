@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "libshared/base/log.h"
+#include "libshared/metrics/pages.h"
 #include "netd/doorman/desk.h"
 #include "netd/doorman/local_door.h"
 
@@ -42,6 +43,8 @@ private:
     void on_desk_gone(std::uint32_t gate) noexcept;
     void on_sweep() noexcept;
     void serve_adopt(rpc::Control::Message& message);
+    void on_steward(rpc::Control::Message& message) noexcept;
+    void on_steward_closed(std::string_view why) noexcept;
     [[nodiscard]] bool needs_sasl() const noexcept;
 
     loop::Loop& loop_;
@@ -49,6 +52,8 @@ private:
     Log log_;
     BrokerLink broker_;
     Failures failures_;
+    Counts counts_;
+    const Examiner& examiner_;
     SaslLink sasl_;
     const DeskTools tools_;
     std::map<std::uint32_t, std::unique_ptr<Desk>> desks_;  // by gate
@@ -57,6 +62,8 @@ private:
     LocalDoor local_;
     std::uint32_t next_gate_ = 0;  // for the next client of a UNIX socket
     rpc::Control parent_;
+    std::unique_ptr<rpc::Control> steward_;
+    metrics::Pages pages_;
     bool has_mechanisms_ = false, wants_ready_ = false, reported_ = false;
     int status_ = 0;
 };

@@ -42,6 +42,7 @@ bool Visit::serve_start(proto::door::StartArgs arguments) {
     if (state_ != State::idle) return false;
     mechanism_ = escape(arguments.mechanism, 64);
     if (tools_.failures.is_blocked(source_)) {
+        tools_.counts.note_throttled();
         fail("its source has failed too often", true);
         return true;
     }
@@ -147,6 +148,7 @@ void Visit::take_answer(exchange::ExchangeRet& answer, channel::ReceivedFds& fds
 
 void Visit::on_answer(BrokerAnswer& answer) noexcept {
     if (answer.grant == nullptr) return fail(answer.refusal, answer.code == rpc::k_code_access_denied);
+    tools_.counts.note_login(mechanism_, true);
     log_.info("client admitted: {}, {} with {}: session {} as {}", client_, escape(user_, 128), mechanism_,
               answer.grant->session, escape(answer.grant->identity, 128));
     state_ = State::idle;
@@ -159,6 +161,9 @@ void Visit::fail(std::string_view why, bool counts) {
     channel_.reset();
     layer_.reset();
     const bool is_known = !user_.empty();
+    const auto& offered = mechanisms();
+    tools_.counts.note_login(
+        std::find(offered.begin(), offered.end(), mechanism_) != offered.end() ? mechanism_ : "", false);
     log_.info("login failed: {}, {}{}{}: {}", client_, mechanism_.empty() ? "no mechanism" : mechanism_,
               is_known ? ", user " : "", escape(user_, 128), escape(why, 256));
     user_.clear();

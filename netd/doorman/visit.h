@@ -18,6 +18,7 @@
 #include <optional>
 
 #include "netd/doorman/broker_link.h"
+#include "netd/doorman/counts.h"
 #include "netd/doorman/failures.h"
 #include "netd/doorman/sasl_link.h"
 #include "proto/door.h"
@@ -31,6 +32,7 @@ struct VisitTools {
     BrokerLink& broker;
     SaslLink& sasl;
     Failures& failures;
+    Counts& counts;
     unsigned tries;
     std::uint32_t gate = 0;  // whose visits they are
 };

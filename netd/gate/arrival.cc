@@ -31,15 +31,13 @@ Front::Arrival::Arrival(Front& front, Kind kind, UniqueFd socket, std::string na
     deadline_->start(front_.settings_.handshake);
 }
 
-Front::Arrival::Arrival(Front& front, UniqueFd socket, std::string name, Stay stay,
-                        proto::door::Visit visit)
+Front::Arrival::Arrival(Front& front, UniqueFd socket, std::string name, Stay stay, proto::door::Visit visit)
     : Arrival(front, Kind::local, std::move(socket), std::move(name), {}, 0, std::move(stay)) {
     connection_ = std::make_unique<PlainConnection>(std::move(socket_), true);
     begin_login(std::move(visit));
 }
 
-Front::Arrival::Arrival(Front& front, UniqueFd socket, std::string name, Stay stay,
-                        std::string refusal)
+Front::Arrival::Arrival(Front& front, UniqueFd socket, std::string name, Stay stay, std::string refusal)
     : Arrival(front, Kind::local, std::move(socket), std::move(name), {}, 0, std::move(stay)) {
     connection_ = std::make_unique<PlainConnection>(std::move(socket_), true);
     begin_login(std::move(refusal));
@@ -54,7 +52,7 @@ void Front::Arrival::on_ready(Want) noexcept {
     switch (state_) {
         case State::silent: start(); break;
         case State::handshake: go_on(); break;
-        case State::asking: refuse("it went away, or spoke before it was let in"); break;
+        case State::asking: refuse("it went away, or spoke before it was let in", Roll::Refusal::left); break;
         case State::login:
             login_->go_on();
             look_at_login();
@@ -90,6 +88,7 @@ void Front::Arrival::start_tls() {
         wants_certificate ? TlsConnection::Ask::certificate : TlsConnection::Ask::nothing);
     if (!tls) {
         front_.log_.error("{}", tls.error().text);
+        stay_.entry.note_refused(Roll::Refusal::system);
         state_ = State::over;
         return;
     }
@@ -102,16 +101,18 @@ void Front::Arrival::start_tls() {
 
 void Front::Arrival::go_on() {
     switch (tls_->handshake()) {
-        case Step::done: break;
+        case Step::done: stay_.entry.note_handshake(true); break;
         case Step::want_read: return watch_->set(Want::read);
         case Step::want_write: return watch_->set(Want::write);
-        case Step::closed: return refuse("it left during the handshake");
-        case Step::failed: return refuse(tls_->why());
+        case Step::closed: return refuse("it left during the handshake", Roll::Refusal::left);
+        case Step::failed:
+            stay_.entry.note_handshake(false);
+            return refuse(tls_->why(), Roll::Refusal::handshake);
     }
     if (!tls_->transcript().certificate_verify().empty()) return ask_admit();
     const LoginMode mode = front_.settings_.tls;
     if (mode == LoginMode::login_sasl || mode == LoginMode::login_either) return ask_enter();
-    refuse("it presented no certificate");
+    refuse("it presented no certificate", Roll::Refusal::denied);
 }
 
 void Front::Arrival::ask_admit() {
@@ -140,6 +141,7 @@ void Front::Arrival::ask_enter() {
 void Front::Arrival::wait_for_doorman() {
     if (ticket_ == 0) {
         front_.log_.error("doorman cannot be asked; {} is refused", name_);
+        stay_.entry.note_refused(Roll::Refusal::system);
         state_ = State::over;
         return;
     }
@@ -159,10 +161,10 @@ void Front::Arrival::on_decision(Door::Decision& decision) noexcept {
     ticket_ = 0;
     const bool is_in = decision.kind == Door::Decision::Kind::granted;
     if (!is_in && decision.kind != Door::Decision::Kind::visit) {
-        refuse(decision.why_not);
+        refuse(decision.why_not, Roll::Refusal::denied);
     } else if (tls_ != nullptr && tls_->send(ByteView(&k_confirmation, 1)) == Step::failed) {
         if (!is_in) front_.door_.leave(decision.visit.id);
-        refuse(tls_->why());
+        refuse(tls_->why(), Roll::Refusal::left);
     } else if (is_in) {
         admit(std::move(decision.grant), std::move(decision.session));
     } else {
@@ -194,7 +196,7 @@ void Front::Arrival::look_at_login() {
             watch_->set(login_->want());
             if (login_->has_input()) watch_->wake(Want::read);
             return;
-        case Login::State::over: return refuse(login_->why());
+        case Login::State::over: return refuse(login_->why(), Roll::Refusal::denied);
         case Login::State::admitted: break;
     }
     Login::Admission admission = login_->take();
@@ -207,7 +209,7 @@ void Front::Arrival::look_at_login() {
         const int descriptor = network.get();
         if (channel::send_packet(admission.layer.get(), ByteView(&k_here_it_is, 1),
                                  std::span(&descriptor, 1)) != channel::Outcome::done)
-            return refuse("the process with its security layer has gone");
+            return refuse("the process with its security layer has gone", Roll::Refusal::system);
         connection_ = std::make_unique<PlainConnection>(std::move(admission.layer), false);
     }
     admit(std::move(admission.grant), std::move(admission.session));
@@ -222,7 +224,7 @@ void Front::Arrival::admit(proto::who::SessionGrant grant, UniqueFd session) {
 }
 
 void Front::Arrival::close(std::string_view why) noexcept {
-    refuse(why);
+    refuse(why, Roll::Refusal::closed);
     settle();
 }
 
@@ -232,17 +234,27 @@ void Front::Arrival::leave() noexcept {
 
 void Front::Arrival::on_deadline() noexcept {
     switch (state_) {
-        case State::silent: refuse("it sent nothing in time"); break;
-        case State::nonceless: refuse("there was no keeper or no nonce of doorman in time"); break;
-        case State::handshake: refuse("its handshake was not complete in time"); break;
-        case State::asking: refuse("it was not let in in time"); break;
-        case State::login: refuse("it did not log in in time"); break;
+        case State::silent: be_late("it sent nothing in time", Roll::Late::handshake); break;
+        case State::nonceless:
+            refuse("there was no keeper or no nonce of doorman in time", Roll::Refusal::system);
+            break;
+        case State::handshake:
+            be_late("its handshake was not complete in time", Roll::Late::handshake);
+            break;
+        case State::asking: be_late("it was not let in in time", Roll::Late::authentication); break;
+        case State::login: be_late("it did not log in in time", Roll::Late::login); break;
         case State::over: break;
     }
     settle();
 }
 
-void Front::Arrival::refuse(std::string_view why) noexcept {
+void Front::Arrival::be_late(std::string_view why, Roll::Late what) noexcept {
+    stay_.entry.note_late(what);
+    refuse(why, Roll::Refusal::deadline);
+}
+
+void Front::Arrival::refuse(std::string_view why, Roll::Refusal kind) noexcept {
+    stay_.entry.note_refused(kind);
     front_.log_.info("refused {}: {}", name_, escape(why));
     state_ = State::over;
 }

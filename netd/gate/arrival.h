@@ -57,7 +57,8 @@ private:
     void begin_login(What what);
     void look_at_login();
     void admit(proto::who::SessionGrant grant, UniqueFd session);
-    void refuse(std::string_view why) noexcept;
+    void refuse(std::string_view why, Roll::Refusal kind) noexcept;
+    void be_late(std::string_view why, Roll::Late what) noexcept;
     void restart_deadline(Milliseconds since_accept) noexcept;
     void settle() noexcept;
 

@@ -124,8 +124,8 @@ void Front::take_in(int listener, UniqueFd socket, const sockaddr_storage& from)
     const Address address = describe(from);
     std::string name = fmt::format("{} port {}", address.text, address.port);
     auto place = sources_.take(Sources::of_address(from));
-    if (!place) return crowded(name);
     const bool is_tls = listener == listeners_.tls;
+    if (!place) return crowded(name, is_tls ? Transport::transport_tls : Transport::transport_tcp);
     auto entry = roll_.add({.transport = is_tls ? Transport::transport_tls : Transport::transport_tcp,
                             .source = name_of(address),
                             .local = {}});
@@ -137,8 +137,8 @@ void Front::take_in(int listener, UniqueFd socket, const sockaddr_storage& from)
 }
 
 // Its connection is closed without a word: there is nothing that a client could understand at this point.
-void Front::crowded(std::string_view name) noexcept {
-    roll_.note_crowded();
+void Front::crowded(std::string_view name, Transport transport) noexcept {
+    roll_.note_crowded(transport);
     if (crowded_out_.next())
         log_.warning("refused {}: its source has as many connections as it may ({} refused so far)", name,
                      crowded_out_.count());
@@ -187,7 +187,7 @@ void Front::on_arrived(Door::Arrived& arrived) noexcept {
     auto place = sources_.take(Sources::of_user(arrived.uid));
     if (!place || is_full()) {
         if (arrived.decision.kind == Door::Decision::Kind::visit) door_.leave(arrived.decision.visit.id);
-        return crowded(name);
+        return crowded(name, Transport::transport_unix);
     }
     Stay stay{
         std::move(*place),

@@ -82,7 +82,7 @@ private:
         return live_ >= connections_max_ || arrivals_.size() >= arrivals_max_;
     }
     void watch_listeners(loop::Want want) noexcept;
-    void crowded(std::string_view name) noexcept;
+    void crowded(std::string_view name, proto::control::Transport transport) noexcept;
 
     loop::Loop& loop_;
     const Settings& settings_;

@@ -9,12 +9,12 @@ gate_tls_SOURCES := netd/gate/tls/connection.cc netd/gate/tls/credentials.cc net
 
 PROGRAMS += virtgate-gate
 virtgate-gate_SOURCES := netd/gate/main.cc netd/gate/confinement.cc
-virtgate-gate_LIBRARIES := schemas gate gate_tls confine spawn rpc channel proto xdr loop base
+virtgate-gate_LIBRARIES := schemas gate gate_tls metrics confine spawn rpc channel proto xdr loop base
 virtgate-gate_PACKAGES := GNUTLS EVENT
 
 UNIT_TESTS += test-gate test-gate-login
 test-gate_SOURCES := tests/unit/gate.cc
-test-gate_LIBRARIES := gate gate_tls rpc channel proto xdr loop base
+test-gate_LIBRARIES := gate gate_tls metrics rpc channel proto xdr loop base
 test-gate_PACKAGES := GNUTLS EVENT
 test-gate-login_SOURCES := tests/unit/gate_login.cc tests/unit/pump.cc
 test-gate-login_LIBRARIES := $(test-gate_LIBRARIES)

@@ -32,6 +32,12 @@ void Overseen::on_message(rpc::Control::Message& message) noexcept {
         return message.header ==
                rpc::make_call(control::k_program, control::k_version, procedure, message.header.serial);
     };
+    if (const auto after = metrics::Pages::read_question(message)) {
+        if (*after == 0) pages_.set(roll_.read());
+        if (const auto sent = pages_.answer(*channel_, message.header, *after); !sent)
+            log_.warning("{}", sent.error().text);
+        return;
+    }
     if (is(control::Procedure::counters) && message.payload.empty())
         return reply(message.header, roll_.count());
     if (is(control::Procedure::connections))
@@ -46,6 +52,16 @@ void Overseen::on_message(rpc::Control::Message& message) noexcept {
 }
 
 void Overseen::dismiss(const std::string& reason) { sessions_.dismiss(reason); }
+
+void Overseen::say_last() noexcept {
+    namespace wire = proto::metrics;
+    if (!channel_) return;
+    const auto payload = proto::encode(metrics::Pages::cut(metrics::counters_of(roll_.read()), 0),
+                                       rpc::Control::k_payload_max);
+    require(payload.has_value(), "samples that do not fit their message");
+    const auto last = rpc::make_message(wire::k_program, wire::k_version, wire::Procedure::last);
+    if (const auto sent = channel_->send(last, *payload); !sent) log_.warning("{}", sent.error().text);
+}
 
 bool Overseen::close(const control::CloseArgs& arguments) {
     if (!roll_.has(arguments.id)) return false;

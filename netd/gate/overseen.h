@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // overseen - the gate's side of the channel to the steward: tells of its connections, and closes one.
 //
-// Twin: netd/steward/link (proto/control.x).
+// Twin: netd/steward/link (proto/control.x, proto/metrics.x).
 //
 // Trust:  the steward has the word of an administrator. One that breaks the form of the channel loses it.
 // Limits: one question at a time is answered, at once.
@@ -9,6 +9,7 @@
 #pragma once
 
 #include "libshared/base/log.h"
+#include "libshared/metrics/pages.h"
 #include "libshared/rpc/control.h"
 #include "netd/gate/front.h"
 #include "netd/gate/sessions.h"
@@ -25,6 +26,8 @@ public:
     void adopt(UniqueFd channel);
     // Ends all sessions, with `reason` as their clients' error.
     void dismiss(const std::string& reason);
+    // The gate ends: says what it has counted.
+    void say_last() noexcept;
 
 private:
     void on_message(rpc::Control::Message& message) noexcept;
@@ -39,6 +42,7 @@ private:
     Sessions& sessions_;
     Log log_{"steward"};
     std::unique_ptr<rpc::Control> channel_;
+    metrics::Pages pages_;
 };
 
 }  // namespace virtgate::netd::gate

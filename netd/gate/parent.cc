@@ -90,7 +90,10 @@ void Parent::serve_drain() {
 }
 
 void Parent::on_drained() noexcept {
-    if (live_ == 0) return loop_.stop();
+    if (live_ == 0) {
+        overseen_.say_last();
+        return loop_.stop();
+    }
     drained_->start(k_drain_look);
 }
 

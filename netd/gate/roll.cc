@@ -34,7 +34,7 @@ struct Roll::Record {
     std::uint64_t session = 0;
     std::string identity, certificate, login, user, group;
 
-    std::atomic<std::uint64_t> bytes_in{0}, bytes_out{0}, calls{0};
+    std::atomic<std::uint64_t> bytes_in{0}, bytes_out{0}, calls{0}, events{0};
     std::atomic<std::uint32_t> open_calls{0}, open_streams{0};
 };
 
@@ -75,7 +75,7 @@ void Roll::Entry::enter_session(const proto::who::SessionGrant& grant) {
     record_->login = grant.login;
     record_->user = grant.user;
     record_->group = grant.group;
-    ++record_->roll->ended_.sessions;
+    ++record_->roll->counts_of(record_->facts.transport).sessions;
 }
 
 void Roll::Entry::add_in(std::size_t bytes) noexcept {
@@ -88,6 +88,40 @@ void Roll::Entry::add_out(std::size_t bytes) noexcept {
 
 void Roll::Entry::add_call() noexcept {
     if (record_) add_to(record_->calls, 1);
+}
+
+void Roll::Entry::add_event() noexcept {
+    if (record_) add_to(record_->events, 1);
+}
+
+void Roll::Entry::note_refused(Refusal why) noexcept {
+    if (!record_) return;
+    const std::lock_guard lock(record_->roll->mutex_);
+    ++record_->roll->counts_of(record_->facts.transport).refused.at(static_cast<std::size_t>(why));
+}
+
+void Roll::Entry::note_handshake(bool good) noexcept {
+    if (!record_) return;
+    const std::lock_guard lock(record_->roll->mutex_);
+    ++record_->roll->handshakes_.at(good ? 1 : 0);
+}
+
+void Roll::Entry::note_late(Late what) noexcept {
+    if (!record_) return;
+    const std::lock_guard lock(record_->roll->mutex_);
+    ++record_->roll->late_.at(static_cast<std::size_t>(what));
+}
+
+void Roll::Entry::note_breach(bool of_client) noexcept {
+    if (!record_) return;
+    const std::lock_guard lock(record_->roll->mutex_);
+    ++record_->roll->breaches_.at(of_client ? 1 : 0);
+}
+
+void Roll::Entry::note_refused_call() noexcept {
+    if (!record_) return;
+    const std::lock_guard lock(record_->roll->mutex_);
+    ++record_->roll->refused_calls_;
 }
 
 void Roll::Entry::set_open(std::size_t calls, std::size_t streams) noexcept {
@@ -107,22 +141,25 @@ Roll::Entry Roll::add(Facts facts) {
     } while (records_.contains(last_));
     record->id = last_;
     records_.emplace(record->id, record.get());
-    ++ended_.accepted;
+    ++counts_of(record->facts.transport).accepted;
     return Entry(std::move(record));
 }
 
-void Roll::note_crowded() noexcept {
+void Roll::note_crowded(control::Transport transport) noexcept {
     const std::lock_guard lock(mutex_);
-    ++ended_.accepted;
-    ++ended_.crowded;
+    Counts& counts = counts_of(transport);
+    ++counts.accepted;
+    ++counts.refused[static_cast<std::size_t>(Refusal::source_limit)];
 }
 
 void Roll::remove(const Record& record) noexcept {
     const std::lock_guard lock(mutex_);
     records_.erase(record.id);
-    ended_.bytes_in += record.bytes_in.load(k_relaxed);
-    ended_.bytes_out += record.bytes_out.load(k_relaxed);
-    ended_.calls += record.calls.load(k_relaxed);
+    Counts& counts = counts_of(record.facts.transport);
+    counts.bytes_in += record.bytes_in.load(k_relaxed);
+    counts.bytes_out += record.bytes_out.load(k_relaxed);
+    counts.calls += record.calls.load(k_relaxed);
+    counts.events += record.events.load(k_relaxed);
 }
 
 control::ConnectionsRet Roll::list(std::uint64_t after) const {
@@ -167,7 +204,15 @@ bool Roll::has(std::uint64_t id) const {
 
 control::Counters Roll::count() const {
     const std::lock_guard lock(mutex_);
-    control::Counters sum = ended_;
+    control::Counters sum;
+    for (const Counts& counts : ended_) {
+        sum.accepted += counts.accepted;
+        sum.crowded += counts.refused[static_cast<std::size_t>(Refusal::source_limit)];
+        sum.sessions += counts.sessions;
+        sum.bytes_in += counts.bytes_in;
+        sum.bytes_out += counts.bytes_out;
+        sum.calls += counts.calls;
+    }
     sum.connections = static_cast<std::uint32_t>(records_.size());
     for (const auto& [id, record] : records_) {
         if (record->stage != control::Stage::stage_session) ++sum.arrivals;
@@ -179,6 +224,51 @@ control::Counters Roll::count() const {
     sum.busy = sum.open_calls != 0 ? 1 : 0;
     sum.gates = 1;
     return sum;
+}
+
+metrics::Samples Roll::read() const {
+    using metrics::Family;
+    constexpr std::string_view k_listeners[] = {"unix", "tcp", "tls"};
+    constexpr std::string_view k_stages[] = {"arriving", "login", "session"};
+    constexpr std::string_view k_reasons[] = {"source-limit", "handshake", "denied", "deadline",
+                                              "left",         "closed",    "system"};
+    constexpr std::string_view k_deadlines[] = {"handshake", "authentication", "login", "frame", "keepalive"};
+    static_assert(std::size(k_reasons) == k_refusals && std::size(k_deadlines) == k_late);
+    metrics::Tally tally;
+    const std::lock_guard lock(mutex_);
+    for (std::size_t i = 0; i < k_transports; ++i) {
+        const Counts& counts = ended_[i];
+        const std::string_view listener = k_listeners[i];
+        tally.add(Family::connections_accepted, {listener}, counts.accepted);
+        for (std::size_t why = 0; why < k_refusals; ++why)
+            tally.add(Family::connections_refused, {listener, k_reasons[why]}, counts.refused[why]);
+        for (const std::string_view stage : k_stages) tally.add(Family::connections, {listener, stage}, 0);
+        tally.add(Family::sessions_begun, {listener}, counts.sessions);
+        tally.add(Family::received_bytes, {listener}, counts.bytes_in);
+        tally.add(Family::sent_bytes, {listener}, counts.bytes_out);
+        tally.add(Family::client_calls, {listener}, counts.calls);
+        tally.add(Family::client_events, {}, counts.events);
+    }
+    for (std::size_t i = 0; i < k_late; ++i) tally.add(Family::deadlines_missed, {k_deadlines[i]}, late_[i]);
+    tally.add(Family::tls_handshakes, {"failed"}, handshakes_[0]);
+    tally.add(Family::tls_handshakes, {"ok"}, handshakes_[1]);
+    tally.add(Family::protocol_errors, {"worker"}, breaches_[0]);
+    tally.add(Family::protocol_errors, {"client"}, breaches_[1]);
+    tally.add(Family::client_calls_refused, {}, refused_calls_);
+    std::uint64_t calls = 0, streams = 0;
+    for (const auto& [id, record] : records_) {
+        const std::string_view listener = k_listeners[static_cast<std::size_t>(record->facts.transport)];
+        tally.add(Family::connections, {listener, k_stages[static_cast<std::size_t>(record->stage)]}, 1);
+        tally.add(Family::received_bytes, {listener}, record->bytes_in.load(k_relaxed));
+        tally.add(Family::sent_bytes, {listener}, record->bytes_out.load(k_relaxed));
+        tally.add(Family::client_calls, {listener}, record->calls.load(k_relaxed));
+        tally.add(Family::client_events, {}, record->events.load(k_relaxed));
+        calls += record->open_calls.load(k_relaxed);
+        streams += record->open_streams.load(k_relaxed);
+    }
+    tally.add(Family::open_calls, {}, calls);
+    tally.add(Family::open_streams, {}, streams);
+    return tally.samples();
 }
 
 }  // namespace virtgate::netd::gate

@@ -117,7 +117,10 @@ void Session::on_keepalive() noexcept {
     switch (state_ == State::serving ? keepalive_.on_time(now) : rpc::PingSchedule::Step::wait) {
         case rpc::PingSchedule::Step::wait: break;
         case rpc::PingSchedule::Step::ping: insert(rpc::make_keepalive(rpc::Keepalive::ping)); break;
-        case rpc::PingSchedule::Step::dead: client_gone("it does not answer keepalive pings"); break;
+        case rpc::PingSchedule::Step::dead:
+            entry_.note_late(Roll::Late::keepalive);
+            client_gone("it does not answer keepalive pings");
+            break;
     }
     if (keepalive_timer_ && state_ != State::over) keepalive_timer_->start(keepalive_.next(now));
     end_turn();
@@ -146,8 +149,10 @@ void Session::on_deadline() noexcept {
             deadline_timer_->start(settings_.partial_frame);
         else if (left > Milliseconds{0})
             deadline_timer_->start(left);
-        else
+        else {
+            entry_.note_late(Roll::Late::frame);
             client_gone("a frame that it began did not end in time");
+        }
     }
     end_turn();
 }
@@ -204,11 +209,15 @@ void Session::dismiss(std::string_view why) noexcept {
 }
 
 void Session::client_broke_rules(std::string_view what) noexcept {
-    if (state_ == State::serving) log_.info("the client broke the protocol: {}", what);
+    if (state_ == State::serving) {
+        entry_.note_breach(true);
+        log_.info("the client broke the protocol: {}", what);
+    }
     client_gone("it broke the protocol");
 }
 
 void Session::worker_broke_rules(std::string_view what) {
+    entry_.note_breach(false);
     log_.error("the worker broke the protocol: {}", what);
     worker_gone("the process that served this connection sent something invalid");
 }

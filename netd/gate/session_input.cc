@@ -183,6 +183,7 @@ bool Session::answer_here(const Header& call, ByteView payload) {
 }
 
 void Session::refuse(const Header& call, const Ruling& ruling) {
+    entry_.note_refused_call();
     if (refused_.next())
         log_.info("call refused ({} so far): procedure {} of program {:#x}, serial {}: {}", refused_.count(),
                   call.procedure, call.program, call.serial, ruling.text);

@@ -106,6 +106,8 @@ void Session::settle(const Header& header) {
     } else if (header.type == Type::stream) {
         // Data came in pieces; a whole packet is the stream's end.
         ledger_.close_stream(key);
+    } else if (header.type == Type::message) {
+        entry_.add_event();
     }
 }
 

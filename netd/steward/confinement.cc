@@ -25,8 +25,8 @@ constexpr confine::Row k_rows[] = {
 confine::Plan make_plan() {
     using confine::FdKind;
     return {.process = "steward",
-            .descriptors = confine::child_descriptors(FdKind::channel,
-                                                      {{fdmap::k_steward_listener, {FdKind::listener}}}),
+            .descriptors = confine::child_descriptors(
+                FdKind::channel, {{fdmap::k_steward_listener, {FdKind::null, FdKind::listener}}}),
             .rows = {confine::runtime_rows(), confine::loop_rows(), confine::channel_rows(),
                      confine::own_socket_rows(), k_rows},
             .stays = "it asks the kernel who its clients are"};

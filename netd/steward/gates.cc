@@ -36,12 +36,40 @@ std::optional<control::ConnectionsRet> read_page(ByteView payload, std::uint64_t
 
 // A gate that goes is noticed by its link, and cannot be forgotten from there.
 void Gates::forget_closed() noexcept {
-    std::erase_if(gates_, [](const auto& one) { return !one.second->link.is_open(); });
+    const auto forget = [this](const Link& link) {
+        if (!link.is_open()) ended_.add_all(link.last_counters());
+        return !link.is_open();
+    };
+    std::erase_if(gates_, [&](const auto& one) { return forget(one.second->link); });
+    std::erase_if(doormen_, [&](const auto& one) { return forget(*one.second); });
 }
 
 void Gates::adopt(std::uint32_t index, std::uint32_t serial, UniqueFd channel) {
     forget_closed();
     gates_[serial] = std::make_unique<Gate>(loop_, std::move(channel), index);
+}
+
+void Gates::adopt_doorman(std::uint32_t serial, UniqueFd channel) {
+    forget_closed();
+    doormen_[serial] = std::make_unique<Link>(loop_, std::move(channel), "doorman", metrics::source::doorman);
+}
+
+void Gates::read(std::function<void(metrics::Tally)> then) {
+    forget_closed();
+    struct Sum {
+        metrics::Tally tally;
+        std::size_t open = 0;
+        std::function<void(metrics::Tally)> then;
+    };
+    const auto sum = std::make_shared<Sum>(
+        Sum{.tally = ended_, .open = gates_.size() + doormen_.size() + 1, .then = std::move(then)});
+    const auto on_answer = [sum](const metrics::Samples& samples) {
+        sum->tally.add_all(samples);
+        if (--sum->open == 0) sum->then(std::move(sum->tally));
+    };
+    for (const auto& [serial, gate] : gates_) gate->link.read(on_answer);
+    for (const auto& [serial, doorman] : doormen_) doorman->read(on_answer);
+    on_answer({});
 }
 
 Gates::Gate* Gates::find_gate(std::uint32_t serial) noexcept {

@@ -38,10 +38,16 @@ public:
     void close(std::uint64_t id, std::string reason, std::function<void(Answer<bool>)> then);
     void count(std::function<void(proto::control::Counters)> then);
 
+    // A doorman of theirs; it counts, and has no connections.
+    void adopt_doorman(std::uint32_t serial, UniqueFd channel);
+    // What all of them have counted, those among it that have ended.
+    void read(std::function<void(metrics::Tally)> then);
+
 private:
     struct Gate {
         Gate(loop::Loop& loop, UniqueFd channel, std::uint32_t number)
-            : index(number), link(loop, std::move(channel), fmt::format("gate-{}", number)) {}
+            : index(number),
+              link(loop, std::move(channel), fmt::format("gate-{}", number), metrics::source::gate) {}
         std::uint32_t index;
         Link link;
     };
@@ -55,7 +61,9 @@ private:
     void forget_closed() noexcept;
 
     loop::Loop& loop_;
-    std::map<std::uint32_t, std::unique_ptr<Gate>> gates_;  // by serial
+    std::map<std::uint32_t, std::unique_ptr<Gate>> gates_;    // by serial
+    std::map<std::uint32_t, std::unique_ptr<Link>> doormen_;  // by serial
+    metrics::Tally ended_;                                    // counters of those that are gone
 };
 
 }  // namespace virtgate::netd::steward

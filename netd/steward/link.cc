@@ -13,11 +13,13 @@ rpc::Failure no_answer() {
             .message = "the process that had to be asked does not answer"};
 }
 
-Link::Link(loop::Loop& loop, UniqueFd channel, const std::string& name)
+Link::Link(loop::Loop& loop, UniqueFd channel, const std::string& name, metrics::Sources sources)
     : loop_(loop),
       log_(name),
       control_(std::make_unique<rpc::Control>(loop, std::move(channel), 0, loop::to<&Link::on_message>(*this),
                                               loop::to<&Link::on_closed>(*this))),
+      sources_(sources),
+      asker_(loop, sources),
       timer_(loop.timer(loop::to<&Link::on_time>(*this))) {}
 
 Link::~Link() = default;
@@ -36,7 +38,33 @@ void Link::ask(control::Procedure procedure, ByteView payload, Milliseconds pati
     if (!timer_->running()) timer_->start(patience);
 }
 
+void Link::read(std::function<void(const metrics::Samples&)> then) {
+    if (!control_) return then(last_);
+    asker_.ask(*control_, [this, then = std::move(then)](const metrics::Asker::Answer& answer) {
+        if (!answer) return then(last_);
+        last_ = metrics::counters_of(*answer);
+        then(*answer);
+    });
+}
+
+// What a gate has counted, when it ends. It says that once, and in one message: it has few families.
+bool Link::take_last(const rpc::Control::Message& message) {
+    namespace wire = proto::metrics;
+    if (message.header != rpc::make_message(wire::k_program, wire::k_version, wire::Procedure::last))
+        return false;
+    auto said = proto::decode<wire::ReadRet>(message.payload);
+    const bool is_good =
+        said && std::all_of(said->samples.begin(), said->samples.end(),
+                            [&](const auto& sample) { return metrics::is_of(sample, sources_); });
+    if (is_good)
+        last_ = metrics::counters_of(std::move(said->samples));
+    else
+        distrust("it says that it has counted what it cannot have");
+    return true;
+}
+
 void Link::on_message(rpc::Control::Message& message) noexcept {
+    if (asker_.take(message) || take_last(message)) return;
     const auto found = questions_.find(message.header.serial);
     // One that comes too late was given up.
     if (found == questions_.end()) return log_.debug("an answer that nobody waits for");
@@ -65,6 +93,7 @@ void Link::distrust(std::string_view why) noexcept {
 void Link::give_up() noexcept {
     control_.reset();
     timer_->stop();
+    asker_.give_up();
     for (auto& [serial, question] : std::exchange(questions_, {})) question.then(tl::unexpected(no_answer()));
 }
 

@@ -2,6 +2,8 @@
 // virtgate-steward - serves administrators: virt-admin, and virtgate's own tools.
 //
 // Trust: started by virtgate-netd alone, with the descriptors of libshared/fdmap.h. Has no client, no key, no file.
+#include <sys/stat.h>
+
 #include <csignal>
 
 #include "libshared/fdmap.h"
@@ -21,8 +23,11 @@ int main(int argc, char** argv) {
     std::signal(SIGPIPE, SIG_IGN);
 
     const auto loop = loop::make_event_loop();
+    // Where nobody administers, /dev/null holds its place.
+    struct stat status {};
+    const bool has_listener = fstat(fdmap::k_steward_listener, &status) == 0 && S_ISSOCK(status.st_mode);
     netd::steward::Service service(*loop, *config, UniqueFd{fdmap::k_control},
-                                   UniqueFd{fdmap::k_steward_listener});
+                                   has_listener ? UniqueFd{fdmap::k_steward_listener} : UniqueFd{});
     if (!confine::confine(netd::steward::make_plan(), static_cast<confine::Mode>(config->sandbox)))
         return spawn::k_exit_system;
     if (const auto done = service.report_ready(); !done) return fail(done.error());

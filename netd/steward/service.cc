@@ -21,6 +21,7 @@ Service::Service(loop::Loop& loop, const proto::config::StewardConfig& config, U
     : loop_(loop),
       owner_(config.owner),
       gates_(loop),
+      reading_desk_(loop, gates_, supervisor_),
       server_(loop, {.clients = k_clients_max, .client = {}}, *this),
       control_desk_(gates_, *this),
       admin_desk_(gates_, *this, server_, k_clients_max),
@@ -28,7 +29,7 @@ Service::Service(loop::Loop& loop, const proto::config::StewardConfig& config, U
               loop::to<&Service::on_parent_closed>(*this)) {
     server_.add(control_desk_.program());
     server_.add(admin_desk_.program());
-    server_.listen(std::move(listener), 0);
+    if (listener) server_.listen(std::move(listener), 0);
 }
 
 Done Service::report_ready() { return parent_.send(make_message(supervise::Procedure::ready), {}); }
@@ -65,9 +66,12 @@ void Service::serve_adopt(rpc::Control::Message& message) {
     if (!adopt || message.fds.count() != 1) return log_.error("a malformed ADOPT of the supervisor");
     if (adopt->role == supervise::PeerRole::peer_gate)
         return gates_.adopt(adopt->index, adopt->serial, message.fds.take(0));
+    if (adopt->role == supervise::PeerRole::peer_doorman)
+        return gates_.adopt_doorman(adopt->serial, message.fds.take(0));
+    if (adopt->role == supervise::PeerRole::peer_exporter) return reading_desk_.adopt(message.fds.take(0));
     if (adopt->role != supervise::PeerRole::peer_supervisor)
         return log_.error("ADOPT of a peer that a steward does not have");
-    supervisor_ = std::make_unique<Link>(loop_, message.fds.take(0), "supervisor");
+    supervisor_ = std::make_unique<Link>(loop_, message.fds.take(0), "supervisor", metrics::source::netd);
 }
 
 void Service::on_parent_closed(std::string_view) noexcept { loop_.stop(); }

@@ -11,6 +11,7 @@
 
 #include "libshared/server/server.h"
 #include "netd/steward/admin_desk.h"
+#include "netd/steward/reading_desk.h"
 #include "proto/config.h"
 
 namespace virtgate::netd::steward {
@@ -19,7 +20,7 @@ class Service final : private server::ServerOwner, private Supervisor {
 public:
     static constexpr std::size_t k_clients_max = 32;
 
-    // `listener`: where administrators connect. `parent`: the supervisor; when that is gone `loop` stops.
+    // `listener`: where administrators connect; empty: there are none, and only the exporter asks. `parent`: the supervisor; when that is gone `loop` stops.
     Service(loop::Loop& loop, const proto::config::StewardConfig& config, UniqueFd parent, UniqueFd listener);
 
     // Tells the supervisor that this process serves. Error: the channel is closed.
@@ -40,6 +41,7 @@ private:
     Log log_{"steward"};
     Gates gates_;
     std::unique_ptr<Link> supervisor_;
+    ReadingDesk reading_desk_;
     server::Server server_;
     ControlDesk control_desk_;
     AdminDesk admin_desk_;

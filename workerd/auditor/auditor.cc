@@ -160,6 +160,8 @@ void Auditor::take_broker(const Inlet::Message& message, UniqueFd channel) {
                                                    message.header.serial)) {
         if (const auto change = proto::decode<proto::supervise::TuneArgs>(message.payload))
             return set_log_level(static_cast<Level>(change->log_level));
+    } else if (is_known && procedure == Procedure::count && message.payload.empty()) {
+        return tell_counts();
     }
     log_.error("the parent process sent a message that an auditor does not know");
 }
@@ -188,6 +190,16 @@ void Auditor::tell_locker_gone() noexcept {
         rpc::make_frame(rpc::make_message(audit::k_program, audit::k_version, Procedure::locker_gone), {});
     if (channel::send_packet(broker_.fd(), frame) != channel::Outcome::done)
         log_.error("the parent process is not told that the lock daemon is gone");
+}
+
+void Auditor::tell_counts() noexcept {
+    const auto payload =
+        proto::encode(audit::CountedArgs{.records = outlets_.records(), .dropped = outlets_.dropped()});
+    require(payload.has_value(), "numbers do not encode");
+    const auto frame =
+        rpc::make_frame(rpc::make_message(audit::k_program, audit::k_version, Procedure::counted), *payload);
+    if (channel::send_packet(broker_.fd(), frame) != channel::Outcome::done)
+        log_.debug("the parent process is not told how many records there were");
 }
 
 void Auditor::depart(const audit::DepartureArgs& departure) {

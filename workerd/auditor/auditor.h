@@ -72,6 +72,7 @@ private:
     void add_worker(proto::audit::WorkerArgs&& worker, UniqueFd channel);
     void add_locker(UniqueFd connection);
     void tell_locker_gone() noexcept;
+    void tell_counts() noexcept;
     void depart(const proto::audit::DepartureArgs& departure);
 
     void read_worker(std::uint64_t worker, int messages);

@@ -9,6 +9,7 @@ namespace virtgate::workerd::auditor {
 void Outlets::add(std::unique_ptr<Outlet> outlet) { places_.push_back({.outlet = std::move(outlet)}); }
 
 void Outlets::write(const Record& record) noexcept {
+    ++records_;
     for (Place& place : places_) write_to(place, record);
 }
 

@@ -39,6 +39,8 @@ public:
     // Opens everything anew. What cannot be opened stays as it is, is logged, and is tried again by retry().
     void reopen() noexcept;
 
+    // Records that came to be written so far; and
+    [[nodiscard]] std::uint64_t records() const noexcept { return records_; }
     // Records that were dropped so far, over all outlets.
     [[nodiscard]] std::uint64_t dropped() const noexcept { return dropped_; }
 
@@ -58,7 +60,7 @@ private:
     const WallClock clock_;
     const Log log_{"records"};
     std::vector<Place> places_;
-    std::uint64_t dropped_ = 0;
+    std::uint64_t dropped_ = 0, records_ = 0;
 };
 
 }  // namespace virtgate::workerd::auditor

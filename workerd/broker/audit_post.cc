@@ -22,7 +22,8 @@ AuditPost::AuditPost(loop::Loop& loop, Plan plan, loop::Target<> on_new, loop::T
            on_stopped),
       config_(std::move(plan.config)),
       on_new_(on_new),
-      on_locker_gone_(on_locker_gone) {}
+      on_locker_gone_(on_locker_gone),
+      late_(loop.timer(loop::to<&AuditPost::on_late>(*this))) {}
 
 bool AuditPost::has_places() const noexcept { return config_.journal || !config_.file.empty(); }
 
@@ -45,11 +46,39 @@ Result<ByteVector> AuditPost::make_config() const {
 }
 
 void AuditPost::on_new() noexcept {
+    ended_.records += counted_.records;
+    ended_.dropped += counted_.dropped;
+    counted_ = {};
     on_new_();
     for (const auto& [number, arrival] : sessions_) send_bytes(Procedure::arrival, arrival);
 }
 
+void AuditPost::read(const std::function<void(const metrics::Samples&)>& then) {
+    constexpr Milliseconds k_count_patience{1'000};
+    readers_.push_back(then);
+    if (!is_up()) return tell_readers();
+    if (readers_.size() > 1) return;
+    late_->start(k_count_patience);
+    send_bytes(Procedure::count, {});
+}
+
+void AuditPost::tell_readers() noexcept {
+    late_->stop();
+    metrics::Tally tally;
+    tally.add(metrics::Family::audit_records, {}, ended_.records + counted_.records);
+    tally.add(metrics::Family::audit_records_lost, {}, ended_.dropped + counted_.dropped);
+    for (const auto& then : std::exchange(readers_, {})) then(tally.samples());
+}
+
 bool AuditPost::take(const rpc::Control::Message& message) noexcept {
+    if (message.header == rpc::make_message(proto::audit::k_program, proto::audit::k_version,
+                                            Procedure::counted, message.header.serial)) {
+        const auto counted = proto::decode<proto::audit::CountedArgs>(message.payload);
+        if (!counted) return false;
+        counted_ = *counted;
+        tell_readers();
+        return true;
+    }
     if (message.header != rpc::make_message(proto::audit::k_program, proto::audit::k_version,
                                             Procedure::locker_gone, message.header.serial) ||
         !message.payload.empty())

@@ -13,9 +13,11 @@
 // Owns:   the process and the control channel to it; per session a copy of what the auditor was told.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <span>
 
+#include "libshared/metrics/tally.h"
 #include "proto/audit.h"
 #include "proto/config.h"
 #include "workerd/broker/post.h"
@@ -56,6 +58,8 @@ public:
     void tell(proto::audit::ArrivalArgs arrival) noexcept;
     // These sessions are over.
     void tell_departed(std::span<const std::uint64_t> sessions) noexcept;
+    // What it has recorded, those before it too: `then` is called once, without what a process does not say in time.
+    void read(const std::function<void(const metrics::Samples&)>& then);
     // A policy came into force, or did not.
     void tell(const proto::audit::PolicyArgs& policy) noexcept;
 
@@ -70,6 +74,11 @@ private:
     proto::config::AuditorConfig config_;
     const loop::Target<> on_new_, on_locker_gone_;
     std::map<std::uint64_t, ByteVector> sessions_;  // the ARRIVAL of each
+    void on_late() noexcept { tell_readers(); }
+    void tell_readers() noexcept;
+    std::vector<std::function<void(const metrics::Samples&)>> readers_;
+    proto::audit::CountedArgs ended_{}, counted_{};  // by processes before this one; by this one
+    std::unique_ptr<loop::Timer> late_;
 };
 
 }  // namespace virtgate::workerd::broker

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "libshared/rpc/error.h"
+#include "libshared/spawn/census.h"
 #include "libshared/spawn/notify.h"
 #include "libshared/spawn/user.h"
 #include "policy/lock_rights.h"
@@ -124,7 +125,12 @@ Broker::Broker(loop::Loop& loop, Settings settings, const std::string& programs,
       programs_(loop, make_programs_plan(settings_), loop::to<&Broker::on_programs_stopped>(*this)),
       crew_(loop, make_plan(settings_, programs), *this, loop::to<&Broker::on_crew_stopped>(*this)),
       log_desk_(settings_, crew_, audit_, store_, programs_),
-      administration_(crew_, policy_, log_desk_, settings_) {}
+      administration_(crew_, policy_, log_desk_, settings_),
+      inventory_(crew_, policy_, settings_) {
+    spawn::Census::of_this_process().add_self("workerd");
+    inventory_.add([this](const Inventory::Then& then) { audit_.read(then); });
+    inventory_.add([this](const Inventory::Then& then) { then(read_locker()); });
+}
 
 void Broker::start() noexcept { policy_.compile(); }
 
@@ -143,6 +149,7 @@ void Broker::on_compiled(bool good) noexcept {
         return stop();
     }
     administration_.note_policy(good);
+    inventory_.note_policy(good);
     if (state_ == State::compiling) serve();
     if (state_ != State::serving) return;
     if (!good && policy_.generation() == 0)
@@ -176,6 +183,7 @@ Done Broker::listen(std::vector<spawn::NamedFd> passed) {
 void Broker::serve() {
     entrance_ = std::make_unique<Entrance>(loop_, std::move(listener_), settings_.allowed_uids, *this);
     entrance_->open_to_administrators(administration_);
+    entrance_->open_to_readers(inventory_);
     audit_.start();
     store_.start();
     state_ = State::serving;
@@ -258,6 +266,7 @@ Result<UniqueFd> Broker::connect_program(const std::string& name, const std::str
 void Broker::note_refused(const proto::who::Who& who, const policy::Table::Rule* rule,
                           std::string_view reason, std::string_view detail) {
     administration_.note_refused();
+    inventory_.note_refused(reason);
     audit_.tell(
         proto::audit::ArrivalArgs{.session = 0,
                                   .worker = 0,
@@ -267,6 +276,25 @@ void Broker::note_refused(const proto::who::Who& who, const policy::Table::Rule*
                                   .generation = policy_.generation(),
                                   .reason = std::string(reason),
                                   .detail = std::string(detail.substr(0, proto::audit::k_detail_max))});
+}
+
+// The lock daemon, as far as this broker may ask it. No samples at all where there is none.
+metrics::Samples Broker::read_locker() {
+    using metrics::Family;
+    metrics::Tally tally;
+    if (settings_.lockd_socket.empty()) return {};
+    const auto counted = lock_door_.count();
+    tally.add(Family::exporter_source_up, {"lockd"}, counted ? 1 : 0);
+    if (!counted) return tally.samples();
+    constexpr std::string_view k_kinds[] = {"file", "directory", "etcd"};
+    for (const auto& space : counted->spaces) {
+        const std::string_view kind = k_kinds[static_cast<std::size_t>(space.kind)];
+        tally.add(Family::locks, {kind}, space.held);
+        tally.add(Family::lock_spaces, {kind, "usable"}, space.usable);
+        tally.add(Family::lock_spaces, {kind, "lost"}, space.lost);
+    }
+    tally.add(Family::lock_fencings, {}, counted->fencings);
+    return tally.samples();
 }
 
 // The limit that one more session of `identity` would break, in words; empty if there is none.
@@ -325,6 +353,7 @@ tl::expected<Admission::Granted, Admission::Refused> Broker::serve_open_session(
                     "no worker can take the session: the server has no process for it; try again"});
     }
     administration_.note_opened();
+    inventory_.note_opened(match.rule->name);
     k_log.info("session {}: {} is {} ({}:{})", number, describe(who), match.rule->name,
                escape(match.rule->file), match.rule->line);
     proto::who::SessionGrant grant;

@@ -19,6 +19,7 @@
 #include "workerd/broker/audit_post.h"
 #include "workerd/broker/crew.h"
 #include "workerd/broker/entrance.h"
+#include "workerd/broker/inventory.h"
 #include "workerd/broker/lock_door.h"
 #include "workerd/broker/log_desk.h"
 #include "workerd/broker/policy_source.h"
@@ -64,6 +65,7 @@ private:
     void on_new_auditor() noexcept;
     void on_locker_gone() noexcept;
     void give_locker() noexcept;
+    [[nodiscard]] metrics::Samples read_locker();
     void serve();
     void note_refused(const proto::who::Who& who, const policy::Table::Rule* rule, std::string_view reason,
                       std::string_view detail);
@@ -97,6 +99,7 @@ private:
     Crew crew_;
     LogDesk log_desk_;
     Administration administration_;
+    Inventory inventory_;
     channel::LocalListener listener_;  // until it serves
     std::unique_ptr<Entrance> entrance_;
 };

@@ -84,6 +84,7 @@ public:
           log_(fmt::format("worker {}", identity_)),
           idle_(crew.loop_.timer(loop::to<&Hand::on_idle>(*this))),
           end_(crew.loop_.timer(loop::to<&Hand::on_end_late>(*this))),
+          asker_(crew.loop_, metrics::source::worker),
           ward_(crew.loop_, *this, fmt::format("worker-{}", identity_), spawn::Ward::Restart::never) {}
 
     Result<UniqueFd> serve(const proto::policy::IdentityRights& rights, const proto::work::ServeArgs& session,
@@ -225,7 +226,24 @@ public:
         idle_->start(k_idle);
     }
 
+    // What the worker has counted; if it does not answer, what it said last.
+    void read(const std::function<void(const metrics::Samples&)>& then) {
+        if (control_ == nullptr) return then(counted_);
+        asker_.ask(*control_, [this, then](const metrics::Asker::Answer& answer) {
+            // Its identity, the programs that there are, and three results.
+            constexpr std::size_t k_series_max = 64;
+            const bool is_good = answer && answer->size() <= k_series_max &&
+                                 std::all_of(answer->begin(), answer->end(), [&](const auto& sample) {
+                                     return sample.labels.empty() || sample.labels.front() == identity_;
+                                 });
+            if (is_good) counted_ = *answer;
+            then(counted_);
+        });
+    }
+
     void on_ended(spawn::Ward&, const spawn::Exit& exit) noexcept override {
+        asker_.give_up();
+        crew_.ended_.add_all(metrics::counters_of(std::exchange(counted_, {})));
         idle_->stop();
         end_->stop();
         control_.reset();
@@ -294,6 +312,7 @@ private:
 
     void on_message(rpc::Control::Message& message) noexcept {
         const rpc::Header& header = message.header;
+        if (asker_.take(message)) return;
         if (header == header_of(Procedure::ready, header.serial) && message.payload.empty())
             return log_.debug("serves");
         if (header == call_of(Procedure::connect, header.serial)) return serve_connect(message);
@@ -386,6 +405,7 @@ private:
     // A worker that cannot be spoken to serves nobody new; its process is not left over.
     void on_closed(std::string_view) noexcept {
         control_.reset();
+        asker_.give_up();
         stop();
     }
 
@@ -416,6 +436,8 @@ private:
     Milliseconds pause_{0};
     std::unique_ptr<loop::Timer> idle_;
     std::unique_ptr<loop::Timer> end_;
+    metrics::Asker asker_;
+    metrics::Samples counted_{};
     spawn::Ward ward_;
 };
 
@@ -468,6 +490,14 @@ std::vector<proto::sessions::ListedWorker> Crew::list_workers(const std::string&
     std::vector<proto::sessions::ListedWorker> rows;
     for (auto at = hands_.upper_bound(after); at != hands_.end(); ++at) rows.push_back(at->second->list());
     return rows;
+}
+
+std::size_t Crew::read(const std::function<void(const metrics::Samples&)>& then) {
+    const std::size_t count = hands_.size() + leaving_.size() + 1;
+    for (auto& [identity, hand] : hands_) hand->read(then);
+    for (auto& hand : leaving_) hand->read(then);
+    then(ended_.samples());
+    return count;
 }
 
 void Crew::renew_rights(const RightsOf& rights_of) {

@@ -23,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "libshared/metrics/asker.h"
 #include "libshared/rpc/control.h"
 #include "libshared/spawn/user.h"
 #include "libshared/spawn/ward.h"
@@ -108,6 +109,10 @@ public:
     // How often a worker crashed while it served somebody.
     [[nodiscard]] std::uint64_t crashes() const noexcept { return crashed_; }
 
+    // Asks each worker what it has counted, and what those had that have ended: `then` is called once for each answer. Returns how
+    // many there will be.
+    std::size_t read(const std::function<void(const metrics::Samples&)>& then);
+
     // Ends all workers; SIGKILL after k_stop_patience.
     void stop() noexcept;
 
@@ -135,6 +140,7 @@ private:
     std::vector<std::unique_ptr<Hand>> leaving_;                       // were idle, and are ending
     std::vector<std::unique_ptr<Hand>> gone_;                          // ended; freed by sweep()
     std::unique_ptr<loop::Timer> sweeper_;
+    metrics::Tally ended_;  // what workers had counted that are gone
     bool stopping_ = false;
 };
 

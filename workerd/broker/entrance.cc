@@ -11,9 +11,11 @@
 
 #include "libshared/base/log.h"
 #include "libshared/base/path_fault.h"
+#include "libshared/metrics/pages.h"
 #include "libshared/rpc/error.h"
 #include "proto/codec.h"
 #include "workerd/broker/administration.h"
+#include "workerd/broker/inventory.h"
 
 namespace virtgate::workerd::broker {
 
@@ -42,9 +44,15 @@ public:
                    loop::to<&Doorman::on_closed>(*this)) {}
 
     [[nodiscard]] bool may_ask() const noexcept { return may_ask_; }
+    [[nodiscard]] bool is_reader() const noexcept { return reading_ != nullptr; }
 
 private:
     void on_message(rpc::Control::Message& message) noexcept {
+        if (reading_) return read(message);
+        if (message.header == rpc::make_message(proto::metrics::k_program, proto::metrics::k_version,
+                                                proto::metrics::Procedure::open) &&
+            entrance_.inventory_ != nullptr)
+            return become_reader();
         if (message.header.program == proto::sessions::k_program && !administrator_.empty())
             return entrance_.administration_->serve(control_, message, administrator_);
         const auto is = [&](Procedure procedure) {
@@ -55,6 +63,42 @@ private:
         if (is(Procedure::open_session)) return open_session(message);
         if (is(Procedure::revoke)) return revoke(message);
         refuse(message.header, {rpc::k_code_rpc, "unknown procedure"});
+    }
+
+    // Whoever it was, it is no doorman and no administrator any more.
+    void become_reader() {
+        may_ask_ = false;
+        administrator_.clear();
+        if (static_cast<std::size_t>(std::count_if(entrance_.doormen_.begin(), entrance_.doormen_.end(),
+                                                   [](const auto& one) { return one->is_reader(); })) >=
+            k_readers_max) {
+            k_log.warning("one reader of what is counted too many");
+            return entrance_.on_doorman_gone(*this);
+        }
+        reading_ = std::make_shared<Reading>();
+    }
+
+    void read(const rpc::Control::Message& message) {
+        const auto after = metrics::Pages::read_question(message);
+        if (!after || reading_->is_busy) {
+            k_log.error("who reads what is counted asked for something else; its connection is closed");
+            return entrance_.on_doorman_gone(*this);
+        }
+        if (*after != 0) return send_page(message.header, *after);
+        reading_->is_busy = true;
+        entrance_.inventory_->read([this, call = message.header,
+                                    reading = std::weak_ptr(reading_)](const metrics::Samples& samples) {
+            const auto still_here = reading.lock();
+            if (!still_here) return;
+            still_here->pages.set(samples);
+            still_here->is_busy = false;
+            send_page(call, 0);
+        });
+    }
+
+    void send_page(const rpc::Header& call, std::uint32_t after) {
+        if (const auto sent = reading_->pages.answer(control_, call, after); !sent)
+            k_log.warning("who reads what is counted does not take an answer: {}", sent.error().text);
     }
 
     void open_session(const rpc::Control::Message& message) {
@@ -89,8 +133,14 @@ private:
         entrance_.on_doorman_gone(*this);
     }
 
-    const bool may_ask_;               // for sessions
-    const std::string administrator_;  // who it is; empty: none
+    bool may_ask_;               // for sessions
+    std::string administrator_;  // who it is; empty: none
+    // Of one that reads.
+    struct Reading {
+        metrics::Pages pages{};
+        bool is_busy = false;
+    };
+    std::shared_ptr<Reading> reading_{};
     Entrance& entrance_;
     rpc::Control control_;
 };
@@ -131,8 +181,10 @@ void Entrance::on_connection(Want) noexcept {
     const bool administers = administration_ != nullptr && (peer.uid == 0 || peer.uid == geteuid());
     if (!may_ask && !administers)
         return k_log.warning("user {} (process {}) may not ask for sessions", peer.uid, peer.pid);
-    const auto others = static_cast<std::size_t>(std::count_if(
-        doormen_.begin(), doormen_.end(), [&](const auto& one) { return one->may_ask() == may_ask; }));
+    const auto others =
+        static_cast<std::size_t>(std::count_if(doormen_.begin(), doormen_.end(), [&](const auto& one) {
+            return !one->is_reader() && one->may_ask() == may_ask;
+        }));
     if (others >= (may_ask ? k_doormen_max : k_administrators_max))
         return k_log.warning("process {} is one {} too many", peer.pid,
                              may_ask ? "doorman" : "administrator");

@@ -41,11 +41,13 @@ public:
 };
 
 class Administration;
+class Inventory;
 
 class Entrance {
 public:
     static constexpr std::size_t k_doormen_max = 8;
     static constexpr std::size_t k_administrators_max = 8;  // who are no doormen
+    static constexpr std::size_t k_readers_max = 4;
 
     // Listens at `path`, which must not be in use; a socket that a dead process left there is replaced. The
     // socket is given to `group`, if there is one. Whoever connects waits for an Entrance. Error: system's fault.
@@ -56,6 +58,9 @@ public:
     Entrance(loop::Loop& loop, channel::LocalListener listener, std::vector<uid_t> allowed,
              Admission& admission);
     ~Entrance();
+    // From now on a connection that says so (OPEN of proto/metrics.x) is for reading what is counted in `inventory` (borrowed),
+    // and for nothing else: it lets the exporter have a connection of somebody who may do more.
+    void open_to_readers(Inventory& inventory) noexcept { inventory_ = &inventory; }
     // From now on root and this process's own user may call `administration`, too (borrowed).
     void open_to_administrators(Administration& administration) noexcept {
         administration_ = &administration;
@@ -74,6 +79,7 @@ private:
     const std::vector<uid_t> allowed_;
     Admission& admission_;
     Administration* administration_ = nullptr;
+    Inventory* inventory_ = nullptr;
     std::unique_ptr<loop::Watch> watch_;
     std::unique_ptr<loop::Timer> retry_;
     std::vector<std::unique_ptr<Doorman>> doormen_;

@@ -121,7 +121,20 @@ LockDoor::Way LockDoor::connect(const Result<ByteVector>& frame) {
     return {.connection = std::move(*connection), .why = {}};
 }
 
-std::string LockDoor::begin(int connection, ByteView frame) {
+std::optional<proto::locks::CountRet> LockDoor::count() {
+    auto connection = channel::connect_to(path_, SOCK_STREAM);
+    if (!connection) return std::nullopt;
+    const auto frame = rpc::make_frame(
+        rpc::make_call(proto::locks::k_program, proto::locks::k_version, proto::locks::Procedure::count, 0),
+        {});
+    ByteVector result;
+    if (!begin(connection->get(), frame, &result).empty()) return std::nullopt;
+    const auto counted = proto::decode<proto::locks::CountRet>(result);
+    if (!counted) return std::nullopt;
+    return *counted;
+}
+
+std::string LockDoor::begin(int connection, ByteView frame, ByteVector* result) {
     if (loop_.clock().now() < rests_until_) return "it did not answer a moment ago";
     if (!send_whole(connection, frame)) return "it does not take a session";
     std::array<std::byte, 4096> answer;
@@ -139,10 +152,17 @@ std::string LockDoor::begin(int connection, ByteView frame) {
         return std::string(k_nonsense);
     const std::size_t length = load_be32(answer.data());
     if (length == rpc::k_frame_min && rpc::read_header(answer.data()).status == rpc::Status::ok) return {};
+    const bool is_good = rpc::read_header(answer.data()).status == rpc::Status::ok;
+    if (is_good && result == nullptr) return std::string(k_nonsense);
     if (length <= rpc::k_frame_min || length > answer.size() ||
         channel::receive_some(connection, all.subspan(rpc::k_frame_min, length - rpc::k_frame_min), size) !=
             channel::Outcome::done)
         return std::string(k_nonsense);
+    if (is_good) {
+        const ByteView payload = ByteView(answer).subspan(rpc::k_frame_min, size);
+        result->assign(payload.begin(), payload.end());
+        return {};
+    }
     return escape(
         rpc::read_error_text(ByteView(answer).first(rpc::k_frame_min + size).subspan(rpc::k_frame_min)));
 }

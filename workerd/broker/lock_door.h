@@ -20,6 +20,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -27,6 +28,7 @@
 #include "libshared/base/log.h"
 #include "libshared/loop/loop.h"
 #include "libshared/rpc/header.h"
+#include "proto/locks.h"
 #include "proto/policy.h"
 #include "proto/who.h"
 
@@ -62,6 +64,9 @@ public:
     // begun here; or why there is none.
     [[nodiscard]] Way open_for_auditor();
 
+    // What the lock daemon has, in numbers; none if it does not say. It is waited for like for a session, and not asked while it rests.
+    [[nodiscard]] std::optional<proto::locks::CountRet> count();
+
     // Tells the rights of each identity that got a session, as `rights_of` gives them now.
     using RightsOf = std::function<proto::policy::IdentityRights(const std::string& identity)>;
     void renew(const RightsOf& rights_of);
@@ -73,7 +78,7 @@ private:
     };
     [[nodiscard]] Way connect(const Result<ByteVector>& frame);
     // Why the lock daemon did not take `frame`; empty: it did.
-    [[nodiscard]] std::string begin(int connection, ByteView frame);
+    [[nodiscard]] std::string begin(int connection, ByteView frame, ByteVector* result = nullptr);
     void tell_next() noexcept;
     void on_ready(loop::Want ready) noexcept;
     void start_again(std::string_view why) noexcept;

@@ -12,7 +12,7 @@ scrutiny_SOURCES := workerd/worker/claims.cc workerd/worker/denial.cc workerd/wo
 scrutiny_SOURCES += workerd/worker/xml_facts.cc workerd/worker/xml_host.cc
 scrutiny_PACKAGES := XML
 
-worker_SOURCES := workerd/worker/budget.cc workerd/worker/conditions.cc workerd/worker/connector.cc workerd/worker/lane.cc \
+worker_SOURCES := workerd/worker/budget.cc workerd/worker/call_counts.cc workerd/worker/conditions.cc workerd/worker/connector.cc workerd/worker/lane.cc \
                  workerd/worker/open_calls.cc workerd/worker/opening.cc workerd/worker/prologue.cc \
                  workerd/worker/session.cc workerd/worker/session_audit.cc workerd/worker/session_down.cc \
                  workerd/worker/session_fds.cc workerd/worker/session_scrutiny.cc workerd/worker/session_up.cc \
@@ -24,7 +24,7 @@ worker_SOURCES += workerd/worker/names_cache.cc workerd/worker/names_directory.c
 
 PROGRAMS += virtgate-worker
 virtgate-worker_SOURCES   := workerd/worker/main.cc workerd/worker/confinement.cc
-virtgate-worker_LIBRARIES := schemas confine worker scrutiny filter policy spawn rpc channel loop xml proto xdr base
+virtgate-worker_LIBRARIES := schemas confine worker scrutiny filter policy metrics spawn rpc channel loop xml proto xdr base
 virtgate-worker_PACKAGES  := EVENT
 
 UNIT_TESTS += test-worker
@@ -32,7 +32,7 @@ test-worker_SOURCES   := tests/unit/worker_audit.cc tests/unit/worker_fds.cc tes
                          tests/unit/worker_reading.cc \
                          tests/unit/worker_relay.cc tests/unit/worker_session.cc tests/unit/worker_stage.cc \
                          tests/unit/pump.cc
-test-worker_LIBRARIES := worker scrutiny filter policy spawn rpc channel loop xml proto xdr base
+test-worker_LIBRARIES := worker scrutiny filter policy metrics spawn rpc channel loop xml proto xdr base
 test-worker_PACKAGES  := EVENT
 
 UNIT_TESTS += test-filter
@@ -55,5 +55,5 @@ fuzz-xml-facts_LIBRARIES := scrutiny filter policy rpc xml proto xdr base
 UNIT_TESTS += test-names
 test-names_SOURCES   := tests/unit/scrutiny_names.cc tests/unit/worker_names.cc tests/unit/worker_names_link.cc \
                         tests/unit/worker_session_names.cc tests/unit/worker_stage.cc tests/unit/pump.cc
-test-names_LIBRARIES := worker scrutiny filter policy spawn rpc channel loop xml proto xdr base
+test-names_LIBRARIES := worker scrutiny filter policy metrics spawn rpc channel loop xml proto xdr base
 test-names_PACKAGES  := EVENT

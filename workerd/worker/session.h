@@ -28,6 +28,7 @@
 #include "libshared/base/log.h"
 #include "libshared/loop/loop.h"
 #include "workerd/worker/budget.h"
+#include "workerd/worker/call_counts.h"
 #include "workerd/worker/conditions.h"
 #include "workerd/worker/lane.h"
 #include "workerd/worker/names_directory.h"
@@ -50,6 +51,7 @@ struct Home {
     Budget& budget;
     Witness& witness;
     NamesDirectory& names;
+    CallCounts& counts;
 };
 
 class Session {

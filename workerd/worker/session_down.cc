@@ -168,6 +168,7 @@ std::string_view Session::judge_down(const rpc::Cut& cut, bool& wanted) {
             if (header.status == rpc::Status::proceed) return "it sent a reply of a wrong status";
             const auto ended = open_.end_call(header);
             if (!ended && !scrutiny_.wants(header)) return "it sent a reply that nobody asked for";
+            if (ended && header.status == rpc::Status::error) ++home_.counts.of(header.program).failed;
             answered_ = ended.value_or(OpenCalls::Record{});
             is_closing_ |= is(header, proto::remote::Procedure::connect_close);
             return {};

@@ -48,6 +48,7 @@ bool Session::follow(Ruling ruling, const rpc::Header& call, const proto::Proced
     if (ruling.finding) recorded.number = record(call, procedure, *ruling.finding, began);
     switch (ruling.kind) {
         case Ruling::Kind::refuse: {
+            ++home_.counts.of(call.program).denied;
             log_refusal(procedure.name, ruling.log + lacking_role(ruling));
             const auto payload = proto::encode(ruling.error);
             require(payload.has_value(), "an error that does not encode");
@@ -69,6 +70,7 @@ bool Session::follow(Ruling ruling, const rpc::Header& call, const proto::Proced
     else if (!frame.empty())
         own_up_.assign(frame.begin(), frame.end());
     if (!own_up_.empty()) sent = rpc::read_header(own_up_.data());
+    ++home_.counts.of(call.program).forwarded;
     open_.add(sent, procedure.stream != proto::Stream::none,
               {procedure.fds_reply_min, procedure.fds_reply_max}, call.procedure, recorded);
     return own_up_.empty();
@@ -82,8 +84,7 @@ void Session::note_stream(const rpc::Header& call, const proto::ProcedureInfo& p
 
 bool Session::set_rights(std::shared_ptr<const policy::Rights> rights, bool is_shadowed) {
     const auto may_go_on = [&](const StreamNote& note) {
-        const proto::ProgramInfo* program =
-            proto::find_relayed_program(note.call.program, note.call.version);
+        const proto::ProgramInfo* program = proto::find_relayed_program(note.call.program, note.call.version);
         require(program != nullptr, "a stream of a program that is not served");
         std::vector<policy::Object> objects;
         policy::KindMask unknown = 0;

@@ -125,6 +125,8 @@ bool Session::on_call(const rpc::Header& call, MutableBytes payload, std::size_t
         answer(call, rpc::k_code_operation_failed, "too many open streams", rpc::k_domain_rpc);
     } else if (const std::string limit = home_.budget.take_call(payload.size(), opens_stream);
                !limit.empty()) {
+        ++home_.counts.of(call.program).denied;
+        home_.counts.note_limited();
         log_refusal(now_.procedure->name, limit);
         record_refusal(call, payload, proto::audit::AuditReason::reason_limit, limit);
         if (const Milliseconds rest = home_.budget.take_refusal(); rest > Milliseconds{0})
@@ -134,6 +136,7 @@ bool Session::on_call(const rpc::Header& call, MutableBytes payload, std::size_t
     } else if (!answer_feature(call, payload)) {
         if (!scrutiny_.is_idle() || scrutiny_.records(*now_.procedure) || opens_stream)
             return scrutinise(call, payload, fds);
+        ++home_.counts.of(call.program).forwarded;
         open_.add(call, opens_stream, {now_.procedure->fds_reply_min, now_.procedure->fds_reply_max});
         return true;
     }
@@ -153,6 +156,7 @@ bool Session::refuse_early(const rpc::Header& call, ByteView payload, std::size_
     }
     if (verdict.allowed) verdict = judge_fds(*now_.procedure, fds, is_local_);
     if (verdict.allowed) return false;
+    ++home_.counts.of(call.program).denied;
     log_refusal(now_.procedure->name, verdict.reason);
     answer(call, verdict.code, verdict.reason, verdict.domain);
     return true;

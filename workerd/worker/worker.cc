@@ -32,7 +32,7 @@ Worker::Worker(loop::Loop& loop, Settings settings, UniqueFd control)
       connector_(control_),
       names_(loop, scratch_, connector_, settings_.upstream_timeout),
       home_{loop,    settings_.uris, scratch_, connector_, settings_.upstream_timeout,
-            budget_, witness_,       names_},
+            budget_, witness_,       names_,   counts_},
       control_(loop, std::move(control), 1, loop::to<&Worker::on_message>(*this),
                loop::to<&Worker::on_closed>(*this)),
       tell_(loop.timer(loop::to<&Worker::say_ended>(*this))),
@@ -57,6 +57,12 @@ void Worker::on_message(rpc::Control::Message& message) noexcept {
         flaw = tune(message);
     else if (BrokerConnector::is_reply(message.header))
         flaw = connector_.take_reply(message);
+    else if (const auto after = metrics::Pages::read_question(message)) {
+        flaw = {};
+        if (*after == 0) pages_.set(counts_.read(settings_.identity, witness_.dropped()));
+        if (const auto sent = pages_.answer(control_, message.header, *after); !sent)
+            log_.warning("{}", sent.error().text);
+    }
     if (!flaw.empty()) {
         // Broker and worker are of one build: this is a bug, and sessions without a broker are not wanted.
         log_.error("the broker sent {}", flaw);

@@ -12,6 +12,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "libshared/metrics/pages.h"
 #include "libshared/rpc/control.h"
 #include "workerd/worker/session.h"
 
@@ -54,6 +55,8 @@ private:
     Witness witness_;
     BrokerConnector connector_;
     NamesDirectory names_;
+    CallCounts counts_;
+    metrics::Pages pages_;
     Home home_;
     Log log_;
     rpc::Control control_;

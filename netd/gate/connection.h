@@ -27,8 +27,9 @@ enum class Step : unsigned char {
 
 class Connection {
 public:
-    // How much one turn reads from a socket, and how large a buffer receive() needs for it.
-    static constexpr std::size_t k_read_max = 65536;
+    // How much one turn reads from a socket, and how large a buffer receive() needs for it. Four full records of TLS 1.3 (22 bytes
+    // around each) are one full packet to a worker: bulk data comes and goes without a rest.
+    static constexpr std::size_t k_read_max = 4 * (16384 + 22);
     static constexpr std::size_t k_buffer_size = k_read_max + 16384;
     // Descriptors that a client may send ahead of their use.
     static constexpr std::size_t k_descriptors_max = 32;

@@ -60,7 +60,9 @@ ssize_t TlsConnection::pull(void* self, void* into, std::size_t size) noexcept {
     if (c.raw_.empty() && c.may_read_) {
         c.may_read_ = false;
         auto& in = buffers().in;
-        const ssize_t n = recv(c.socket_.get(), in.data(), in.size(), MSG_DONTWAIT);
+        // With what the last turn left: a stream whose records came out of step gets back into it.
+        const std::size_t wanted = in.size() - std::min(c.saved_.size(), in.size() / 2);
+        const ssize_t n = recv(c.socket_.get(), in.data(), wanted, MSG_DONTWAIT);
         if (n > 0)
             c.raw_ = ByteView(in).first(static_cast<std::size_t>(n));
         else if (n == 0)

@@ -241,9 +241,20 @@ class Report:
                 ratios = self.book.ratios(figure, "c", figure, "raw")
                 rows.append([f"{mode} MB/s", spread(self.book.get(figure, "raw")), spread(values), spread_ratio(ratios),
                              judge(ratios, 0.7, True)])
-                rows.append(["    CPU s per GB, all of ours", "", spread(self.book.get(f"store {mode} CPU", "c")), "", ""])
+                rows.append(["    as much as the CPUs allow", "", "", spread_ratio(self.book.get(f"store {mode} most", "c")), ""])
+        if values := self.book.get("plain write MB/s", "c"):
+            rows.append(["a file written there, and fsync, MB/s", "", spread(values), "", ""])
         lines = table("virtgate's own store over TLS, and what GnuTLS alone moves in one direction",
                       ["", "GnuTLS", "store", "ratio", "target"], rows)
+        rows = []
+        modes = ("upload", "download")
+        for name in self._names("store upload CPU ", "c"):
+            found = [self.book.get(f"store {mode} CPU {name}", "c") for mode in modes]
+            if any(value >= NOTHING for values in found for value in values):
+                rows.append([name, *map(spread, found)])
+        if values := self.book.get("plain write CPU", "c"):
+            rows.append(["a file written there, and fsync", spread(values), ""])
+        lines += table("Where the store's streams take their CPU time, s per GB", ["", *modes], rows)
         rows = []
         for name, label in (("relay", "through the relay"), ("store", "from the store")):
             if values := self.book.get(f"share {name}", "c"):

@@ -3,7 +3,9 @@
 beside them, and memory while 100 GB of holes come down.
 """
 
+import collections
 import json
+import os
 import pathlib
 import subprocess
 import time
@@ -37,23 +39,50 @@ class Store:
                                  "--bytes", self.current.plan.stream_bytes, *options, watch=watch)
 
 
-def raw_rate(current):
-    """MB/s of GnuTLS in one direction, with the server's certificate of the same kind."""
+def raw_tls(current):
+    """GnuTLS in one direction, with the server's certificate of the same kind: its report."""
     command = [current.bench.virtgate.parent / "virtgate-raw-tls", current.bench.pki["ecdsa"].server, current.plan.stream_bytes]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, check=True)
-    return json.loads(done.stdout)["rate"]
+    return json.loads(done.stdout)
+
+
+def plain_write(current, directory):
+    """Seconds and CPU seconds of writing as many bytes to a new file beside the volume, and bringing them to the disk."""
+    path, piece, size = directory / ".bench", memoryview(bytes([0x5a]) * (256 << 10)), current.plan.stream_bytes
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        began, used = time.monotonic(), time.thread_time()
+        for at in range(0, size, len(piece)):
+            os.pwrite(descriptor, piece, at)
+        os.fsync(descriptor)
+        return time.monotonic() - began, time.thread_time() - used
+    finally:
+        os.close(descriptor)
+        path.unlink()
 
 
 def measure_store(current, store):
-    """In turns, so that each stream has its yard-stick beside it."""
+    """In turns, so that each stream has its yard-sticks beside it."""
+    size, pool = current.plan.stream_bytes, store.gate.directory / "pools" / POOL
     members = store.gate.members()
     for turn in range(current.plan.store_turns):
         for mode in MODES if turn % 2 == 0 else MODES[::-1]:
-            report = store.stream(mode, store.gate.tls, watch=members)
+            report, raw = store.stream(mode, store.gate.tls, watch=members), raw_tls(current)
             current.book.add(f"store {mode} MB/s", "c", report["rate"])
-            current.book.add(f"store {mode} MB/s", "raw", raw_rate(current))
-            used = sum(report["cpu_ns"].values()) / current.plan.stream_bytes
-            current.book.add(f"store {mode} CPU", "c", used)
+            current.book.add(f"store {mode} MB/s", "raw", raw["rate"])
+            used = collections.Counter({"load": report["self_cpu_ns"] / size})
+            for pid, name in members.items():
+                used[name] += report["cpu_ns"].get(str(pid), 0) / size
+            alone = {f"GnuTLS alone, {side}": raw[f"{side}_cpu_ns"] / size for side in ("sender", "receiver")}
+            total = sum(used.values())
+            # Seconds that a GB takes at least: as the slowest process, or all of them on these CPUs.
+            least = max(total / os.cpu_count(), *used.values())
+            current.book.add(f"store {mode} most", "c", max(alone.values()) / least)
+            for name, value in (used | alone | {"all, load too": total}).items():
+                current.book.add(f"store {mode} CPU {name}", "c", value)
+        seconds, used = plain_write(current, pool)
+        current.book.add("plain write MB/s", "c", size / 1e6 / seconds)
+        current.book.add("plain write CPU", "c", used / size * 1e9)
 
 
 def measure_sharing(current, store):

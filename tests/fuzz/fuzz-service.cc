@@ -106,7 +106,7 @@ public:
 
 private:
     static void judge(const rpc::Header& header, std::size_t size) {
-        if (header.program == rpc::k_keepalive_program)
+        if (header.program == rpc::k_keepalive_program && header.type == rpc::Type::message)
             return require(size == rpc::k_frame_min, "a pong with something in it");
         switch (header.type) {
             case rpc::Type::reply: return require(header.status != rpc::Status::proceed, "half a reply");

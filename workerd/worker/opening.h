@@ -31,8 +31,8 @@ public:
         std::string uri{};                 // the table's constant
         std::vector<std::string> sockets;  // absolute paths, best first
         bool read_only = false;
-        std::uint64_t session = 0;      // and for which session; 0: for none
-        Prologue::Identity identity{};  // whom it is for
+        std::uint64_t session = 0;                        // and for which session; 0: for none
+        Prologue::Identity identity{};                    // whom it is for
         std::string_view backend = "the libvirt daemon";  // what is there, for messages; a constant
         Milliseconds timeout{};
     };

@@ -20,7 +20,8 @@ from vgtest.program_house import COMMON, GET_ITEM, INVENTORY, ITEM, LIAR, TIMEOU
 
 
 @pytest.fixture(scope="module")
-def house(scratch, running_suite):
+def house(scratch, running_suite, recording):
+    recording.forget()  # what others have left to be said
     with open_house(scratch, running_suite, "captured-program") as made:
         yield made
 

@@ -22,7 +22,8 @@ from vgtest.program_house import (
 
 
 @pytest.fixture(scope="module")
-def house(scratch, running_suite):
+def house(scratch, running_suite, recording):
+    recording.forget()  # what others have left to be said
     with open_house(scratch, running_suite, "lying-program") as made:
         yield made
 

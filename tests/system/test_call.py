@@ -83,7 +83,7 @@ def test_mistakes_are_found_before_anybody_is_called():
     assert "is an event" in usage("domain_event_lifecycle")
     assert "--stream" in usage("storage_vol_download", "{}")
     assert "file descriptors" in usage("domain_open_graphics")
-    assert error_of(virtgate("call", "domain_lookup_by_name", "@/none/file"), 71)
+    assert error_of(virtgate("call", "domain_lookup_by_name", "@/none/file"), 66)
 
 
 def test_who_is_not_there_or_not_believed(running_suite, foreign_authority, scratch):

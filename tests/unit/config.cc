@@ -118,5 +118,7 @@ Test(config, lets_its_owner_refuse_a_value) {
 Test(config, a_missing_file_is_an_error) {
     const auto missing = Document::load("/nonexistent/netd.toml");
     cr_assert(!missing.has_value());
-    cr_assert_eq(missing.error().text, "cannot open /nonexistent/netd.toml: No such file or directory");
+    cr_assert_eq(missing.error().text,
+                 "cannot open /nonexistent/netd.toml: No such file or directory (there is no directory "
+                 "/nonexistent: make it, or name another one)");
 }

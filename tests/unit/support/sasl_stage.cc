@@ -245,6 +245,7 @@ Visitor SaslStage::open(bool needs_layer, unsigned strength) {
 
 void SaslStage::rewrite_users(const std::string& text) const {
     std::ofstream(directory_ + "/users.new") << text;
+    std::filesystem::permissions(directory_ + "/users.new", std::filesystem::perms{0600});
     std::filesystem::rename(directory_ + "/users.new", directory_ + "/users");
 }
 

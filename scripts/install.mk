@@ -31,6 +31,8 @@ install: all ## install below prefix (DESTDIR=dir: into a directory tree, for pa
 	    $(call to,644,$$file,$(datadir)/zsh/site-functions/_virtgate))
 	$(call each,$(wildcard packaging/completions/virtgate.fish packaging/completions/fish/virtgate.fish),\
 	    $(call to,644,$$file,$(datadir)/fish/vendor_completions.d/virtgate.fish))
+	$(call each,packaging/grafana/virtgate.json,$(call to,644,$$file,$(data)/grafana/)"$${file##*/}")
+	$(call each,packaging/prometheus/virtgate.rules.yml,$(call to,644,$$file,$(data)/prometheus/)"$${file##*/}")
 	@set -e; for file in $(wildcard packaging/config/*.toml); do \
 	    [ -e '$(DESTDIR)$(sysconfdir)/virtgate/'"$${file##*/}" ] || \
 	    $(call template,$$file,$(sysconfdir)/virtgate/)"$${file##*/}"; done

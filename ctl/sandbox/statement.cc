@@ -22,6 +22,7 @@ constexpr Program k_programs[] = {
     {"sasl-exchange", "virtgate-sasl", "--sandbox=exchange", false},
     {"announcer", "virtgate-announcer", "--sandbox", false},
     {"steward", "virtgate-steward", "--sandbox", false},
+    {"exporter", "virtgate-exporter", "--sandbox", false},
     {"workerd", "virtgate-workerd", "--sandbox", true},
     {"policy-compile", "virtgate-policy-compile", "--sandbox", false},
     {"worker", "virtgate-worker", "--sandbox", false},

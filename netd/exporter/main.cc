@@ -2,10 +2,13 @@
 // virtgate-exporter - shows what is counted, over HTTP, to this machine.
 //
 // Trust: started by virtgate-netd alone, with the descriptors of libshared/fdmap.h. Whoever may connect may read.
+#include <fmt/format.h>
+
 #include <csignal>
 #include <ctime>
 
 #include "libshared/fdmap.h"
+#include "libshared/metrics/catalogue.h"
 #include "libshared/spawn/exit.h"
 #include "libshared/spawn/self.h"
 #include "netd/exporter/confinement.h"
@@ -15,6 +18,11 @@
 int main(int argc, char** argv) {
     using namespace virtgate;
     if (confine::is_asked_to_show(argc, argv)) return confine::show(netd::exporter::make_plan());
+    // For scripts/metrics, which makes the manual page.
+    if (confine::is_asked_to_show(argc, argv, "--list")) {
+        fmt::print("{}", metrics::list_catalogue());
+        return 0;
+    }
     const auto fail = [](const Error& error) { return spawn::complain(error, spawn::k_exit_system); };
     if (const auto done = spawn::close_to_others(); !done) return fail(done.error());
     const auto config = spawn::read_config<proto::config::ExporterConfig>(fdmap::k_config);

@@ -226,7 +226,7 @@ _virtgate_sandbox() {
     case $before:$current in
     *:-*) _virtgate_fill -W "$(_virtgate_options sandbox)" -- "$current" ;;
     --calls:*)
-        _virtgate_fill -W 'netd gate keeper doorman sasl sasl-exchange announcer steward workerd policy-compile worker auditor store lockd locker leaser' -- "$current"
+        _virtgate_fill -W 'netd gate keeper doorman sasl sasl-exchange announcer steward exporter workerd policy-compile worker auditor store lockd locker leaser' -- "$current"
         ;;
     *) _virtgate_fill -W "$(_virtgate_options sandbox)" -- "$current" ;;
     esac

@@ -162,6 +162,7 @@ Test(escape, from_sasl) { attack("sasl"); }
 Test(escape, from_an_exchange) { attack("exchange"); }
 Test(escape, from_the_announcer) { attack("announcer"); }
 Test(escape, from_the_steward) { attack("steward"); }
+Test(escape, from_the_exporter) { attack("exporter"); }
 Test(escape, from_a_worker) { attack("worker"); }
 Test(escape, from_the_auditor) { attack("auditor"); }
 Test(escape, from_the_store) { attack("store"); }

@@ -10,6 +10,7 @@
 #include "netd/announcer/confinement.h"
 #include "netd/doorman/confinement.h"
 #include "netd/doorman/sasl/confinement.h"
+#include "netd/exporter/confinement.h"
 #include "netd/gate/confinement.h"
 #include "netd/keeper/confinement.h"
 #include "netd/steward/confinement.h"
@@ -40,6 +41,7 @@ namespace virtgate::escape {
             std::move(exchange),
             netd::announcer::make_plan(),
             netd::steward::make_plan(),
+            netd::exporter::make_plan(),
             workerd::worker::make_plan(),
             workerd::auditor::make_plan(""),
             workerd::store::make_plan({}),

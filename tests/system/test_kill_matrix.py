@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from vgtest import captured_program, mdns, processes, sasl, upstream, wire
+from vgtest import captured_program, mdns, metrics, processes, sasl, upstream, wire
 
 KILLS = int(os.environ.get("VIRTGATE_KILLS", "1"))
 SEED = int(os.environ.get("VIRTGATE_SEED", random.SystemRandom().getrandbits(32)))
@@ -31,7 +31,7 @@ GOOD_RUN = 10.5
 SHADOW = 2.0
 
 VICTIMS = (
-    "netd", "gate-0", "gate-1", "keeper-0", "keeper-1", "doorman", "sasl", "steward", "workerd", "auditor", "worker-alice",
+    "netd", "gate-0", "gate-1", "keeper-0", "keeper-1", "doorman", "sasl", "steward", "exporter", "workerd", "auditor", "worker-alice",
     "worker-bob", "worker-carol", "store", "program-inventory", "lockd", "locker", *(("announcer",) if mdns.SETTINGS else ()),
 )  # fmt: skip
 CRASHES = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGSYS)
@@ -215,6 +215,7 @@ def house(scratch, running_suite, recording, authority):
             "netd.limits.failure_delay_max": "0.1",
             "netd.limits.failures_per_source": "1000000",
             "netd.limits.tries": "100",
+            **metrics.SETTINGS,
             **mdns.SETTINGS,
         },
     )

@@ -16,7 +16,7 @@ from vgtest.clients import attempt
 from vgtest.suite import BUILD
 
 TOP = pathlib.Path(__file__).parents[2]
-PROGRAMS = ["netd", "gate", "keeper", "doorman", "sasl", "sasl-exchange", "announcer", "steward", "workerd", "policy-compile", "worker", "auditor", "store", "lockd", "locker", "leaser"]
+PROGRAMS = ["netd", "gate", "keeper", "doorman", "sasl", "sasl-exchange", "announcer", "steward", "exporter", "workerd", "policy-compile", "worker", "auditor", "store", "lockd", "locker", "leaser"]
 LAYERS = [
     "namespaces", "capabilities", "bounding set", "closed memory", "no new privileges", "files", "TCP", "signals and abstract sockets",
     "no writable code", "sealed memory", "limits", "system calls",

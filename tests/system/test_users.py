@@ -15,13 +15,13 @@ import tempfile
 
 import pytest
 
-from vgtest import mdns, processes, upstream, wire
+from vgtest import mdns, metrics, processes, upstream, wire
 from vgtest.suite import BUILD, Suite
 
 URI = "qemu:///system"
 FIRST_UID = 60560
 # Which process runs as whom.
-ROLES = {"gate": "NET", "keeper": "KEY", "doorman": "AUTH", "sasl": "AUTH", "steward": "NET", "worker": "WORK", "auditor": "AUDIT"}
+ROLES = {"gate": "NET", "keeper": "KEY", "doorman": "AUTH", "sasl": "AUTH", "steward": "NET", "exporter": "NET", "worker": "WORK", "auditor": "AUDIT"}
 if mdns.SETTINGS:
     ROLES["announcer"] = "NET"
 
@@ -62,7 +62,7 @@ def house(upstreams):
         records.mkdir()
         os.chown(records, UIDS["AUDIT"], UIDS["AUDIT"])
         file = records / "audit.jsonl"
-        settings = {"netd.user_switch": "true", "workerd.user_switch": "true", "workerd.audit.file": f'"{file}"', **mdns.SETTINGS}
+        settings = {"netd.user_switch": "true", "workerd.user_switch": "true", "workerd.audit.file": f'"{file}"', **metrics.SETTINGS, **mdns.SETTINGS}
         suite = Suite(top / "suite", upstreams, settings)
         suite.programs = top / "programs"
         suite.prefix = ("unshare", "--mount", "sh", "-c", ENTER, "sh", str(top), str(BUILD))

@@ -148,7 +148,7 @@ Stage::Stage(const Client& client) {
     scratch_ = std::make_unique<Scratch>();
     names_ = std::make_unique<NamesDirectory>(loop, *scratch_, connector_, Milliseconds{30'000});
     home_ = std::make_unique<Home>(
-        Home{loop, *uris_, *scratch_, connector_, Milliseconds{30'000}, budget, witness, *names_});
+        Home{loop, *uris_, *scratch_, connector_, Milliseconds{30'000}, budget, witness, *names_, counts});
     auto pair = make_channel_pair();
     cr_assert(pair.has_value());
     client_ = std::move(pair->first);

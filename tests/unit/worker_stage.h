@@ -96,6 +96,7 @@ public:
     // Of all sessions of the identity; without limits at first.
     workerd::worker::Budget budget{loop.clock()};
     workerd::worker::Witness witness;
+    workerd::worker::CallCounts counts{};
     UniqueFd client_, daemon_;
 
 private:

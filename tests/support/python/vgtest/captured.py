@@ -339,11 +339,11 @@ class Doorman(Captured):
     def _take(self, channel, frame, descriptors):
         if channel is self.control and frame.proc == ADOPT:
             role, gate, _ = struct.unpack(">3I", frame.payload)
-            assert role in (PEER_GATE, PEER_SASL), f"doorman got a channel to a peer of role {role}"
+            assert role in (PEER_GATE, PEER_SASL, PEER_STEWARD), f"doorman got a channel to a peer of role {role}"
             adopted = self.channel(descriptors[0])
             if role == PEER_GATE:
                 self.gates[gate] = adopted
-            else:
+            elif role == PEER_SASL:
                 self.sasl = adopted
         elif (frame.prog, frame.proc, frame.type) == (DOOR, NONCES, wire.CALL):
             channel.send(wire.reply(frame, wire.u32(64) + os.urandom(64 * 32)))

@@ -23,6 +23,7 @@ NAMES = (
     "virtgate-doorman",
     "virtgate-announcer",
     "virtgate-steward",
+    "virtgate-exporter",
     "virtgate-workerd",
     "virtgate-auditor",
     "virtgate-lockd",
@@ -65,6 +66,11 @@ class Suite:
     def admin_socket(self):
         """Where administrators connect: virt-admin, and virtgate's own tools."""
         return self.directory / "run" / "admin-sock"
+
+    @property
+    def metrics_socket(self):
+        """Where what is counted is read, in suites with METRICS among their settings."""
+        return self.directory / "run" / "metrics-sock"
 
     @property
     def lock_socket(self):

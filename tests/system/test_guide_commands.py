@@ -2,6 +2,10 @@
 """test_guide_commands - the commands of the guides that need no server: each is run as it stands (vgtest.guide)."""
 
 import pathlib
+import re
+import shutil
+
+import pytest
 
 from vgtest import guide
 from vgtest.clients import run
@@ -68,3 +72,26 @@ def test_pipelines(tmp_path):
     done = guide.run(GUIDES / "ci.md", tmp_path, programs={"useradd": added}, after="cat /etc/virtgate/policy.d/30-ci.toml; ls pki")
     assert "unix = { user" in done.stdout and {"clientcert.pem", "clientkey.pem", "cacert.pem"} <= set(done.stdout.split())
     assert done.record == ["systemctl enable --now virtgate-netd-unix.socket", "systemctl reload virtgate-workerd"]
+
+
+def blocks(path, kind):
+    return re.findall(rf"^```{kind}\n(.*?)^```", path.read_text(), re.M | re.S)
+
+
+def test_metrics(tmp_path):
+    path = GUIDES / "metrics.md"
+    (tmp_path / "pki").mkdir()
+    (tmp_path / "machine").mkdir()
+    curl = '#!/bin/sh\necho "curl $*" >>"$GUIDE_RECORD"\n'
+    done = guide.run(path, tmp_path / "machine", programs={"curl": curl},
+                     files={"virtgate/netd.toml": blocks(path, "toml")[0], **certificates(tmp_path / "pki")})  # fmt: skip
+    assert "virtgate/netd.toml: no mistakes found" in done.stdout
+    assert done.record[-1] == "curl http://127.0.0.1:9516/metrics"
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="there is no promtool")
+def test_the_configuration_of_prometheus_is_one(tmp_path):
+    (text,) = blocks(GUIDES / "metrics.md", "yaml")
+    rules = pathlib.Path(__file__).resolve().parents[2] / "packaging/prometheus/virtgate.rules.yml"
+    (tmp_path / "prometheus.yml").write_text(text.replace("/usr/share/virtgate/prometheus/virtgate.rules.yml", str(rules)))
+    assert "SUCCESS" in run("promtool", "check", "config", tmp_path / "prometheus.yml")

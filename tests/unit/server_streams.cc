@@ -223,6 +223,19 @@ Test(server_streams, what_is_lent_is_copied_when_something_comes_behind_it_or_it
     }
 }
 
+Test(server_streams, what_is_lent_is_whole_when_its_stream_just_ends) {
+    Rig rig;
+    ByteVector lent = make_pattern(k_stream_piece, 8);
+    const ByteVector all = lent;
+    rig.stream->lend(lent);
+    rig.stream.reset();
+    std::fill(lent.begin(), lent.end(), std::byte{0});
+    rig.write(Rig::restrict_call(11));
+    const auto frames = rig.read();
+    cr_assert_eq(frames.size(), 2);
+    cr_assert(frames[0].payload == all && frames[1].header.serial == 11);
+}
+
 Test(server_streams, nobody_hears_of_what_was_lent_when_the_client_is_gone) {
     Rig rig;
     const ByteVector lent = make_pattern(k_stream_piece, 7);

@@ -181,8 +181,9 @@ def test_it_logs_in_where_etcd_wants_that(place):
         ):
             cluster.ask(path, words)
 
-    (place / "right").write_text("secret\n")
-    (place / "wrong").write_text("guess\n")
+    for name, text in (("right", "secret\n"), ("wrong", "guess\n")):
+        (place / name).write_text(text)
+        (place / name).chmod(0o600)
     with etcd.Cluster(place / "etcd", 1) as cluster:
         grant(cluster)
         with etcd.Host(place / "a", cluster.urls, user="locks", password_file=str(place / "right")) as host:

@@ -281,7 +281,6 @@ def users(scratch):
     ]
     done = attempt(*command, "carol", stdin=PASSWORD + "\n")
     assert done.returncode == 0, done.stderr
-    path.chmod(0o644)
     return path
 
 

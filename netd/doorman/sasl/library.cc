@@ -75,6 +75,9 @@ Done check(const proto::config::SaslConfig& config) {
                                                escape(name, 32), list_mechanisms()));
         if (mechanism->wants_password && config.users.empty() && config.sasldb.empty())
             return system_fault(0, fmt::format("{} needs a file of users or a sasldb", name));
+        struct stat users {};
+        if (mechanism->wants_password && !config.users.empty() && stat(config.users.c_str(), &users) == 0)
+            if (auto done = check_owner(users, config.users, Secrecy::shared); !done) return done;
         if (name == "GSSAPI" && !config.keytab.empty()) {
             struct stat facts {};
             if (stat(config.keytab.c_str(), &facts) < 0 || access(config.keytab.c_str(), R_OK) < 0)

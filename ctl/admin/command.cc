@@ -7,8 +7,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
 
 #include "ctl/admin/daemon.h"
 #include "ctl/admin/log.h"
@@ -67,7 +70,7 @@ private:
              *drain_ = nullptr, *log_ = nullptr;
     std::string directory_, identity_, source_, reason_;
     std::vector<std::uint64_t> numbers_;
-    unsigned interval_ = 2, timeout_ = 0;
+    unsigned interval_ = 2, timeout_ = 0, look_ = 0;
     LogOrder log_order_;
     bool json_ = false, end_ = false, no_wait_ = false;
 };
@@ -84,6 +87,9 @@ AdminCommand::AdminCommand(CLI::App& app) {
     constexpr unsigned k_interval_max = 3'600, k_timeout_max = 604'800;
     status_ = add(app, "status", "what runs, and how much there is to do");
     status_->add_flag("--json", json_, "as JSON");
+    status_->add_option("--interval", look_, "look twice, so many seconds apart, and show rates")
+        ->type_name("N")
+        ->check(CLI::Range(1U, k_interval_max));
     status_->footer("See virtgate-status(1).");
 
     top_ = add(app, "top", "the busiest sessions, live");
@@ -152,7 +158,18 @@ int AdminCommand::run() const {
 }
 
 int AdminCommand::run_status() const {
-    const Status status = look_at_status(find_sockets(directory_), true);
+    const Sockets sockets = find_sockets(directory_);
+    std::optional<proto::control::Counters> before;
+    const auto began = std::chrono::steady_clock::now();
+    if (look_ != 0) {
+        before = look_at_status(sockets, false).counters;
+        std::this_thread::sleep_for(std::chrono::seconds(look_));
+    }
+    Status status = look_at_status(sockets, true);
+    if (before && status.counters)
+        status.rates =
+            find_rates(*before, *status.counters,
+                       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
     const std::int64_t now = std::time(nullptr);
     // Not everybody needs locks.
     const bool all_run =

@@ -75,6 +75,10 @@ void add_netd(std::string& text, const Status& status, std::int64_t now) {
             count.open_calls, count.accepted, count.crowded, count.sessions, count.calls,
             tools::show_size(count.bytes_in), tools::show_size(count.bytes_out));
     }
+    if (const auto& rates = status.rates)
+        text += fmt::format("  in a second: {:.1f} sessions, {:.1f} calls, {} in, {} out\n", rates->sessions,
+                            rates->calls, tools::show_size(static_cast<std::uint64_t>(rates->bytes_in)),
+                            tools::show_size(static_cast<std::uint64_t>(rates->bytes_out)));
     std::vector<Row> rows{{{"PROCESS"}, {"PID"}, {"STATE"}, {"SINCE"}, {"STARTS"}}};
     for (const control::Process& process : netd.processes)
         rows.push_back({{escape(process.name)},
@@ -211,6 +215,11 @@ std::string status_json(const Status& status, std::int64_t now) {
     Json netd = status.netd ? json_of(*status.netd) : problem(status.netd_problem);
     if (status.netd) {
         netd["clients"] = status.counters ? json_of(*status.counters) : Json(nullptr);
+        if (const auto& rates = status.rates)
+            netd["rates"] = {{"sessions", rates->sessions},
+                             {"calls", rates->calls},
+                             {"bytes_in", rates->bytes_in},
+                             {"bytes_out", rates->bytes_out}};
         netd["certificates"] = Json::array();
         for (const CertificateState& one : status.certificates)
             netd["certificates"].push_back(one.problem.empty()
@@ -289,6 +298,16 @@ std::string sessions_json(const Sessions& sessions) {
         list.push_back(std::move(row));
     }
     return dump({{"sessions", list}});
+}
+
+Rates find_rates(const control::Counters& before, const control::Counters& now, double seconds) noexcept {
+    const auto rate = [&](std::uint64_t then, std::uint64_t later) {
+        return later > then ? static_cast<double>(later - then) / seconds : 0.0;
+    };
+    return {.sessions = rate(before.sessions, now.sessions),
+            .calls = rate(before.calls, now.calls),
+            .bytes_in = rate(before.bytes_in, now.bytes_in),
+            .bytes_out = rate(before.bytes_out, now.bytes_out)};
 }
 
 std::string top_text(const Look& before, const Look& now, double seconds, std::size_t rows) {

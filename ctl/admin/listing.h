@@ -38,10 +38,19 @@ struct LockState {
     std::size_t locks = 0, spaces = 0, unusable = 0;
 };
 
+// Between two looks, in a second.
+struct Rates {
+    double sessions = 0, calls = 0, bytes_in = 0, bytes_out = 0;
+};
+// `seconds` apart. What fell, because a gate ended, counts as 0.
+[[nodiscard]] Rates find_rates(const proto::control::Counters& before, const proto::control::Counters& now,
+                               double seconds) noexcept;
+
 // What is missing does not run, or did not answer: the text beside it says why.
 struct Status {
     std::optional<proto::control::StateRet> netd;
     std::optional<proto::control::Counters> counters;
+    std::optional<Rates> rates{};  // if there were two looks
     std::vector<CertificateState> certificates;
     std::string netd_problem;
     std::optional<proto::sessions::BrokerRet> workerd;

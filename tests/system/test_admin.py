@@ -297,6 +297,13 @@ def test_the_end_of_a_drain_is_an_error_that_clients_read(suite, recording):
         virtgate(suite, "drain", "--end")
 
 
+def test_status_says_rates_if_asked_to_look_twice(suite):
+    assert "rates" not in json.loads(virtgate(suite, "status", "--json"))["netd"]
+    seen = json.loads(virtgate(suite, "status", "--json", "--interval", "1"))["netd"]["rates"]
+    assert set(seen) == {"sessions", "calls", "bytes_in", "bytes_out"} and min(seen.values()) >= 0
+    assert re.search(r"^  in a second: [\d.]+ sessions, [\d.]+ calls, ", virtgate(suite, "status", "--interval", "1"), re.M)
+
+
 def test_the_end_of_a_drain_does_not_wait_for_who_says_nothing(suite):
     with suite.open("test:///default") as idle:
         assert json.loads(virtgate(suite, "drain", "--timeout", "1", "--json")) == {"drained": True, "clients": 0}

@@ -23,8 +23,8 @@ LAYERS = [
 ]  # fmt: skip
 OF_LANDLOCK = {"files", "TCP", "signals and abstract sockets"}
 # Those that go into namespaces of their own; of these, those with an empty root directory; and those that start them.
-LEAVERS = {"gate", "keeper", "sasl", "sasl-exchange", "announcer", "worker", "auditor"}
-NAMELESS = {"gate", "keeper", "announcer", "worker"}
+LEAVERS = {"gate", "keeper", "sasl", "sasl-exchange", "announcer", "exporter", "worker", "auditor"}
+NAMELESS = {"gate", "keeper", "announcer", "exporter", "worker"}
 STARTERS = {"netd", "workerd"}
 NO_NAMESPACES = "unshare=EPERM"
 NO_LANDLOCK, NO_MSEAL = "landlock_create_ruleset=ENOSYS", "mseal=ENOSYS"

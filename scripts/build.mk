@@ -50,7 +50,8 @@ $(plain): private USE_COMMON = $(if $(common),-include $(BUILD)/common/plain/com
 UNITY ?= yes
 unity := $(if $(filter yes,$(UNITY)),$(foreach p,xdrgen $(LIBRARIES) $(PROGRAMS) $(UNIT_TESTS),$(if $($(p)_UNITY),$(p))))
 $(unity:%=$(BUILD)/gen/unity/%.cc): $(BUILD)/gen/unity/%.cc: $(MODULES)
-	@mkdir -p $(@D) && printf '#include "%s"\n' $($*_SOURCES) > $@
+	@mkdir -p $(@D) && printf '#include "%s"\n' $($*_SOURCES) > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi # a change of another part's list compiles nothing
 
 define library
 $(BUILD)/lib/lib$(1).a: $$(call objects,$(1))

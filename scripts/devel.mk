@@ -31,7 +31,8 @@ $(devel-static): $(foreach l,$(devel-parts),$(call objects,$(l)))
 shared-sources := $(devel-parts:%=$(BUILD)/gen/shared/%.cc)
 shared-objects := $(devel-parts:%=$(BUILD)/obj/gen/shared/%.o)
 $(shared-sources): $(BUILD)/gen/shared/%.cc: $(MODULES)
-	@mkdir -p $(@D) && printf '#include "%s"\n' $($*_SOURCES) > $@
+	@mkdir -p $(@D) && printf '#include "%s"\n' $($*_SOURCES) > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 $(shared-objects): private ALL_CXXFLAGS := $(filter-out -fPIE -pie,$(ALL_CXXFLAGS)) -fPIC -fno-semantic-interposition
 $(shared-objects): private USE_COMMON :=
 $(shared-objects): $(BUILD)/obj/gen/shared/%.o: $(BUILD)/gen/shared/%.cc $(flags-file) | $(GENERATED)

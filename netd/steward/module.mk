@@ -2,7 +2,7 @@
 LIBRARIES += steward
 steward_UNITY := yes
 steward_SOURCES := netd/steward/admin_desk.cc netd/steward/control_desk.cc netd/steward/gates.cc netd/steward/link.cc \
-                   netd/steward/reading_desk.cc                    netd/steward/parameters.cc netd/steward/service.cc
+                   netd/steward/parameters.cc netd/steward/reading_desk.cc netd/steward/service.cc
 
 PROGRAMS += virtgate-steward
 virtgate-steward_SOURCES   := netd/steward/main.cc netd/steward/confinement.cc

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// steward - gates that answer, lie, or keep quiet; and what virt-admin's parameters mean.
+// steward - gates that answer, lie, or keep quiet; an exporter that was taken over; and what virt-admin's parameters mean.
 #include <criterion/criterion.h>
 
 #include "netd/steward/gates.h"
 #include "netd/steward/parameters.h"
+#include "netd/steward/reading_desk.h"
 #include "tests/unit/pump.h"
 
 namespace virtgate::netd::steward {
@@ -33,6 +34,7 @@ public:
 private:
     void on_message(rpc::Control::Message& message) noexcept {
         ++questions;
+        if (message.header.program != control::k_program) return;  // of what is counted it says nothing
         const auto reply = [&](const auto& ret) {
             cr_assert(control_->send_reply(message.header, *proto::encode(ret)).has_value());
         };
@@ -182,6 +184,97 @@ Test(steward, goes_on_without_a_gate_that_keeps_quiet) {
     gates.count([&](const control::Counters& counters) { sum = counters; });
     test::pump(loop);
     cr_assert(sum && sum->connections == 6 && sum->gates == 2, "a gate does not count for others");
+}
+
+namespace {
+
+// The exporter's end of its channel, which says what it likes.
+struct ScriptedExporter {
+    ScriptedExporter(loop::Loop& loop, ReadingDesk& desk) {
+        auto pair = make_channel_pair();
+        cr_assert(pair.has_value());
+        control = std::make_unique<rpc::Control>(loop, std::move(pair->first), 0,
+                                                 loop::to<&ScriptedExporter::on_message>(*this),
+                                                 loop::to<&ScriptedExporter::on_closed>(*this));
+        desk.adopt(std::move(pair->second));
+    }
+    void say(const rpc::Header& header, ByteView payload = {}) {
+        cr_assert(control->send(header, payload).has_value());
+    }
+    void on_message(rpc::Control::Message&) noexcept { ++answers; }
+    void on_closed(std::string_view) noexcept { is_closed = true; }
+
+    std::unique_ptr<rpc::Control> control;
+    unsigned answers = 0;
+    bool is_closed = false;
+};
+
+rpc::Header read_call(std::uint32_t serial) {
+    namespace wire = proto::metrics;
+    return rpc::make_call(wire::k_program, wire::k_version, wire::Procedure::read, serial);
+}
+
+}  // namespace
+
+Test(steward_reading, lets_nobody_administer_who_may_read) {
+    namespace wire = proto::metrics;
+    const auto order = [](control::Procedure procedure) {
+        return rpc::make_call(control::k_program, control::k_version, procedure, 1);
+    };
+    ByteVector close = *proto::encode(control::CloseArgs{.id = 1, .reason = "taken over"});
+    const std::pair<rpc::Header, ByteVector> attacks[] = {
+        {order(control::Procedure::close), close},
+        {order(control::Procedure::connections), *proto::encode(control::ConnectionsArgs{})},
+        {order(control::Procedure::state), {}},
+        {order(control::Procedure::drain), *proto::encode(control::DrainArgs{})},
+        {order(control::Procedure::resume), {}},
+        {order(control::Procedure::reload), {}},
+        {rpc::make_call(wire::k_program, wire::k_version, wire::Procedure::open, 1), {}},
+        {rpc::make_message(wire::k_program, wire::k_version, wire::Procedure::last),
+         *proto::encode(wire::ReadRet{.samples = {}, .last = true})},
+        {read_call(1), close},
+        {read_call(1), {}},
+    };
+    for (const auto& [header, payload] : attacks) {
+        loop::FakeLoop loop;
+        Gates gates(loop);
+        ScriptedGate gate(loop, gates, 0, 1, honest);
+        const std::unique_ptr<Link> nobody;
+        ReadingDesk desk(loop, gates, nobody);
+        ScriptedExporter exporter(loop, desk);
+        exporter.say(header, payload);
+        test::pump(loop);
+        cr_expect(exporter.is_closed && exporter.answers == 0, "program 0x%x, procedure %d", header.program,
+                  header.procedure);
+        cr_expect(gate.questions == 0 && gate.closed == 0);
+        cr_expect(list_all(loop, gates).size() == 2, "the steward goes on");
+    }
+}
+
+Test(steward_reading, answers_one_question_at_a_time) {
+    loop::FakeLoop loop;
+    Gates gates(loop);
+    const std::unique_ptr<Link> nobody;
+    ReadingDesk desk(loop, gates, nobody);
+    const auto question = *proto::encode(proto::metrics::ReadArgs{});
+    {
+        ScriptedExporter exporter(loop, desk);
+        for (std::uint32_t serial = 1; serial <= 3; ++serial) {
+            exporter.say(read_call(serial), question);
+            test::pump(loop);
+            cr_assert_eq(exporter.answers, serial);
+        }
+        // Behind all that there is: the end of a list, and no more.
+        exporter.say(read_call(4), *proto::encode(proto::metrics::ReadArgs{.after = 0xffffffff}));
+        test::pump(loop);
+        cr_assert(exporter.answers == 4 && !exporter.is_closed);
+    }
+    ScriptedGate quiet(loop, gates, 0, 1, honest);
+    ScriptedExporter hasty(loop, desk);
+    hasty.say(read_call(1), question);
+    hasty.say(read_call(2), question);
+    test::pump(loop);
+    cr_expect(hasty.is_closed, "a question while another is answered is a breach");
 }
 
 Test(steward_parameters, set_limits) {

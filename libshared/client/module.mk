@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The library client: libvirt's RPC from the side that calls.
 LIBRARIES += client
-client_UNITY   := yes
 client_SOURCES := libshared/client/auth_file.cc libshared/client/command.cc libshared/client/connection.cc \
                   libshared/client/login.cc libshared/client/stream.cc libshared/client/core.cc \
                   libshared/client/core_input.cc libshared/client/core_io.cc libshared/client/core_reconnect.cc \

@@ -270,7 +270,7 @@ def test_wrong_arguments_are_errors_and_change_nothing(lockd, space):
             (LIST, u32(1) + string("a" * 4097) + string("") + u32(0) + u32(0)),
             (LIST, u32(1) + string("") + string("") + u32(65536) + u32(0)),
             (SPACES, u32(2)),
-            (4, b""),
+            (5, b""),
             (0, b""),
         ]:
             reply = client.ask(proc, payload, prog=LOCKS)

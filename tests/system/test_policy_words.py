@@ -9,7 +9,7 @@ from vgtest.clients import attempt
 from vgtest.suite import BUILD
 
 TOP = pathlib.Path(__file__).parents[2]
-COMMANDS = ("check", "show", "diff", "test", "edit", "explain", "who-can", "learn", "unused")
+COMMANDS = ("check", "show", "diff", "test", "edit", "explain", "who-can", "learn", "unused", "reload")
 
 
 def options_of(*command):

@@ -2,13 +2,16 @@
 // path_fault - what is wrong with a file or a directory, and what to do.
 #include "libshared/base/path_fault.h"
 
+#include <pwd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <vector>
 
+#include "config.h"
 #include "libshared/base/bytes.h"
 
 namespace virtgate {
@@ -25,6 +28,20 @@ std::string show(std::string_view path) { return escape(path, k_shown_max); }
 uid_t own_uid() noexcept {
     static const uid_t uid = geteuid();
     return uid;
+}
+
+// The users that a daemon of root's gives its processes, of those that there are. Root reads for them, also when it only checks. They
+// are looked up once, for the same reason.
+bool is_for_one_of_ours(uid_t uid) noexcept {
+    static const std::vector<uid_t> ours = [] {
+        std::vector<uid_t> found;
+        if (own_uid() != 0) return found;
+        for (const char* name : {VIRTGATE_NET_USER, VIRTGATE_KEY_USER, VIRTGATE_AUTH_USER, VIRTGATE_WORK_USER,
+                                 VIRTGATE_AUDIT_USER, VIRTGATE_STORE_USER, VIRTGATE_LOCK_USER})
+            if (const passwd* user = getpwnam(name)) found.push_back(user->pw_uid);
+        return found;
+    }();
+    return std::find(ours.begin(), ours.end(), uid) != ours.end();
 }
 
 std::string name_user(uid_t uid) { return uid == 0 ? "root" : fmt::format("uid {}", uid); }
@@ -139,8 +156,10 @@ Done check_owner(const struct stat& facts, const std::string& path, Secrecy secr
             0, fmt::format("{} is not used: {} (mode {:04o}, owner {}, gid {}): {} {}", show(path), flaw,
                            mode, name_user(facts.st_uid), facts.st_gid, remedy, show(path)));
     };
-    if (facts.st_uid != 0 && facts.st_uid != own_uid())
-        return refuse(fmt::format("it belongs neither to root nor to {}, who reads it", name_user(own_uid())),
+    if (facts.st_uid != 0 && facts.st_uid != own_uid() && !is_for_one_of_ours(facts.st_uid))
+        return refuse(own_uid() == 0 ? "it belongs neither to root nor to one of virtgate's users"
+                                     : fmt::format("it belongs neither to root nor to {}, who reads it",
+                                                   name_user(own_uid())),
                       "chown root");
     if ((mode & (S_IWGRP | S_IWOTH)) != 0 && !(S_ISDIR(facts.st_mode) && (mode & S_ISVTX) != 0))
         return refuse("its group or others may write to it", "chmod go-w");

@@ -2,8 +2,8 @@
 // path_fault - what is wrong with a file or a directory, in words that say which one is in the way and what to do.
 //
 // The rule for everything that decides what a daemon does (configuration, policy, certificates, keys, users): it belongs to
-// root or to the user that reads it, nobody else may write to it, and the same holds for its directory, unless that has
-// the sticky bit. Of a secret, nobody else may read it, either.
+// root or to the user that reads it (to root, who reads for virtgate's users: or to one of these), nobody else may write to
+// it, and the same holds for its directory, unless that has the sticky bit. Of a secret, nobody else may read it, either.
 //
 // Trust:  a path is the administrator's. Owners are numbers here: a process that has confined itself cannot ask for names.
 // Limits: only the directory that the path names is looked at, not those above it; access control lists and security

@@ -157,7 +157,7 @@ def test_settings_that_others_may_change(house, daemon):
 def test_settings_of_somebody_else(house, daemon):
     file = house.file(daemon)
     os.chown(file, 4321, 0)
-    expect(run(daemon, file, "--check"), CONFIG, "belongs neither to root nor to root", "owner uid 4321", f"chown root {file}")
+    expect(run(daemon, file, "--check"), CONFIG, "belongs neither to root nor to one of virtgate's users", "owner uid 4321", f"chown root {file}")
 
 
 @pytest.mark.parametrize("daemon", DAEMONS)

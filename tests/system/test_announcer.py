@@ -305,7 +305,7 @@ def test_it_has_nothing_but_the_bus_and_its_parent(usual):
         for line in pathlib.Path(f"/proc/{usual.suite.process.pid}/net/unix").read_text().splitlines()[1:]
         if (words := line.split())
     }
-    links = [os.readlink(f"/proc/{pid}/fd/{entry}") for entry in os.listdir(f"/proc/{pid}/fd")]
+    links = processes.links(pid).values()
     sockets = [link[len("socket:[") : -1] for link in links if link.startswith("socket:[")]
     # SOCK_SEQPACKET and SOCK_STREAM.
     assert sorted(of_unix[inode] for inode in sockets) == ["0001", "0005"]

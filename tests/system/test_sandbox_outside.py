@@ -274,15 +274,14 @@ def sockets(pid):
 def descriptors(pid):
     """{number: what it is}: "pipe", "packets", "tcp listening", "eventfd", or a path."""
     known, found = {**sockets(os.getpid()), **sockets(pid)}, {}
-    for entry in os.listdir(f"/proc/{pid}/fd"):
-        target = os.readlink(f"/proc/{pid}/fd/{entry}")
+    for number, target in processes.links(pid).items():
         if match := re.match(r"socket:\[(\d+)\]", target):
             # Of a pair that was never bound, the kernel's table has the ends; another kind of socket is in none.
-            found[int(entry)] = known.get(match[1], f"socket {match[1]} of an unknown kind")
+            found[number] = known.get(match[1], f"socket {match[1]} of an unknown kind")
         elif match := re.match(r"(pipe):\[|anon_inode:\[?(\w+)", target):
-            found[int(entry)] = match[1] or match[2]
+            found[number] = match[1] or match[2]
         else:
-            found[int(entry)] = target
+            found[number] = target
     return found
 
 
@@ -345,8 +344,7 @@ def test_gates_have_no_socket_of_libvirt(house):
               if len(words := line.split()) > 7 and "libvirt" in words[7]}  # fmt: skip
     assert daemon
     for pid in house.all("gate"):
-        mine = {int(match[1]) for entry in os.listdir(f"/proc/{pid}/fd")
-                if (match := re.match(r"socket:\[(\d+)\]", os.readlink(f"/proc/{pid}/fd/{entry}")))}  # fmt: skip
+        mine = {int(match[1]) for link in processes.links(pid).values() if (match := re.match(r"socket:\[(\d+)\]", link))}
         assert not mine & daemon
     for pid in house.all("worker"):
         assert not {"tcp", "tcp listening"} & set(descriptors(pid).values())

@@ -298,7 +298,7 @@ def test_an_open_client_that_waits_for_its_answer_gets_it_over_hand_overs(scratc
                 answers = [client.receive() for _ in serials]
                 assert [a.serial for a in answers] == serials
                 assert all(a.status == wire.OK for a in answers)
-        assert lockd.log().count("took over") == 4, lockd.log()
+        upstream.poll(lambda: lockd.log().count("took over") == 4, what="four hand-overs in the log")
 
 
 def test_many_owners_share_until_a_record_is_full(lockd, space):

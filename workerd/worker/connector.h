@@ -39,6 +39,9 @@ public:
                                              OnConnected on_connected) = 0;
     // Nobody waits any more. A connection that still comes is closed.
     virtual void forget(Ticket ticket) noexcept = 0;
+
+    // Connections that the process could not have: a client may ask for one again and again.
+    Sparse failures;
 };
 
 // Asks over the worker's channel to the broker.

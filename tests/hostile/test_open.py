@@ -151,16 +151,3 @@ def test_upstream_that_is_not_there(gate, dying):
         dying.start()
     with gate.connect() as client:
         assert client.ask(wire.CONNECT_OPEN, wire.open_args("lxc:///system")).status == wire.OK
-
-
-def test_who_asks_again_and_again_does_not_fill_the_log(gate, dying):
-    dying.stop()
-    begin = len(gate.log())
-    try:
-        with gate.connect() as client:
-            for _ in range(100):
-                assert client.ask(wire.CONNECT_OPEN, wire.open_args("lxc:///system")).error()[2]
-    finally:
-        dying.start()
-    told = gate.log()[begin:].count("no connection for lxc:///system")
-    assert 1 <= told < 30, "all of the first sixteen, and then ever fewer"

@@ -39,9 +39,6 @@ public:
                                              OnConnected on_connected) = 0;
     // Nobody waits any more. A connection that still comes is closed.
     virtual void forget(Ticket ticket) noexcept = 0;
-
-    // Connections that the process could not have: a client may ask for one again and again.
-    Sparse failures;
 };
 
 // Asks over the worker's channel to the broker.

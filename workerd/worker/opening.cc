@@ -150,9 +150,8 @@ void Opening::send(ByteView frame) {
 
 void Opening::fail(std::string_view for_log, std::string_view for_client) {
     const bool connected = static_cast<bool>(socket_);
-    if (connector_.failures.next())
-        log_.error("no connection for {}{}{}, {} times so far: {}", request_.uri, connected ? " on " : "",
-                   connected ? request_.sockets[next_socket_] : "", connector_.failures.count(), for_log);
+    log_.error("no connection for {}{}{}: {}", request_.uri, connected ? " on " : "",
+               connected ? request_.sockets[next_socket_] : "", for_log);
     finish({.reply = rpc::make_error_reply(request_.call, rpc::k_code_internal,
                                            fmt::format(fmt::runtime(for_client), request_.backend))});
 }
